@@ -1,0 +1,126 @@
+//! `img build`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::Run;
+use crate::config::Context;
+use crate::engine::build::BuildRequest;
+use crate::error::{CommandError, Result};
+use crate::ui::{self, build_progress::BuildProgress};
+
+/// Build an image from a Buildfile
+///
+/// Reads Buildfile, Containerfile or Dockerfile (looked for in that order; the language is the same). Steps whose
+/// instruction and inputs have not changed are taken from the cache; stages that nothing needs are skipped; independent
+/// ones run side by side. Nothing is compressed until the image is pushed or saved.
+#[derive(Args)]
+pub struct Build {
+    /// The build context: a directory, or - for a Buildfile on standard input and no context
+    #[arg(default_value = ".", value_name = "CONTEXT")]
+    context: String,
+    /// Name the image; may be given several times
+    #[arg(long, short, value_name = "NAME[:TAG]")]
+    tag: Vec<String>,
+    /// The Buildfile; - for standard input
+    #[arg(long, short, value_name = "FILE")]
+    file: Option<String>,
+    /// Stop at this stage
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+    /// Set an ARG; without a value, take it from here
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    build_arg: Vec<String>,
+    /// Label the image
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+    /// Run every step anew
+    #[arg(long)]
+    no_cache: bool,
+    /// Look for newer base images even if they are here
+    #[arg(long)]
+    pull: bool,
+    /// Platform of the image
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
+    /// Network of RUN steps: default, none, host
+    #[arg(long, value_name = "NETWORK", default_value = "default")]
+    network: String,
+    /// Add a line to /etc/hosts of RUN steps: NAME:IP
+    #[arg(long, value_name = "NAME:IP")]
+    add_host: Vec<String>,
+    /// Size of /dev/shm in RUN steps
+    #[arg(long, value_name = "SIZE")]
+    shm_size: Option<String>,
+    /// Write the image's id to this file
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+    /// How progress is shown: auto, plain, tty
+    #[arg(long, default_value = "auto", value_name = "KIND", value_parser = ["auto", "plain", "tty"])]
+    progress: String,
+    /// Print the image's id only
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl Run for Build {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let engine = context.engine()?;
+        let mut build_args = Vec::new();
+        for argument in &self.build_arg {
+            match argument.split_once('=') {
+                Some((name, value)) => build_args.push((name.to_owned(), value.to_owned())),
+                None => build_args.extend(context.variable(argument).map(|value| (argument.clone(), value.to_owned()))),
+            }
+        }
+        // Proxies of the host reach RUN, but no cache key and no history (they are predefined build arguments).
+        for name in ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"] {
+            for name in [name.to_owned(), name.to_uppercase()] {
+                if let Some(value) = context.variable(&name)
+                    && !build_args.iter().any(|(given, _)| *given == name)
+                {
+                    build_args.push((name, value.to_owned()));
+                }
+            }
+        }
+        let mut labels = Vec::new();
+        for label in &self.label {
+            let (key, value) = label.split_once('=').unwrap_or((label, ""));
+            if key.is_empty() {
+                return Err(CommandError::usage(format!("label without a key: {label:?}")));
+            }
+            labels.push((key.to_owned(), value.to_owned()));
+        }
+        let source_date_epoch = match context.variable("SOURCE_DATE_EPOCH") {
+            None | Some("") => None,
+            Some(text) => Some(text.parse().map_err(|_| {
+                CommandError::usage(format!("SOURCE_DATE_EPOCH is {text:?}, not a number of seconds since 1970"))
+            })?),
+        };
+        let request = BuildRequest {
+            context: self.context,
+            file: self.file,
+            tags: self.tag,
+            target: self.target,
+            build_args,
+            labels,
+            no_cache: self.no_cache,
+            pull: self.pull,
+            platform: self.platform,
+            network: self.network,
+            add_host: self.add_host,
+            shm_size: self.shm_size,
+            source_date_epoch,
+        };
+        let progress = BuildProgress::new(self.quiet, &self.progress);
+        let built = engine.build(&request, &progress)?;
+        progress.finish(&built);
+        if let Some(file) = &self.iidfile {
+            std::fs::write(file, built.image.to_string())?;
+        }
+        ui::outln(built.image)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

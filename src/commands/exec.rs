@@ -1,0 +1,66 @@
+//! `img exec`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::Run;
+use super::flags::environment;
+use super::run::container_failed;
+use crate::config::Context;
+use crate::engine::container::exec::ExecOptions;
+use crate::error::Result;
+
+/// Run another program in a running container
+///
+/// It gets the container's namespaces, cgroup, capabilities and seccomp filter. Exit codes are as for `img run`. It
+/// ends when img is killed, unless detached.
+#[derive(Args)]
+pub struct Exec {
+    /// Run in the background
+    #[arg(long, short)]
+    detach: bool,
+    /// Keep standard input open
+    #[arg(long, short)]
+    interactive: bool,
+    /// Give the program a terminal
+    #[arg(long, short)]
+    tty: bool,
+    /// Set a variable; without a value, take it from here
+    #[arg(long, short, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// Read variables from a file, a line each
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<String>,
+    /// User, and group, the program runs as
+    #[arg(long, short, value_name = "USER")]
+    user: Option<String>,
+    /// Directory the program starts in
+    #[arg(long, short, value_name = "PATH")]
+    workdir: Option<String>,
+    /// Give it all capabilities
+    #[arg(long)]
+    privileged: bool,
+    /// The container, by name or id
+    container: String,
+    /// The program and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+impl Run for Exec {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let options = ExecOptions {
+            detach: self.detach,
+            interactive: self.interactive,
+            tty: self.tty,
+            env: environment(context, &self.env_file, &self.env)?,
+            user: self.user,
+            workdir: self.workdir,
+            privileged: self.privileged,
+            command: self.command,
+        };
+        let engine = context.engine().map_err(container_failed)?;
+        engine.exec(&self.container, &options).map(ExitCode::from)
+    }
+}

@@ -1,0 +1,240 @@
+//! The flags that `run` and `create` share, and how they become the engine's options.
+
+use clap::Args;
+
+use crate::config::Context;
+use crate::engine::container::options::Options;
+use crate::error::{CommandError, Result};
+
+/// Flags that say what the container is.
+#[derive(Args)]
+pub struct ContainerFlags {
+    /// Keep standard input open
+    #[arg(long, short)]
+    interactive: bool,
+    /// Give the program a terminal
+    #[arg(long, short)]
+    tty: bool,
+    /// Remove the container when it has ended
+    #[arg(long = "rm")]
+    remove: bool,
+    /// Name of the container
+    #[arg(long)]
+    name: Option<String>,
+    /// Whether to pull the image: missing, always, never
+    #[arg(long, value_name = "POLICY", default_value = "missing",
+          value_parser = ["missing", "always", "never"], hide_possible_values = true)]
+    pull: String,
+    /// Take this platform of a multi-platform image
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
+    /// Do not show the progress of a pull
+    #[arg(long, short)]
+    quiet: bool,
+    /// Set a variable; without a value, take it from here
+    #[arg(long, short, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// Read variables from a file, a line each
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<String>,
+    /// Mount a directory or file of the host: HOST:CONTAINER[:ro], or a volume: NAME:CONTAINER
+    #[arg(long, short, value_name = "SPEC")]
+    volume: Vec<String>,
+    /// Mount by key and value: type=bind|volume|tmpfs,source=…,target=…[,readonly]
+    #[arg(long, value_name = "SPEC")]
+    mount: Vec<String>,
+    /// Mount a file system in memory: PATH[:OPTIONS]
+    #[arg(long, value_name = "SPEC")]
+    tmpfs: Vec<String>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "SIZE")]
+    shm_size: Option<String>,
+    /// Directory the program starts in
+    #[arg(long, short, value_name = "PATH")]
+    workdir: Option<String>,
+    /// User, and group, the program runs as: NAME|UID[:GROUP|GID]
+    #[arg(long, short, value_name = "USER")]
+    user: Option<String>,
+    /// Further groups of the program
+    #[arg(long, value_name = "GROUP")]
+    group_add: Vec<String>,
+    /// Program to run instead of the image's; empty for none
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+    /// Host name inside
+    #[arg(long, short = 'h')]
+    hostname: Option<String>,
+    /// Network: bridge, none, host, container:NAME
+    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
+    network: Option<String>,
+    /// Publish a port: [[IP:]HOST:]CONTAINER[/PROTOCOL]
+    #[arg(long, short, value_name = "PORT")]
+    publish: Vec<String>,
+    /// Add a line to /etc/hosts: NAME:IP
+    #[arg(long, value_name = "NAME:IP")]
+    add_host: Vec<String>,
+    /// Name server to ask
+    #[arg(long, value_name = "IP")]
+    dns: Vec<String>,
+    /// Domain to search names in
+    #[arg(long, value_name = "DOMAIN")]
+    dns_search: Vec<String>,
+    /// Limit of memory, as 512m or 2g
+    #[arg(long, short, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Limit of memory and swap together; -1 for no limit
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    memory_swap: Option<String>,
+    /// Memory the kernel tries to leave to the container
+    #[arg(long, value_name = "SIZE")]
+    memory_reservation: Option<String>,
+    /// How many processors' time it may use, as 1.5
+    #[arg(long, value_name = "NUMBER")]
+    cpus: Option<String>,
+    /// Processors it may run on, as 0-2,4
+    #[arg(long, value_name = "LIST")]
+    cpuset_cpus: Option<String>,
+    /// Share of the processors under contention; 1024 is usual
+    #[arg(long, short = 'c', value_name = "SHARES")]
+    cpu_shares: Option<u64>,
+    /// Limit of processes; -1 for none, 4096 unless said otherwise
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pids_limit: Option<i64>,
+    /// Add a capability
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_add: Vec<String>,
+    /// Drop a capability, or ALL
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_drop: Vec<String>,
+    /// no-new-privileges, seccomp=unconfined|FILE, systempaths=unconfined, mask=PATH, unmask=PATH
+    #[arg(long, value_name = "OPTION")]
+    security_opt: Vec<String>,
+    /// Give it a device of the host: HOST[:CONTAINER][:rwm]
+    #[arg(long, value_name = "DEVICE")]
+    device: Vec<String>,
+    /// Set a kernel parameter of its namespaces
+    #[arg(long, value_name = "NAME=VALUE")]
+    sysctl: Vec<String>,
+    /// Limit of a resource: NAME=SOFT[:HARD]
+    #[arg(long, value_name = "LIMIT")]
+    ulimit: Vec<String>,
+    /// Make the root file system read-only
+    #[arg(long)]
+    read_only: bool,
+    /// All capabilities, all devices, no seccomp, nothing masked
+    #[arg(long)]
+    privileged: bool,
+    /// Run a small init inside that reaps and passes signals on
+    #[arg(long)]
+    init: bool,
+    /// Signal that ends it
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<String>,
+    /// Seconds between the stop signal and SIGKILL
+    #[arg(long, value_name = "SECONDS")]
+    stop_timeout: Option<u64>,
+    /// Keys that detach a terminal from it
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
+    /// Label it
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+    /// Run this directory instead of an image; with :O behind it, a throw-away copy
+    #[arg(long, value_name = "DIR[:O]")]
+    rootfs: Option<String>,
+    /// The image, then the program and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "IMAGE [COMMAND]")]
+    words: Vec<String>,
+}
+
+impl ContainerFlags {
+    /// Whether the progress of a pull is not wanted.
+    pub fn quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// The engine's options: variables are filled in, the words split into image and command.
+    ///
+    /// # Errors
+    /// A file of variables that cannot be read.
+    pub fn options(self, context: &Context) -> Result<Options> {
+        let env = environment(context, &self.env_file, &self.env)?;
+        let mut words = self.words.into_iter();
+        let image = if self.rootfs.is_some() { String::new() } else { words.next().unwrap_or_default() };
+        Ok(Options {
+            name: self.name,
+            interactive: self.interactive,
+            tty: self.tty,
+            remove: self.remove,
+            pull: Some(self.pull),
+            platform: self.platform,
+            env,
+            volumes: self.volume,
+            mounts: self.mount,
+            tmpfs: self.tmpfs,
+            shm_size: self.shm_size,
+            workdir: self.workdir,
+            user: self.user,
+            groups: self.group_add,
+            entrypoint: self.entrypoint,
+            hostname: self.hostname,
+            network: self.network,
+            publish: self.publish,
+            add_host: self.add_host,
+            dns: self.dns,
+            dns_search: self.dns_search,
+            memory: self.memory,
+            memory_swap: self.memory_swap,
+            memory_reservation: self.memory_reservation,
+            cpus: self.cpus,
+            cpuset_cpus: self.cpuset_cpus,
+            cpu_shares: self.cpu_shares,
+            pids_limit: self.pids_limit,
+            cap_add: self.cap_add,
+            cap_drop: self.cap_drop,
+            security: self.security_opt,
+            devices: self.device,
+            sysctls: self.sysctl,
+            ulimits: self.ulimit,
+            read_only: self.read_only,
+            privileged: self.privileged,
+            init: self.init,
+            stop_signal: self.stop_signal,
+            stop_timeout: self.stop_timeout,
+            detach_keys: self.detach_keys,
+            labels: self.label,
+            rootfs: self.rootfs,
+            image,
+            command: words.collect(),
+        })
+    }
+}
+
+/// Variables from files, then from the command line; a name without a value takes it from our own environment, and is
+/// left out when that has none (as docker does).
+pub fn environment(context: &Context, files: &[String], flags: &[String]) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| CommandError::new(format!("cannot read the file of variables {file}: {error}")))?;
+        lines.extend(
+            text.lines()
+                .map(|line| line.trim_start_matches('\u{feff}').trim_start())
+                .filter(|line| !line.is_empty() && !line.starts_with('#'))
+                .map(str::to_owned),
+        );
+    }
+    lines.extend_from_slice(flags);
+    let mut variables = Vec::new();
+    for line in lines {
+        match line.split_once('=') {
+            Some(("", _)) => return Err(CommandError::usage(format!("variable without a name: {line:?}"))),
+            Some((name, _)) if name.contains(char::is_whitespace) => {
+                return Err(CommandError::usage(format!("variable name with white space: {name:?}")));
+            }
+            Some(_) => variables.push(line),
+            None => variables.extend(context.variable(&line).map(|value| format!("{line}={value}"))),
+        }
+    }
+    Ok(variables)
+}

@@ -1,0 +1,102 @@
+//! `img ps`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::Run;
+use crate::config::Context;
+use crate::engine::container::list::{ContainerFilter, ContainerSummary};
+use crate::error::Result;
+use crate::ui::{self, format, human};
+
+/// List containers
+#[derive(Args)]
+pub struct Ps {
+    /// Also those that do not run
+    #[arg(long, short)]
+    all: bool,
+    /// Only what fits: name=, id=, label=KEY[=VALUE], status=, ancestor=IMAGE, exited=CODE
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+    /// Print as `json`, or by a template such as '{{.Names}}'
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// The newest one only
+    #[arg(long, short)]
+    latest: bool,
+    /// The newest ones only
+    #[arg(long, short = 'n', value_name = "NUMBER")]
+    last: Option<usize>,
+    /// Do not shorten anything
+    #[arg(long)]
+    no_trunc: bool,
+    /// Print ids only
+    #[arg(long, short)]
+    quiet: bool,
+    /// Show how much each has written
+    #[arg(long, short)]
+    size: bool,
+}
+
+/// Longest command shown without `--no-trunc`, in characters.
+const COMMAND_MAX: usize = 20;
+
+impl Run for Ps {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let filters = self.filter.iter().map(|text| text.parse()).collect::<Result<Vec<ContainerFilter>>>()?;
+        let last = if self.latest { Some(1) } else { self.last };
+        let all = self.all || last.is_some() || filters.iter().any(ContainerFilter::names_a_status);
+        let mut containers = context.engine()?.containers(all, &filters, self.size)?;
+        containers.truncate(last.unwrap_or(usize::MAX));
+        let id = |container: &ContainerSummary| {
+            let length = if self.no_trunc { container.id.len() } else { 12 };
+            container.id.chars().take(length).collect::<String>()
+        };
+        if self.quiet {
+            containers.iter().try_for_each(|container| ui::outln(id(container)))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let rows: Vec<_> = containers
+            .iter()
+            .map(|container| {
+                let command = if self.no_trunc || container.command.chars().count() <= COMMAND_MAX {
+                    container.command.clone()
+                } else {
+                    format!("{}…", container.command.chars().take(COMMAND_MAX - 1).collect::<String>())
+                };
+                json!({
+                    "ID": id(container),
+                    "Image": container.image,
+                    "Command": format!("\"{command}\""),
+                    "CreatedAt": container.created.to_string(),
+                    "RunningFor": human::ago(container.created),
+                    "State": container.state,
+                    "Status": container.status,
+                    "Ports": container.ports.join(", "),
+                    "Names": container.name,
+                    "Labels": container.labels,
+                    "Networks": container.network,
+                    "Pid": container.pid,
+                    "ExitCode": container.exit_code,
+                    "Size": container.size.map(|bytes| human::size(bytes)),
+                })
+            })
+            .collect();
+        let mut columns = vec![
+            ("CONTAINER ID", "ID"),
+            ("IMAGE", "Image"),
+            ("COMMAND", "Command"),
+            ("CREATED", "RunningFor"),
+            ("STATUS", "Status"),
+            ("PORTS", "Ports"),
+            ("NAMES", "Names"),
+        ];
+        if self.size {
+            columns.push(("SIZE", "Size"));
+        }
+        format::print_list(self.format.as_deref(), &columns, &rows)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,48 @@
+//! `img pull`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::Run;
+use crate::config::Context;
+use crate::engine::pull::PullOptions;
+use crate::error::Result;
+use crate::ui::{self, progress::Bars};
+
+/// Fetch images from a registry into the store
+///
+/// A name without a registry means docker.io, one without a tag or digest means `latest`; mirrors and other rules come
+/// from the configuration file. Layers are fetched side by side, verified while they stream, and kept as the tars they
+/// are: nothing is unpacked. A pull that was cut continues where it stopped.
+#[derive(Args)]
+pub struct Pull {
+    /// Images: NAME[:TAG][@DIGEST]
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+    /// Take this platform of a multi-platform image, as linux/arm64/v8
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
+    /// Print the image id only
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl Run for Pull {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let engine = context.engine()?;
+        let options = PullOptions { platform: self.platform };
+        for image in &self.images {
+            let bars = Bars::new(self.quiet);
+            let pulled = engine.pull(image, &options, &bars)?;
+            drop(bars);
+            if !self.quiet {
+                ui::note(format_args!("Digest: {}", pulled.digest));
+                let status = if pulled.fetched { "Downloaded newer image for" } else { "Image is up to date for" };
+                ui::note(format_args!("Status: {status} {}", pulled.familiar));
+            }
+            ui::outln(if self.quiet { pulled.image.to_string() } else { pulled.name })?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,40 @@
+//! `img push`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::Run;
+use crate::config::Context;
+use crate::error::Result;
+use crate::ui::{self, progress::Bars};
+
+/// Send an image to a registry
+///
+/// Layers the registry already has are not sent; others of the same registry are mounted from their repository where
+/// it allows that. Layers are compressed now, in parallel, and what came out is remembered for the next push. The
+/// manifest is sent last.
+#[derive(Args)]
+pub struct Push {
+    /// The image, as it is tagged here
+    image: String,
+    /// Where to push it, if not to the name it is tagged with
+    destination: Option<String>,
+    /// Print nothing but the digest
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl Run for Push {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let engine = context.engine()?;
+        let bars = Bars::new(self.quiet);
+        let pushed = engine.push(&self.image, self.destination.as_deref(), &bars)?;
+        drop(bars);
+        if !self.quiet {
+            ui::note(format_args!("Pushed {}", pushed.name));
+        }
+        ui::outln(pushed.digest)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

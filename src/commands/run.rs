@@ -1,0 +1,81 @@
+//! `img run` and `img create`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::Run;
+use super::flags::ContainerFlags;
+use crate::config::Context;
+use crate::engine::container::run::Attachment;
+use crate::error::{CommandError, Kind, Result};
+use crate::ui::{self, progress::Bars};
+
+/// Run a program in a new container
+///
+/// The image's layers are stacked under a read-write layer of the container's own, and the program is started in
+/// namespaces and cgroups of its own. A missing image is pulled first. img exits as the program did: its own code, or
+/// 128 and the signal's number; 125 when the container could not be made, 126 when the program cannot be executed, 127
+/// when there is no such program. Without -d the container ends when img is killed.
+#[derive(Args)]
+pub struct RunCommand {
+    /// Run in the background and print the container's id
+    #[arg(long, short)]
+    detach: bool,
+    /// Write the container's id to this file
+    #[arg(long, value_name = "FILE")]
+    cidfile: Option<PathBuf>,
+    /// Pass signals that img receives to the program
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
+          default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    sig_proxy: bool,
+    #[command(flatten)]
+    flags: ContainerFlags,
+}
+
+impl Run for RunCommand {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let engine = context.engine().map_err(container_failed)?;
+        let bars = Bars::new(self.flags.quiet());
+        let options = self.flags.options(context)?;
+        let id = engine.create(&options, self.cidfile.as_deref(), &bars).map_err(container_failed)?;
+        drop(bars);
+        if self.detach {
+            engine.start_detached(&id).map_err(container_failed)?;
+            ui::outln(id)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let attachment = Attachment { stdin: options.interactive, signals: self.sig_proxy };
+        engine.run_attached(&id, &attachment).map(ExitCode::from).map_err(container_failed)
+    }
+}
+
+/// Make a container without starting it
+///
+/// `img start` starts it. Prints its id.
+#[derive(Args)]
+pub struct Create {
+    /// Write the container's id to this file
+    #[arg(long, value_name = "FILE")]
+    cidfile: Option<PathBuf>,
+    #[command(flatten)]
+    flags: ContainerFlags,
+}
+
+impl Run for Create {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let bars = Bars::new(self.flags.quiet());
+        let options = self.flags.options(context)?;
+        let engine = context.engine().map_err(container_failed)?;
+        let id = engine.create(&options, self.cidfile.as_deref(), &bars).map_err(container_failed)?;
+        drop(bars);
+        ui::outln(id)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Whatever goes wrong before the program runs is exit code 125, unless it is known better.
+pub fn container_failed(error: CommandError) -> CommandError {
+    if error.kind == Kind::Failed { error.kind(Kind::Container) } else { error }
+}

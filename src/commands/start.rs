@@ -1,0 +1,42 @@
+//! `img start`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Run, each};
+use crate::config::Context;
+use crate::engine::container::run::Attachment;
+use crate::error::{CommandError, Result};
+use crate::ui;
+
+/// Start containers that were made or have ended
+#[derive(Args)]
+pub struct Start {
+    /// Containers, by name or id
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+    /// Show the program's output and pass signals to it
+    #[arg(long, short)]
+    attach: bool,
+    /// Send it standard input
+    #[arg(long, short)]
+    interactive: bool,
+}
+
+impl Run for Start {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let engine = context.engine()?;
+        if !self.attach && !self.interactive {
+            return Ok(each(&self.containers, |name| {
+                engine.start_detached(&engine.find_container(name)?)?;
+                ui::outln(name)
+            }));
+        }
+        let [name] = self.containers.as_slice() else {
+            return Err(CommandError::usage("only one container can be attached to at a time"));
+        };
+        let attachment = Attachment { stdin: self.interactive, signals: true };
+        engine.run_attached(&engine.find_container(name)?, &attachment).map(ExitCode::from)
+    }
+}

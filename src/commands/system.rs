@@ -1,0 +1,163 @@
+//! `img system …`: what the store uses, and how to clean, check and empty it.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::Run;
+use crate::config::Context;
+use crate::engine::system::PruneOptions;
+use crate::error::{CommandError, Result};
+use crate::ui::{self, format, human};
+
+/// Show what uses the disk
+#[derive(Args)]
+pub struct Df {
+    /// Print as `json`, or by a template such as '{{.Type}}'
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+}
+
+impl Run for Df {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let rows: Vec<_> = context
+            .engine()?
+            .disk_usage()?
+            .iter()
+            .map(|row| {
+                json!({
+                    "Type": row.kind,
+                    "TotalCount": row.count,
+                    "Active": row.active,
+                    "Size": human::size(row.size),
+                    "Bytes": row.size,
+                    "Reclaimable": match row.size {
+                        0 => human::size(row.reclaimable),
+                        size => format!("{} ({}%)", human::size(row.reclaimable), row.reclaimable * 100 / size),
+                    },
+                    "ReclaimableBytes": row.reclaimable,
+                })
+            })
+            .collect();
+        let columns = [
+            ("TYPE", "Type"),
+            ("TOTAL", "TotalCount"),
+            ("ACTIVE", "Active"),
+            ("SIZE", "Size"),
+            ("RECLAIMABLE", "Reclaimable"),
+        ];
+        format::print_list(self.format.as_deref(), &columns, &rows)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Remove what nothing needs: ended containers, images without a tag, unused build cache, unfinished downloads
+#[derive(Args)]
+pub struct Prune {
+    /// Also all images that no container was made from
+    #[arg(long, short)]
+    all: bool,
+    /// Also volumes that no container uses
+    #[arg(long)]
+    volumes: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    force: bool,
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Run for Prune {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let engine = context.engine()?;
+        if !self.force && !self.dry_run && !confirm("Remove all ended containers, unused images and cache?")? {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let options = PruneOptions { all: self.all, volumes: self.volumes, dry_run: self.dry_run };
+        let report = engine.prune(&options)?;
+        for line in &report.removed {
+            ui::outln(ui::Escaped(line))?;
+        }
+        let verb = if self.dry_run { "Would reclaim" } else { "Total reclaimed space" };
+        ui::outln(format_args!("{verb}: {}", human::size(report.bytes)))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Verify that everything in the store is what its name says
+///
+/// Reads every blob and layer and compares digests. Exit code 1 when something is damaged.
+#[derive(Args)]
+pub struct Check {
+    /// Only look at names and sizes, do not read everything
+    #[arg(long)]
+    quick: bool,
+    /// Remove what is damaged, and only that
+    #[arg(long)]
+    repair: bool,
+}
+
+impl Run for Check {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let report = context.engine()?.check(!self.quick, self.repair)?;
+        for problem in &report.problems {
+            ui::outln(ui::Escaped(problem))?;
+        }
+        if report.problems.is_empty() {
+            ui::outln(format_args!("{} checked, nothing is damaged", report.checked))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if self.repair {
+            ui::outln("what was damaged has been removed; pull or build it again")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        ui::note("hint: `img system check --repair` removes what is damaged");
+        Ok(ExitCode::FAILURE)
+    }
+}
+
+/// Remove everything: containers, images, volumes and cache
+#[derive(Args)]
+pub struct Reset {
+    /// Do not ask
+    #[arg(long, short)]
+    force: bool,
+}
+
+impl Run for Reset {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let engine = context.engine()?;
+        if self.force || confirm("Remove ALL containers, images, volumes and cache?")? {
+            engine.reset()?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Unmount the shared layer mounts that no container uses
+///
+/// img keeps the layers of images mounted between runs, in a mount namespace of its own that one mount point of the
+/// host pins. This removes it; the next run makes it again.
+#[derive(Args)]
+pub struct Unmount {}
+
+impl Run for Unmount {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        context.engine()?.unmount_layers()?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Asks on the terminal; without one, says that `--force` is needed.
+fn confirm(question: &str) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Err(CommandError::usage("cannot ask without a terminal").hint("use --force"));
+    }
+    ui::note_part(format_args!("{question} [y/N] "));
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,255 @@
+//! The list of all commands, and how words on the command line find theirs: aliases, docker's `image` and `container`
+//! groups, and the nearest name for a slip of the finger.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::ArgMatches;
+
+use super::{
+    Run, build, commit, cp, diff, doctor, exec, export, generate, history, images, import, inspect, is_option, load, login,
+    logs, ps, pull, push, rm, rmi, run, save, start, stop, system, tag, version,
+};
+use crate::config::Context;
+use crate::error::{CommandError, Result};
+
+/// Where `img help` lists a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Images and registries.
+    Images,
+    /// Containers.
+    Containers,
+    /// The store and this machine.
+    System,
+    /// Not listed: for packagers.
+    Hidden,
+}
+
+impl Group {
+    /// The listed ones, in order.
+    pub const ALL: [Self; 3] = [Self::Images, Self::Containers, Self::System];
+
+    /// Its heading.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Images => "Images",
+            Self::Containers => "Containers",
+            Self::System => "System",
+            Self::Hidden => "Hidden",
+        }
+    }
+}
+
+/// One command.
+pub struct Command {
+    /// Its words: `pull`, `system df`.
+    pub name: &'static str,
+    /// Other spellings of the last word.
+    pub aliases: &'static [&'static str],
+    /// Where it is listed.
+    pub group: Group,
+    /// Adds its arguments and help.
+    pub arguments: fn(clap::Command) -> clap::Command,
+    /// Runs it.
+    pub run: fn(&ArgMatches, &Context) -> Result<ExitCode>,
+}
+
+const fn command<A: Run>(name: &'static str, aliases: &'static [&'static str], group: Group) -> Command {
+    Command {
+        name,
+        aliases,
+        group,
+        arguments: |command| A::augment_args(command),
+        run: |matches, context| {
+            A::from_arg_matches(matches).map_err(|error| CommandError::usage(error.to_string()))?.run(context)
+        },
+    }
+}
+
+use Group::{Containers, Hidden, Images, System};
+
+/// All commands, in the order in which they are listed.
+pub const COMMANDS: &[Command] = &[
+    command::<pull::Pull>("pull", &[], Images),
+    command::<push::Push>("push", &[], Images),
+    command::<build::Build>("build", &[], Images),
+    command::<images::Images>("images", &[], Images),
+    command::<history::History>("history", &[], Images),
+    command::<inspect::Inspect>("inspect", &[], Images),
+    command::<tag::Tag>("tag", &[], Images),
+    command::<rmi::Rmi>("rmi", &[], Images),
+    command::<save::Save>("save", &[], Images),
+    command::<load::Load>("load", &[], Images),
+    command::<import::Import>("import", &[], Images),
+    command::<login::Login>("login", &[], Images),
+    command::<login::Logout>("logout", &[], Images),
+    command::<run::RunCommand>("run", &[], Containers),
+    command::<run::Create>("create", &[], Containers),
+    command::<start::Start>("start", &[], Containers),
+    command::<stop::Stop>("stop", &[], Containers),
+    command::<stop::Kill>("kill", &[], Containers),
+    command::<stop::Wait>("wait", &[], Containers),
+    command::<rm::Rm>("rm", &[], Containers),
+    command::<ps::Ps>("ps", &["ls"], Containers),
+    command::<exec::Exec>("exec", &[], Containers),
+    command::<logs::Logs>("logs", &[], Containers),
+    command::<logs::Attach>("attach", &[], Containers),
+    command::<commit::Commit>("commit", &[], Containers),
+    command::<diff::Diff>("diff", &[], Containers),
+    command::<cp::Cp>("cp", &[], Containers),
+    command::<export::Export>("export", &[], Containers),
+    command::<version::Info>("info", &[], System),
+    command::<version::Version>("version", &[], System),
+    command::<doctor::Doctor>("doctor", &[], System),
+    command::<system::Df>("system df", &[], System),
+    command::<system::Prune>("system prune", &[], System),
+    command::<system::Check>("system check", &[], System),
+    command::<system::Reset>("system reset", &[], System),
+    command::<system::Unmount>("system unmount", &[], System),
+    command::<generate::Completion>("completion", &[], Hidden),
+    command::<generate::Man>("man", &[], Hidden),
+];
+
+/// docker's groups: the second word means this command.
+const GROUPED: &[(&str, &str, &str)] = &[
+    ("image", "ls", "images"),
+    ("image", "list", "images"),
+    ("image", "rm", "rmi"),
+    ("image", "remove", "rmi"),
+    ("container", "ls", "ps"),
+    ("container", "list", "ps"),
+    ("container", "ps", "ps"),
+];
+
+/// Commands that `img image` and `img container` take under their own name.
+const MEMBERS: &[(&str, &[&str])] = &[
+    ("image", &["build", "history", "import", "inspect", "load", "ls", "pull", "push", "rm", "save", "tag"]),
+    (
+        "container",
+        &[
+            "attach", "commit", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "ls", "rm", "run",
+            "start", "stop", "wait",
+        ],
+    ),
+];
+
+/// Global options that take their value as the next word.
+const GLOBALS_WITH_VALUE: &[&str] = &["--root", "--runroot", "--config"];
+
+/// Where the first word that is no option stands.
+fn first_word(arguments: &[OsString]) -> Option<usize> {
+    let mut at = 1;
+    while let Some(argument) = arguments.get(at) {
+        if GLOBALS_WITH_VALUE.iter().any(|&global| argument == global) {
+            at += 2;
+        } else if is_option(argument) {
+            at += 1;
+        } else {
+            return Some(at);
+        }
+    }
+    None
+}
+
+/// Docker's groups rewritten to our plain commands: `image ls` becomes `images`.
+pub fn spell_out(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let Some(at) = first_word(&arguments) else { return arguments };
+    let Some(second) = arguments.get(at + 1) else { return arguments };
+    let grouped = GROUPED.iter().find(|(group, word, _)| arguments[at] == *group && second == *word);
+    let member = MEMBERS
+        .iter()
+        .find(|(group, _)| arguments[at] == *group)
+        .and_then(|(_, members)| members.iter().find(|&&member| second == member));
+    let plain = grouped.map(|&(_, _, plain)| plain).or(member.copied());
+    if let Some(plain) = plain {
+        arguments.splice(at..at + 2, [OsString::from(plain)]);
+    }
+    arguments
+}
+
+/// The words that may name a command: the first one and, for `help` and groups, those right after it.
+pub fn words(arguments: &[OsString]) -> Vec<OsString> {
+    let Some(at) = first_word(arguments) else { return Vec::new() };
+    arguments[at..].iter().take_while(|argument| !is_option(argument)).take(3).cloned().collect()
+}
+
+/// The command that `words` begin with.
+pub fn find(words: &[&str]) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| {
+        let names: Vec<&str> = command.name.split(' ').collect();
+        let Some((last, groups)) = names.split_last() else { return false };
+        words.len() >= names.len()
+            && words[..groups.len()] == *groups
+            && (words[groups.len()] == *last || command.aliases.contains(&words[groups.len()]))
+    })
+}
+
+/// The commands of a group: `system` → `df`, `prune`, …
+pub fn members(group: &str) -> impl Iterator<Item = &'static str> {
+    let own = COMMANDS
+        .iter()
+        .filter_map(move |command| command.name.split_once(' ').filter(|(first, _)| *first == group).map(|(_, rest)| rest));
+    let docker = MEMBERS.iter().filter(move |(name, _)| *name == group).flat_map(|(_, members)| members.iter().copied());
+    own.chain(docker)
+}
+
+/// The command whose name is nearest to `asked`, if any is near.
+pub fn nearest(asked: &str) -> Option<&'static str> {
+    let names = COMMANDS.iter().filter(|command| command.group != Hidden).map(|command| command.name);
+    let near = names.map(|name| (distance(asked, name), name)).min()?;
+    (near.0 <= 2 && near.0 < asked.chars().count()).then_some(near.1)
+}
+
+/// How many letters must be added, dropped, changed or swapped to get from `a` to `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            rows[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let change = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                let swap = if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                    rows[i - 2][j - 2] + 1
+                } else {
+                    usize::MAX
+                };
+                change.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(swap)
+            };
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn docker_groups_are_spelled_out() {
+        assert_eq!(spell_out(arguments("img --root /x image ls -q")), arguments("img --root /x images -q"));
+        assert_eq!(spell_out(arguments("img container run a")), arguments("img run a"));
+        assert_eq!(spell_out(arguments("img run image ls")), arguments("img run image ls"));
+    }
+
+    #[test]
+    fn every_command_builds_and_has_help() {
+        for command in COMMANDS {
+            super::super::tree(command).debug_assert();
+            let about = (command.arguments)(clap::Command::new("x")).get_about().map(ToString::to_string);
+            assert!(about.is_some_and(|about| about.len() > 10), "{} has no help", command.name);
+        }
+    }
+
+    #[test]
+    fn slips_of_the_finger() {
+        assert_eq!(distance("pul", "pull"), 1);
+        assert_eq!(distance("bulid", "build"), 1);
+    }
+}

@@ -1,0 +1,204 @@
+//! The only reader of the environment, of HOME and of configuration files. Everything else gets what it needs from the
+//! [`Context`] made here once.
+//!
+//! The configuration file is TOML: `--config`, else `IMG_CONFIG`, else `/etc/img/config.toml` if it is there
+//! (docs/configuration.md lists every key). A flag wins over the environment, the environment over the file.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::commands::Globals;
+use crate::engine::Engine;
+use crate::error::{CommandError, Kind, Result};
+
+/// Largest configuration file read, bytes.
+const FILE_MAX: u64 = 1 << 20;
+
+/// The configuration file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct File {
+    /// Where images, layers and containers are kept.
+    pub root: Option<PathBuf>,
+    /// Where the state of running containers is kept.
+    pub runroot: Option<PathBuf>,
+    /// The registry of names without one; docker.io unless said otherwise.
+    pub unqualified_registry: Option<String>,
+    /// `erofs` or `dir`; the best one that works here unless said otherwise.
+    pub storage_driver: Option<String>,
+    /// The bridge network.
+    pub network: Network,
+    /// By registry host.
+    pub registries: BTreeMap<String, Registry>,
+}
+
+/// `[network]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Network {
+    /// Name of the default bridge.
+    pub bridge: Option<String>,
+    /// Its addresses, as `10.89.0.0/16`.
+    pub subnet: Option<String>,
+}
+
+/// `[registries."docker.io"]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Registry {
+    /// Asked before the registry itself, in this order; `http://` or `https://` and a host, perhaps a path.
+    pub mirrors: Vec<String>,
+    /// Plain HTTP, and certificates that cannot be verified, are accepted.
+    pub insecure: bool,
+    /// Never contacted.
+    pub blocked: bool,
+    /// Certificate authorities trusted for this registry, PEM.
+    pub ca: Option<PathBuf>,
+}
+
+/// Everything a command knows about where it runs.
+pub struct Context {
+    /// The configuration file's content.
+    pub file: File,
+    /// Where images, layers and containers are kept.
+    pub root: PathBuf,
+    /// Where the state of running containers is kept.
+    pub runroot: PathBuf,
+    environment: BTreeMap<OsString, OsString>,
+    engine: OnceCell<Engine>,
+}
+
+impl Context {
+    /// Reads the environment and the configuration file.
+    ///
+    /// # Errors
+    /// A file that was named and is not there, or cannot be understood.
+    pub fn new(globals: &Globals) -> Result<Self> {
+        let environment: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        let variable = |name: &str| environment.get(&OsString::from(name)).filter(|value| !value.is_empty());
+        let named = globals.config.as_ref().or(variable("IMG_CONFIG"));
+        let file = match named {
+            Some(path) => read_file(Path::new(path), true)?,
+            None => read_file(Path::new("/etc/img/config.toml"), false)?,
+        };
+        let place = |flag: &Option<OsString>, name: &str, file: &Option<PathBuf>, default: &str| {
+            let path = flag.as_ref().or(variable(name)).map(PathBuf::from).or_else(|| file.clone());
+            std::path::absolute(path.unwrap_or_else(|| default.into()))
+        };
+        let root = place(&globals.root, "IMG_ROOT", &file.root, "/var/lib/img")?;
+        let runroot = place(&globals.runroot, "IMG_RUNROOT", &file.runroot, "/run/img")?;
+        Ok(Self { file, root, runroot, environment, engine: OnceCell::new() })
+    }
+
+    /// The engine over the store at [`Context::root`].
+    ///
+    /// # Errors
+    /// An ordinary user, a store that cannot be opened.
+    pub fn engine(&self) -> Result<&Engine> {
+        if let Some(engine) = self.engine.get() {
+            return Ok(engine);
+        }
+        require_root()?;
+        let engine = Engine::open(self)?;
+        Ok(self.engine.get_or_init(|| engine))
+    }
+
+    /// A variable of the environment, if it is set and UTF-8.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.get(&OsString::from(name)).and_then(|value| value.to_str())
+    }
+
+    /// A variable that proxies are named by: `http_proxy`, or in upper case. `HTTP_PROXY` counts too: img is no CGI.
+    #[must_use]
+    pub fn proxy(&self, name: &str) -> Option<&str> {
+        self.variable(name).or_else(|| self.variable(&name.to_uppercase())).filter(|value| !value.is_empty())
+    }
+
+    /// The names of all variables.
+    pub fn variable_names(&self) -> impl Iterator<Item = &str> {
+        self.environment.keys().filter_map(|name| name.to_str())
+    }
+
+    /// docker's configuration directory: `DOCKER_CONFIG`, else `~/.docker`.
+    #[must_use]
+    pub fn docker_config(&self) -> Option<PathBuf> {
+        match self.variable("DOCKER_CONFIG").filter(|path| !path.is_empty()) {
+            Some(path) => Some(path.into()),
+            None => self.home().map(|home| home.join(".docker")),
+        }
+    }
+
+    /// podman's credentials: `REGISTRY_AUTH_FILE`, else `$XDG_RUNTIME_DIR/containers/auth.json`.
+    #[must_use]
+    pub fn auth_file(&self) -> Option<PathBuf> {
+        let runtime = || self.variable("XDG_RUNTIME_DIR").map(|dir| Path::new(dir).join("containers/auth.json"));
+        self.variable("REGISTRY_AUTH_FILE").map(PathBuf::from).or_else(runtime)
+    }
+
+    /// The user's home directory.
+    #[must_use]
+    pub fn home(&self) -> Option<PathBuf> {
+        self.variable("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
+    }
+
+    /// The directories in which programs are looked for.
+    #[must_use]
+    pub fn search_path(&self) -> Vec<PathBuf> {
+        self.variable("PATH").map(|path| std::env::split_paths(path).collect()).unwrap_or_default()
+    }
+}
+
+/// Whether the environment allows colours (<https://no-color.org>).
+#[must_use]
+pub fn colours_wanted() -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Fails for an ordinary user, until that is supported.
+///
+/// # Errors
+/// Kind [`Kind::Container`], exit code 125, naming what is needed.
+pub fn require_root() -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(CommandError::new("img needs root: mounting layers, namespaces and cgroups ask for CAP_SYS_ADMIN")
+        .kind(Kind::Container)
+        .hint("run it with sudo; running as an ordinary user is not supported yet")
+        .hint("`img doctor` says what this machine and user can do"))
+}
+
+fn read_file(path: &Path, must_exist: bool) -> Result<File> {
+    let failed = |reason: String| CommandError::new(format!("cannot read the configuration {}: {reason}", path.display()));
+    let text = match std::fs::metadata(path) {
+        Ok(about) if about.len() > FILE_MAX => return Err(failed("it is larger than 1 MiB".into())),
+        Ok(_) => std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => return Ok(File::default()),
+        Err(error) => return Err(failed(error.to_string())),
+    };
+    toml::from_str(&text).map_err(|error| {
+        failed(error.to_string().trim().to_owned()).hint("docs/configuration.md lists every key, with an example")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::File;
+
+    #[test]
+    fn a_whole_file_parses_and_a_typo_does_not() {
+        let file: File = toml::from_str(
+            "root = \"/srv/img\"\n[network]\nsubnet = \"10.99.0.0/16\"\n\
+             [registries.\"docker.io\"]\nmirrors = [\"http://127.0.0.1:5000\"]\ninsecure = true\n",
+        )
+        .unwrap();
+        assert_eq!(file.registries["docker.io"].mirrors, ["http://127.0.0.1:5000"]);
+        assert!(toml::from_str::<File>("[registries.x]\nmirors = []\n").is_err());
+    }
+}

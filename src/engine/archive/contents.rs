@@ -1,0 +1,188 @@
+//! An archive that is being read: where each member lies. Members are only ever read as streams by their offset; what
+//! claims to be a link is resolved among the members themselves and never on the host.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek};
+use std::path::Path;
+
+use store::Digest;
+use store::digest::VerifiedReader;
+use store::layer::tar::{MemberKind, Reader};
+use store::layer::{Compression, LayerPath};
+
+use super::MANIFEST_MAX;
+use crate::engine::Engine;
+use crate::error::{CommandError, Context as _, Result};
+
+/// Most members of an archive.
+const MEMBERS_MAX: usize = 100_000;
+/// How many links may follow one another.
+const LINKS_MAX: usize = 8;
+
+/// What a member is.
+enum Member {
+    Data { offset: u64, size: u64 },
+    Link { target: LayerPath },
+}
+
+/// An archive and where its members lie.
+pub struct Contents {
+    file: File,
+    members: BTreeMap<Vec<u8>, Member>,
+}
+
+impl Engine {
+    /// Opens the archive at `input`, or standard input. What cannot be sought in, or is compressed, is copied into a
+    /// nameless file of the store first.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no tar.
+    pub(super) fn open_archive(&self, input: Option<&Path>) -> Result<Contents> {
+        let name = input.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
+        let source: Box<dyn Read + Send> = match input {
+            None => Box::new(io::stdin()),
+            Some(path) => {
+                let mut file = File::open(path).context(format!("cannot open {name}"))?;
+                let about = file.metadata()?;
+                if about.is_dir() {
+                    return Err(CommandError::new(format!("{name} is a directory")).hint("load takes an archive"));
+                }
+                let mut start = [0; 4];
+                if about.is_file() && file.read_exact(&mut start).is_ok() && Compression::detect(&start) == Compression::None
+                {
+                    return Contents::index(file).context(format!("cannot read the archive {name}"));
+                }
+                file.rewind().or_else(|error| if about.is_file() { Err(error) } else { Ok(()) })?;
+                Box::new(file)
+            }
+        };
+        let (_, mut plain) = store::layer::compression::decompress(BufReader::with_capacity(1 << 20, source))?;
+        let mut scratch = self.store.scratch()?;
+        io::copy(&mut plain, &mut scratch).context(format!("cannot read the archive {name}"))?;
+        Contents::index(scratch).context(format!("cannot read the archive {name}"))
+    }
+}
+
+impl Contents {
+    fn index(mut file: File) -> Result<Self> {
+        file.rewind()?;
+        let mut reader = Reader::new(BufReader::with_capacity(1 << 20, file.try_clone()?));
+        let mut members = BTreeMap::new();
+        while let Some(member) = reader.next_member()? {
+            let Ok(path) = LayerPath::parse(&member.path) else { continue };
+            let found = match member.kind {
+                MemberKind::File { size, extents } => match extents.as_slice() {
+                    [] if size == 0 => Member::Data { offset: 0, size: 0 },
+                    [extent] if extent.logical == 0 && extent.length == size => Member::Data { offset: extent.offset, size },
+                    _ => return Err(CommandError::new(format!("the member {path} is sparse"))),
+                },
+                MemberKind::Symlink { target } => {
+                    let base = path.parent().unwrap_or_default();
+                    Member::Link { target: beside(&base, &target)? }
+                }
+                MemberKind::HardLink { target } => Member::Link { target: LayerPath::parse(&target)? },
+                _ => continue,
+            };
+            if members.len() >= MEMBERS_MAX {
+                return Err(CommandError::new(format!("the archive has more than {MEMBERS_MAX} members")));
+            }
+            members.insert(path.as_bytes().to_vec(), found);
+        }
+        Ok(Self { file, members })
+    }
+
+    /// Whether there is a member of this name.
+    pub fn has(&self, path: &str) -> bool {
+        self.members.contains_key(path.as_bytes())
+    }
+
+    /// A member's bytes as a stream, and how many there are.
+    ///
+    /// # Errors
+    /// No such member, links in a circle.
+    pub fn open(&self, path: &str) -> Result<(impl Read + Send + use<>, u64)> {
+        let mut at = LayerPath::parse(path.as_bytes())?;
+        for _ in 0..LINKS_MAX {
+            match self.members.get(at.as_bytes()) {
+                Some(Member::Link { target }) => at = target.clone(),
+                Some(Member::Data { offset, size }) => {
+                    let reader = At { file: self.file.try_clone()?, offset: *offset, left: *size };
+                    return Ok((reader, *size));
+                }
+                None => return Err(CommandError::new(format!("the archive has no member {at}"))),
+            }
+        }
+        Err(CommandError::new(format!("the links of {path} in the archive go in a circle")))
+    }
+
+    /// A small member's bytes.
+    ///
+    /// # Errors
+    /// No such member, one that is too large.
+    pub fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
+        let (mut reader, size) = self.open(path)?;
+        if size > limit {
+            return Err(CommandError::new(format!("{path} in the archive is larger than {limit} bytes")));
+        }
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The bytes of a blob of an OCI layout, verified.
+    ///
+    /// # Errors
+    /// No such blob, one that is too large or is not what its name says.
+    pub fn blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
+        let path = format!("blobs/sha256/{}", digest.hex());
+        let (reader, size) = self.open(&path)?;
+        if size > limit {
+            return Err(CommandError::new(format!("{path} in the archive is larger than {limit} bytes")));
+        }
+        let mut bytes = Vec::new();
+        VerifiedReader::new(reader, path, *digest, size).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// A JSON document.
+    ///
+    /// # Errors
+    /// As [`Contents::read`], and what is no such document.
+    pub fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T> {
+        serde_json::from_slice(&self.read(path, MANIFEST_MAX)?).context(format!("{path} in the archive is malformed"))
+    }
+}
+
+/// The path that a relative link in the directory `base` means.
+fn beside(base: &LayerPath, target: &[u8]) -> Result<LayerPath> {
+    let mut at = base.clone();
+    for name in target.split(|&byte| byte == b'/') {
+        at = match name {
+            b"" | b"." => at,
+            b".." => at.parent().ok_or_else(|| CommandError::new("a link in the archive leads out of it"))?,
+            name => at.join(name)?,
+        };
+    }
+    Ok(at)
+}
+
+/// A stretch of a file, read by position: several may be read side by side.
+struct At {
+    file: File,
+    offset: u64,
+    left: u64,
+}
+
+impl Read for At {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let got = std::os::unix::fs::FileExt::read_at(&self.file, &mut buffer[..want], self.offset)?;
+        if got == 0 && want > 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive is cut short"));
+        }
+        self.offset += got as u64;
+        self.left -= got as u64;
+        Ok(got)
+    }
+}

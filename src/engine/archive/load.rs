@@ -1,0 +1,192 @@
+//! Reading archives: docker's form if there is one (its names are whole), else the OCI layout. An archive that names an
+//! image twice, several images, or no names at all is taken as it is.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use registry_client::{Descriptor, Platform};
+use serde::Deserialize;
+use store::image::{CONFIG_MAX, CompressedLayer, ImageConfig, ImageRecord, Provenance};
+use store::refs::Expect;
+use store::{DiffId, Digest, ImageId};
+
+use super::contents::Contents;
+use super::{DockerImage, MANIFEST_MAX, NAME_ANNOTATION, REF_ANNOTATION};
+use crate::engine::Engine;
+use crate::engine::names::familiar_parts;
+use crate::engine::progress::{Event, Progress};
+use crate::engine::pull::to_store;
+use crate::error::{CommandError, Context as _, Result};
+
+/// How deep indexes may lie in one another.
+const INDEX_DEPTH: usize = 4;
+
+/// An image that was loaded.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The image.
+    pub id: ImageId,
+    /// Its name as docker shows it, if the archive had one.
+    pub name: Option<String>,
+}
+
+/// An OCI index or manifest, as much of it as is read here.
+#[derive(Deserialize)]
+struct Document {
+    #[serde(default)]
+    manifests: Vec<Descriptor>,
+    #[serde(default)]
+    config: Option<Descriptor>,
+    #[serde(default)]
+    layers: Vec<Descriptor>,
+}
+
+impl Engine {
+    /// Loads all images of the archive at `input`, or standard input.
+    ///
+    /// # Errors
+    /// What is no archive of images, content that is not what its name says.
+    pub fn load(&self, input: Option<&Path>, progress: &dyn Progress) -> Result<Vec<Loaded>> {
+        let contents = self.open_archive(input)?;
+        let mut loaded = Vec::new();
+        if contents.has("manifest.json") {
+            let images: Vec<DockerImage> = contents.json("manifest.json")?;
+            for image in &images {
+                loaded.extend(self.load_docker(&contents, image, progress)?);
+            }
+        } else if contents.has("index.json") {
+            let index: Document = contents.json("index.json")?;
+            for descriptor in &index.manifests {
+                loaded.extend(self.load_oci(&contents, descriptor, progress)?);
+            }
+        } else {
+            return Err(CommandError::new("the archive has neither manifest.json nor index.json: it holds no images")
+                .hint("`img import` makes an image of the tar of a root file system"));
+        }
+        if loaded.is_empty() {
+            return Err(CommandError::new("the archive holds no image for this platform"));
+        }
+        Ok(loaded)
+    }
+
+    fn load_docker(&self, contents: &Contents, image: &DockerImage, progress: &dyn Progress) -> Result<Vec<Loaded>> {
+        let raw = contents.read(&image.config, CONFIG_MAX)?;
+        let config = ImageConfig::parse(&raw)?;
+        let layers: Vec<Source> = image.layers.iter().map(|path| Source { path: path.clone(), announced: None }).collect();
+        let id = self.load_image(contents, &raw, &config, &layers, ImageRecord::default(), progress)?;
+        let mut loaded = Vec::new();
+        for name in image.repo_tags.iter().flatten() {
+            loaded.push(self.name_loaded(&id, name, None)?);
+        }
+        if loaded.is_empty() {
+            loaded.push(Loaded { id, name: None });
+        }
+        Ok(loaded)
+    }
+
+    fn load_oci(&self, contents: &Contents, descriptor: &Descriptor, progress: &dyn Progress) -> Result<Option<Loaded>> {
+        let annotations = descriptor.annotations.clone().unwrap_or_default();
+        let Some((digest, document)) = choose(contents, descriptor, INDEX_DEPTH)? else { return Ok(None) };
+        let config_descriptor = document.config.as_ref().ok_or_else(|| CommandError::new(format!("{digest} has no config")))?;
+        let raw = contents.blob(&to_store(&config_descriptor.digest), CONFIG_MAX)?;
+        let config = ImageConfig::parse(&raw)?;
+        let mut layers = Vec::new();
+        let mut compressed = Vec::new();
+        for layer in &document.layers {
+            let digest = to_store(&layer.digest);
+            layers.push(Source { path: format!("blobs/sha256/{}", digest.hex()), announced: Some((digest, layer.size)) });
+            let media_type = layer.media_type.as_str().to_owned();
+            compressed.push(vec![CompressedLayer { media_type, digest, size: layer.size, origin: None }]);
+        }
+        let manifest = self.store.blobs().put(&contents.blob(&digest, MANIFEST_MAX)?)?;
+        let record = ImageRecord { compressed, manifests: vec![manifest], ..ImageRecord::default() };
+        let id = self.load_image(contents, &raw, &config, &layers, record, progress)?;
+        match archive_name(&annotations) {
+            Some(name) => Ok(Some(self.name_loaded(&id, &name, Some(manifest))?)),
+            None => Ok(Some(Loaded { id, name: None })),
+        }
+    }
+
+    fn load_image(
+        &self,
+        contents: &Contents,
+        raw: &[u8],
+        config: &ImageConfig,
+        layers: &[Source],
+        mut record: ImageRecord,
+        progress: &dyn Progress,
+    ) -> Result<ImageId> {
+        let diff_ids = &config.rootfs.diff_ids;
+        if diff_ids.len() != layers.len() {
+            let text = format!("the archive names {} layers and the config {}", layers.len(), diff_ids.len());
+            return Err(CommandError::new(text));
+        }
+        self.store.protect(&diff_ids.iter().map(|layer| layer.0).collect::<Vec<_>>())?;
+        for (diff_id, source) in diff_ids.iter().zip(layers) {
+            self.load_layer(contents, diff_id, source, progress)?;
+        }
+        let provenance = Provenance { source: Some("an archive".into()), ..Provenance::default() };
+        record.provenance = vec![provenance; diff_ids.len()];
+        Ok(self.store.images().put(raw, &record)?)
+    }
+
+    fn load_layer(&self, contents: &Contents, diff_id: &DiffId, source: &Source, progress: &dyn Progress) -> Result<()> {
+        let short = diff_id.short();
+        if self.store.layers().has(diff_id) {
+            progress.event(Event::Done(&short, "Already exists"));
+            return Ok(());
+        }
+        let (reader, size) = contents.open(&source.path)?;
+        progress.event(Event::Started(&short, size));
+        self.store.layers().ingest(reader, Some(diff_id), source.announced).context(format!("layer {}", source.path))?;
+        progress.event(Event::Done(&short, "Loaded"));
+        Ok(())
+    }
+
+    fn name_loaded(&self, id: &ImageId, name: &str, manifest: Option<Digest>) -> Result<Loaded> {
+        let canonical = self.tag_reference(name)?;
+        self.store.refs().set(&canonical, id, manifest, Expect::Any)?;
+        let (repository, tag) = familiar_parts(&canonical);
+        Ok(Loaded { id: *id, name: Some(tag.map_or(repository.clone(), |tag| format!("{repository}:{tag}"))) })
+    }
+}
+
+/// Where a layer is in the archive, and what it was announced as.
+struct Source {
+    path: String,
+    announced: Option<(Digest, u64)>,
+}
+
+/// The manifest that `descriptor` leads to: itself, or in an index the one for this platform.
+fn choose(contents: &Contents, descriptor: &Descriptor, depth: usize) -> Result<Option<(Digest, Document)>> {
+    if depth == 0 {
+        return Err(CommandError::new("the indexes of the archive lie too deep in one another"));
+    }
+    let digest = to_store(&descriptor.digest);
+    let bytes = contents.blob(&digest, MANIFEST_MAX)?;
+    let document: Document = serde_json::from_slice(&bytes).context(format!("{digest} is malformed"))?;
+    if document.config.is_some() && !document.manifests.is_empty() {
+        return Err(CommandError::new(format!("{digest} is both a manifest and an index")));
+    }
+    if document.config.is_some() {
+        return Ok(Some((digest, document)));
+    }
+    let host = Platform::host();
+    let ranked = document.manifests.iter().filter_map(|inner| match &inner.platform {
+        Some(platform) if platform.is_attestation() => None,
+        Some(platform) => Some((host.rank(platform)?, inner)),
+        None => Some((0, inner)),
+    });
+    match ranked.min_by_key(|(rank, _)| *rank) {
+        Some((_, inner)) => choose(contents, inner, depth - 1),
+        None => Ok(None),
+    }
+}
+
+/// The name that the annotations give an image; a bare tag is none.
+fn archive_name(annotations: &BTreeMap<String, String>) -> Option<String> {
+    if let Some(name) = annotations.get(NAME_ANNOTATION) {
+        return Some(name.clone());
+    }
+    annotations.get(REF_ANNOTATION).filter(|name| name.contains(['/', ':'])).cloned()
+}

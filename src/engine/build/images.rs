@@ -1,0 +1,55 @@
+//! Base images for the builder: from the store, or pulled. The builder asks from several threads; one pull runs at a
+//! time, so that its progress can be read.
+
+use std::sync::Mutex;
+
+use builder::{BaseImage, ImageSource, PortError};
+
+use super::BuildWatcher;
+use crate::engine::Engine;
+use crate::engine::pull::PullOptions;
+use crate::error::CommandError;
+
+/// Fills the builder's port.
+pub struct Images<'a> {
+    engine: &'a Engine,
+    watcher: &'a dyn BuildWatcher,
+    one_at_a_time: Mutex<()>,
+}
+
+impl<'a> Images<'a> {
+    /// Images of `engine`; `watcher` sees the pulls.
+    pub fn new(engine: &'a Engine, watcher: &'a dyn BuildWatcher) -> Self {
+        Self { engine, watcher, one_at_a_time: Mutex::new(()) }
+    }
+
+    fn find(&self, reference: &str, platform: Option<&str>, pull: bool) -> Result<BaseImage, CommandError> {
+        let _turn = self.one_at_a_time.lock();
+        let wanted = self.engine.platform(platform)?;
+        let here = if pull { None } else { self.engine.look_up_image(reference)? };
+        let here = here.filter(|found| {
+            let config = &found.image.config;
+            // An image that says nothing of its platform is taken for any.
+            config.architecture.is_empty()
+                || wanted
+                    .rank(&registry_client::Platform::new(&config.os, &config.architecture, config.variant.as_deref()))
+                    .is_some()
+        });
+        let image = match here {
+            Some(found) => found.image,
+            None => {
+                let options = PullOptions { platform: platform.map(str::to_owned) };
+                let pulled = self.engine.pull(reference, &options, self.watcher)?;
+                self.engine.store().images().get(&pulled.image)?
+            }
+        };
+        self.engine.store().protect(&[image.id.0])?;
+        Ok(BaseImage { id: image.id.to_string(), layers: image.layers().to_vec(), config: image.raw })
+    }
+}
+
+impl ImageSource for Images<'_> {
+    fn resolve(&self, reference: &str, platform: Option<&str>, pull: bool) -> Result<BaseImage, PortError> {
+        self.find(reference, platform, pull).map_err(|error| Box::new(super::PortFailure(error)) as PortError)
+    }
+}

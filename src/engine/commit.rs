@@ -1,0 +1,82 @@
+//! `commit`: a container's read-write layer becomes a layer of a new image.
+
+use std::fs::File;
+
+use jiff::Timestamp;
+use store::ImageId;
+use store::image::{History, ImageConfig, ImageRecord, Provenance};
+use store::layer::DiffOptions;
+use store::refs::Expect;
+
+use super::Engine;
+use crate::error::{CommandError, Context as _, Result};
+
+/// What the user chose.
+#[derive(Clone, Debug, Default)]
+pub struct CommitOptions {
+    /// Name of the image.
+    pub reference: Option<String>,
+    /// Who made it.
+    pub author: Option<String>,
+    /// Instructions to apply to the configuration.
+    pub changes: Vec<String>,
+    /// Comment for the history.
+    pub message: Option<String>,
+    /// Freeze the container meanwhile.
+    pub pause: bool,
+}
+
+impl Engine {
+    /// Makes an image of the container `name`.
+    ///
+    /// # Errors
+    /// No such container, one without layers, a full disk.
+    pub fn commit(&self, name: &str, options: &CommitOptions) -> Result<ImageId> {
+        let tag = options.reference.as_deref().map(|name| self.tag_reference(name)).transpose()?;
+        let record = self.container_record(&self.find_container(name)?)?;
+        if record.data.options.rootfs.is_some() {
+            return Err(CommandError::new(format!("container {name} runs a directory, not an image: it has no layers")));
+        }
+        let paths = self.store.containers().container_paths(&record.id)?;
+        let (base, mut provenance) = match &record.data.image {
+            Some(id) => {
+                let image = self.store.images().get(id)?;
+                let provenance = match image.record.provenance.as_slice() {
+                    [] => vec![Provenance::default(); image.layers().len()],
+                    known => known.to_vec(),
+                };
+                (image.config, provenance)
+            }
+            None => (ImageConfig::default(), Vec::new()),
+        };
+        self.store.protect(&record.data.layers.iter().map(|layer| layer.0).collect::<Vec<_>>())?;
+        let layer = {
+            let _frozen = if options.pause { self.freeze(&record.id)? } else { None };
+            let upper = File::open(&paths.upper).with_context(|| format!("cannot open {}", paths.upper.display()))?;
+            self.store.layers().from_upper(std::os::fd::AsFd::as_fd(&upper), &DiffOptions::default())?
+        };
+        let mut config = base;
+        config.created = Some(Timestamp::now());
+        if options.author.is_some() {
+            config.author.clone_from(&options.author);
+        }
+        config.history.push(History {
+            created: config.created,
+            created_by: Some(format!("img commit {}: {}", record.name, record.data.command_line())),
+            author: options.author.clone(),
+            comment: options.message.clone(),
+            empty_layer: layer.is_none(),
+        });
+        if let Some(layer) = &layer {
+            config.rootfs.diff_ids.push(layer.diff_id);
+            provenance.push(Provenance { source: Some(format!("container {}", record.name)), ..Provenance::default() });
+        }
+        let image_record = ImageRecord { provenance, ..ImageRecord::default() };
+        let image = self.store.images().put(&serde_json::to_vec(&config)?, &image_record)?;
+        let image = self.apply_changes(image, &options.changes)?;
+        if let Some(tag) = tag {
+            self.store.refs().set(&tag, &image, None, Expect::Any)?;
+        }
+        Ok(image)
+    }
+}

@@ -1,0 +1,156 @@
+//! Making a container: the image is found or pulled, everything the user said is checked, then the record is written.
+//! What is wrong is said here, before anything exists.
+
+use std::io::Write;
+use std::path::Path;
+
+use jiff::Timestamp;
+use runner::spec::{ImageDefaults, UserChoices, merge};
+use store::Digest;
+use store::image::{Image, RunConfig};
+use store::record::Record;
+
+use super::options::Options;
+use super::{ContainerData, names};
+use crate::engine::Engine;
+use crate::engine::progress::Progress;
+use crate::engine::pull::PullOptions;
+use crate::error::{CommandError, Context as _, Kind, Result};
+
+/// Tries at a name nobody has.
+const NAME_TRIES: u32 = 20;
+
+impl Engine {
+    /// Makes a container; gives its id.
+    ///
+    /// # Errors
+    /// An image that cannot be had, flags that contradict each other, a name that is taken.
+    pub fn create(&self, options: &Options, cidfile: Option<&Path>, progress: &dyn Progress) -> Result<String> {
+        self.sweep()?;
+        if cidfile.is_some_and(Path::exists) {
+            let path = cidfile.unwrap_or(Path::new("")).display();
+            return Err(CommandError::new(format!("the file {path} for the container's id exists"))
+                .hint("is another container running? remove the file if not"));
+        }
+        let image = match &options.rootfs {
+            Some(_) => None,
+            None => Some(self.image_for(options, progress)?),
+        };
+        let id = self.store.containers().new_id()?;
+        let config = image.as_ref().map(|image| &image.config.config);
+        let merged = merge(&defaults(config), &choices(options, &id)?).map_err(usage)?;
+        let mut data = ContainerData {
+            options: options.clone(),
+            image: image.as_ref().map(|image| image.id),
+            layers: image.as_ref().map(|image| image.layers().to_vec()).unwrap_or_default(),
+            args: merged.args.clone(),
+            anonymous_volumes: Vec::new(),
+            last: None,
+        };
+        // All words are understood before a volume is made or a record written.
+        self.check(&id, &data, config)?;
+        let uses: Vec<Digest> = image.iter().flat_map(|image| {
+            std::iter::once(image.id.0).chain(image.layers().iter().map(|layer| layer.0))
+        }).collect();
+        self.make_volumes(&id, &mut data, &merged.volumes)?;
+        let mut record = Record { id: id.clone(), name: String::new(), created: Timestamp::now(), uses, data };
+        self.write_record(&mut record)?;
+        if let Some(path) = cidfile {
+            let write = || std::fs::File::create_new(path)?.write_all(id.as_bytes());
+            if let Err(error) = write() {
+                self.remove_container(&id, true, true)?;
+                return Err(error).context(format!("cannot write {}", path.display()));
+            }
+        }
+        Ok(id)
+    }
+
+    /// The image of a new container, pulled as `--pull` says.
+    fn image_for(&self, options: &Options, progress: &dyn Progress) -> Result<Image> {
+        let policy = options.pull.as_deref().unwrap_or("missing");
+        let here = if policy == "always" { None } else { self.look_up_image(&options.image)? };
+        if let Some(found) = here {
+            self.store.protect(&[found.image.id.0])?;
+            return Ok(found.image);
+        }
+        if policy == "never" {
+            return Err(CommandError::new(format!("no such image: {}", options.image))
+                .hint("--pull=never forbids to fetch it; `img images` lists what is here"));
+        }
+        progress.event(super::super::progress::Event::Note(&format!("{} is not here, pulling it", options.image)));
+        let pulled = self.pull(&options.image, &PullOptions { platform: options.platform.clone() }, progress)?;
+        Ok(self.store.images().get(&pulled.image)?)
+    }
+
+    /// Writes the record under the name that was asked for, or one nobody has.
+    fn write_record(&self, record: &mut Record<ContainerData>) -> Result<()> {
+        if let Some(name) = &record.data.options.name {
+            record.name.clone_from(name);
+            return self.store.containers().create(record).map_err(|error| match error {
+                store::Error::Conflict(_) => CommandError::new(format!("the name {name} is taken by another container"))
+                    .kind(Kind::Container)
+                    .hint(format!("`img rm {name}` removes that one, or choose another name")),
+                error => error.into(),
+            });
+        }
+        for attempt in 0..NAME_TRIES {
+            record.name = names::generate(attempt)?;
+            match self.store.containers().create(record) {
+                Err(store::Error::Conflict(_)) => {}
+                result => return Ok(result?),
+            }
+        }
+        Err(CommandError::new("found no free name for the container").hint("choose one with --name"))
+    }
+}
+
+/// What the image says of running it.
+pub(super) fn defaults(config: Option<&RunConfig>) -> ImageDefaults {
+    let Some(config) = config else { return ImageDefaults::default() };
+    ImageDefaults {
+        entrypoint: config.entrypoint.clone().unwrap_or_default(),
+        cmd: config.cmd.clone().unwrap_or_default(),
+        env: config.env.clone(),
+        workdir: config.working_dir.clone(),
+        user: config.user.clone(),
+        exposed_ports: config.exposed_ports.keys().cloned().collect(),
+        volumes: config.volumes.keys().cloned().collect(),
+        stop_signal: config.stop_signal.clone(),
+        labels: config.labels.clone(),
+    }
+}
+
+/// What the user says of the same things.
+pub(super) fn choices(options: &Options, id: &str) -> Result<UserChoices> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((key, value)) => (key.to_owned(), value.to_owned()),
+        None => (text.clone(), String::new()),
+    };
+    if let Some(bad) = options.labels.iter().find(|label| label.is_empty() || label.starts_with('=')) {
+        return Err(CommandError::usage(format!("label without a key: {bad:?}")));
+    }
+    Ok(UserChoices {
+        entrypoint: options.entrypoint.as_ref().map(|program| vec![program.clone()]),
+        args: options.command.clone(),
+        env: options.env.iter().map(pair).collect(),
+        unset: Vec::new(),
+        workdir: options.workdir.clone(),
+        user: options.user.clone(),
+        expose: Vec::new(),
+        stop_signal: options.stop_signal.clone(),
+        labels: options.labels.iter().map(pair).collect(),
+        hostname: hostname(options, id),
+        terminal: options.tty,
+    })
+}
+
+/// The host name inside: what the user said, else the beginning of the id.
+pub(super) fn hostname(options: &Options, id: &str) -> String {
+    options.hostname.clone().unwrap_or_else(|| id.chars().take(12).collect())
+}
+
+/// An error of the words on the command line.
+pub(super) fn usage(error: runner::spec::Error) -> CommandError {
+    let error: CommandError = error.into();
+    error.kind(Kind::Usage)
+}

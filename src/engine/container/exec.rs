@@ -1,0 +1,103 @@
+//! Running another program in a running container.
+
+use oci_spec::runtime::{Process, Spec};
+use runner::attach::{AttachOptions, Outcome, attach};
+use runner::exec::{Exec, exec_detached, exec_foreground, exec_monitored};
+use runner::{DetachKeys, Foreground};
+
+use crate::engine::Engine;
+use crate::error::{CommandError, Kind, Result};
+
+/// What the user asked for.
+#[derive(Clone, Debug)]
+pub struct ExecOptions {
+    /// In the background.
+    pub detach: bool,
+    /// Standard input is passed on.
+    pub interactive: bool,
+    /// With a terminal.
+    pub tty: bool,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    /// `user[:group]`.
+    pub user: Option<String>,
+    /// Where it starts.
+    pub workdir: Option<String>,
+    /// With all capabilities.
+    pub privileged: bool,
+    /// Program and arguments.
+    pub command: Vec<String>,
+}
+
+impl Engine {
+    /// Runs a program in a container; gives the exit code for ourselves.
+    ///
+    /// # Errors
+    /// The container does not run, the program cannot be started.
+    pub fn exec(&self, name: &str, options: &ExecOptions) -> Result<u8> {
+        let id = self.find_container(name)?;
+        let record = self.container_record(&id)?;
+        let running = self.state(&id)?.is_some_and(|state| state.is_running());
+        if !running {
+            return Err(CommandError::new(format!("container {name} is not running"))
+                .hint(format!("`img start {name}` starts it")));
+        }
+        let spec = self.exec_spec(&record, options)?;
+        let mut process = spec.process().clone().ok_or_else(|| CommandError::new("the container has no process"))?;
+        adjust(&mut process, options);
+        let exec = Exec { process, seccomp: spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()) };
+        let directory = self.state_dir(&id);
+        let failed = |error: runner::Error| {
+            let kind = match error.exit_code() {
+                126 => Kind::NotExecutable,
+                127 => Kind::CommandNotFound,
+                _ => Kind::Container,
+            };
+            CommandError::from(error).kind(kind)
+        };
+        if options.detach {
+            exec_detached(&directory, &exec).map_err(failed)?;
+            return Ok(0);
+        }
+        let code = if options.tty {
+            let (_, stream) = exec_monitored(&directory, &exec, options.interactive).map_err(failed)?;
+            let client = AttachOptions {
+                stdin: options.interactive,
+                forward_signals: true,
+                detach_keys: DetachKeys::default(),
+            };
+            match attach(stream, client)? {
+                Outcome::Exited(code) => code,
+                Outcome::Detached => 0,
+                Outcome::Lost => return Err(CommandError::new("the program's monitor is gone").kind(Kind::Container)),
+            }
+        } else {
+            let how = Foreground { stdin: options.interactive, forward_signals: true };
+            exec_foreground(&directory, &exec, how).map_err(failed)?
+        };
+        Ok(u8::try_from(code & 0xff).unwrap_or(Kind::Container.code()))
+    }
+
+    /// The spec of the container with the words of `exec` in place of its own.
+    fn exec_spec(&self, record: &super::ContainerRecord, options: &ExecOptions) -> Result<Spec> {
+        let mut data = record.data.clone();
+        data.options.entrypoint = Some(String::new());
+        data.options.command.clone_from(&options.command);
+        data.options.env.extend(options.env.iter().cloned());
+        data.options.tty = options.tty;
+        data.options.privileged |= options.privileged;
+        if options.user.is_some() {
+            data.options.user.clone_from(&options.user);
+        }
+        if options.workdir.is_some() {
+            data.options.workdir.clone_from(&options.workdir);
+        }
+        self.spec_of(&record.id, &data)
+    }
+}
+
+/// What an exec has of its own.
+fn adjust(process: &mut Process, options: &ExecOptions) {
+    process.set_terminal(Some(options.tty));
+    process.set_args(Some(options.command.clone()));
+}

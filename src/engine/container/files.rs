@@ -1,0 +1,102 @@
+//! The three files that every container gets from outside its image: `/etc/hostname`, `/etc/hosts` and
+//! `/etc/resolv.conf`. They lie in its state directory and are mounted over what the image has.
+
+use std::fs;
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use runner::network::files::{HostAddress, Resolver, resolv_conf};
+use runner::spec::parse::{MountKind, MountRequest};
+
+use super::create::hostname;
+use super::options::Options;
+use crate::error::{CommandError, Context as _, Kind, Result};
+
+/// Largest file of the host that is read, bytes.
+const FILE_MAX: u64 = 64 << 10;
+
+/// What must be known to write them.
+pub struct EtcFiles {
+    /// `--add-host`, parsed.
+    pub extra: Vec<(String, HostAddress)>,
+    /// `--dns`, parsed.
+    pub dns: Vec<IpAddr>,
+    /// `--dns-search`
+    pub search: Vec<String>,
+    /// The container's name inside.
+    pub hostname: String,
+    /// It uses the host's network.
+    pub shares_host: bool,
+}
+
+impl EtcFiles {
+    /// Understands the flags.
+    ///
+    /// # Errors
+    /// What is no address.
+    pub fn parse(options: &Options, id: &str, shares_host: bool) -> Result<Self> {
+        let mut extra = Vec::new();
+        for text in &options.add_host {
+            let bad = || CommandError::usage(format!("{text:?} is not NAME:IP")).hint("as --add-host db:10.0.0.5, or host:host-gateway");
+            let (name, address) = text.split_once([':', '=']).ok_or_else(bad)?;
+            let address = match address {
+                "host-gateway" => HostAddress::Gateway,
+                address => HostAddress::Ip(address.trim_matches(['[', ']']).parse().map_err(|_| bad())?),
+            };
+            extra.push((name.to_owned(), address));
+        }
+        let dns = options
+            .dns
+            .iter()
+            .map(|text| text.parse().map_err(|_| CommandError::usage(format!("--dns {text:?} is not an address"))))
+            .collect::<Result<_>>()?;
+        let search = options.dns_search.clone();
+        Ok(Self { extra, dns, search, hostname: hostname(options, id), shares_host })
+    }
+
+    /// Writes `hostname` and `resolv.conf` into `directory`, and an empty `hosts`, which is filled once the network's
+    /// address is known. Gives their mounts, but for what the user mounts there.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn write(&self, directory: &Path) -> Result<Vec<MountRequest>> {
+        fs::DirBuilder::new().recursive(true).create(directory).context("cannot make the container's state directory")?;
+        let resolver = Resolver {
+            host: &read("/etc/resolv.conf"),
+            upstream: Some(&read("/run/systemd/resolve/resolv.conf")).filter(|text| !text.is_empty()).map(String::as_str),
+            dns: &self.dns,
+            search: &self.search,
+            options: &[],
+            shares_host: self.shares_host,
+            ipv6: false,
+        };
+        let resolv = resolv_conf(&resolver).map_err(|error| CommandError::from(error).kind(Kind::Container))?;
+        let mut mounts = Vec::new();
+        for (name, text) in [("hostname", format!("{}\n", self.hostname)), ("resolv.conf", resolv.text), ("hosts", String::new())] {
+            let path = directory.join(name);
+            write(&path, &text)?;
+            let mut mount = MountRequest::new(MountKind::Bind, path.to_str(), &format!("/etc/{name}"));
+            mount.options = vec!["nosuid".into(), "nodev".into()];
+            mounts.push(mount);
+        }
+        Ok(mounts)
+    }
+}
+
+/// Writes a file that the container's programs may read whatever their user.
+fn write(path: &PathBuf, text: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    // A new file each time: the old one may still be mounted in a container that is just ending.
+    let _ = fs::remove_file(path);
+    fs::write(path, text)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o644)))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A file of the host; nothing if it cannot be read.
+fn read(path: &str) -> String {
+    let mut bytes = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(FILE_MAX).read_to_end(&mut bytes));
+    read.map(|_| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}

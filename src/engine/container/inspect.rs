@@ -1,0 +1,144 @@
+//! All that is known of a container, in docker's form.
+
+use serde_json::{Value, json};
+
+use super::list::{exit_code, labels, state_word};
+use super::{ContainerRecord, time};
+use crate::engine::Engine;
+use crate::error::Result;
+
+/// What docker prints for a time that is not.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+impl Engine {
+    /// A container as docker's inspect prints it; `None` if there is none of that name.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn inspect_container(&self, name: &str) -> Result<Option<Value>> {
+        let id = match self.store.containers().find(name) {
+            Ok(id) => id,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let record = self.container_record(&id)?;
+        let state = self.state(&id)?;
+        let word = state_word(&record, state.as_ref());
+        let running = state.as_ref().filter(|state| state.is_running());
+        let last = record.data.last.as_ref();
+        let exit = state.as_ref().and_then(|state| state.exit.as_ref());
+        let started = state.as_ref().and_then(|state| state.started_at).map(time).or(last.and_then(|last| last.started));
+        let finished = exit.map(|exit| time(exit.at)).or(last.map(|last| last.finished));
+        let text = |time: Option<jiff::Timestamp>| time.map_or_else(|| NEVER.to_owned(), |time| time.to_string());
+        let options = &record.data.options;
+        let spec = self.spec_of(&id, &record.data)?;
+        let process = serde_json::to_value(spec.process())?;
+        let paths = self.store.containers().container_paths(&id)?;
+        Ok(Some(json!({
+            "Id": record.id,
+            "Name": format!("/{}", record.name),
+            "Created": record.created.to_string(),
+            "Path": record.data.args.first(),
+            "Args": record.data.args.get(1..).unwrap_or_default(),
+            "State": {
+                "Status": word,
+                "Running": running.is_some(),
+                "Paused": word == "paused",
+                "Restarting": word == "restarting",
+                "OOMKilled": exit.map(|exit| exit.oom).or(last.map(|last| last.oom)).unwrap_or(false),
+                "Dead": false,
+                "Pid": running.and_then(|state| state.process).map_or(0, |process| process.pid),
+                "ExitCode": if running.is_some() { Some(0) } else { exit_code(&record, state.as_ref()).or(if last.is_none() { Some(0) } else { None }) },
+                "Error": last.and_then(|last| last.error.clone()).unwrap_or_default(),
+                "StartedAt": text(started),
+                "FinishedAt": if running.is_some() { NEVER.to_owned() } else { text(finished) },
+                "CgroupPath": running.map(|state| state.cgroup.clone()),
+            },
+            "Image": record.data.image,
+            "ImageName": options.image,
+            "Driver": self.driver_name(),
+            "LogPath": paths.log,
+            "RestartCount": state.as_ref().map_or(0, |state| state.restarts),
+            "HostConfig": host_config(&record),
+            "GraphDriver": { "Name": self.driver_name(), "Data": { "UpperDir": paths.upper, "WorkDir": paths.work } },
+            "Mounts": mounts(&spec),
+            "Config": {
+                "Hostname": spec.hostname(),
+                "User": options.user.clone().unwrap_or_default(),
+                "Tty": options.tty,
+                "OpenStdin": options.interactive,
+                "Env": process["env"],
+                "Cmd": record.data.args,
+                "Image": options.image,
+                "WorkingDir": process["cwd"],
+                "Labels": labels(&options.labels),
+                "StopSignal": options.stop_signal,
+                "StopTimeout": options.stop_timeout,
+            },
+            "NetworkSettings": network(running),
+            "Options": options,
+        })))
+    }
+}
+
+fn host_config(record: &ContainerRecord) -> Value {
+    let options = &record.data.options;
+    json!({
+        "NetworkMode": options.network.as_deref().unwrap_or("bridge"),
+        "AutoRemove": options.remove,
+        "Binds": options.volumes,
+        "Privileged": options.privileged,
+        "ReadonlyRootfs": options.read_only,
+        "CapAdd": options.cap_add,
+        "CapDrop": options.cap_drop,
+        "SecurityOpt": options.security,
+        "Dns": options.dns,
+        "ExtraHosts": options.add_host,
+        "Init": options.init,
+        "LogConfig": { "Type": "json-file", "Config": {} },
+        "CpuShares": options.cpu_shares.unwrap_or(0),
+        "CpusetCpus": options.cpuset_cpus.as_deref().unwrap_or(""),
+        "PidsLimit": options.pids_limit,
+        "Memory": options.memory.as_deref().and_then(|text| runner::spec::parse::size("memory", text).ok()).unwrap_or(0),
+        "NanoCpus": options.cpus.as_deref().and_then(|text| runner::spec::parse::cpus(text).ok()).unwrap_or(0),
+    })
+}
+
+fn mounts(spec: &oci_spec::runtime::Spec) -> Vec<Value> {
+    let all = spec.mounts().as_deref().unwrap_or_default();
+    let bind = all.iter().filter(|mount| mount.source().as_ref().is_some_and(|source| source.is_absolute()));
+    bind.map(|mount| {
+        let options = mount.options().clone().unwrap_or_default();
+        json!({
+            "Type": "bind",
+            "Source": mount.source(),
+            "Destination": mount.destination(),
+            "RW": !options.iter().any(|option| option == "ro" || option == "rro"),
+        })
+    })
+    .collect()
+}
+
+fn network(state: Option<&runner::State>) -> Value {
+    let place = state.and_then(|state| state.network.as_ref()?.attachment.as_ref());
+    let Some(place) = place else { return json!({ "IPAddress": "", "Ports": {}, "Networks": {} }) };
+    let mut ports = serde_json::Map::new();
+    for port in &place.ports {
+        let list = ports.entry(format!("{}/{}", port.container_port, port.protocol)).or_insert_with(|| json!([]));
+        if let Some(list) = list.as_array_mut() {
+            list.push(json!({ "HostIp": port.host_ip, "HostPort": port.host_port.to_string() }));
+        }
+    }
+    json!({
+        "Bridge": place.bridge,
+        "IPAddress": place.ip,
+        "IPPrefixLen": place.subnet.prefix(),
+        "Gateway": place.gateway,
+        "MacAddress": place.mac.to_string(),
+        "Ports": ports,
+        "Networks": { "bridge": {
+            "IPAddress": place.ip, "Gateway": place.gateway, "MacAddress": place.mac.to_string(),
+            "IPPrefixLen": place.subnet.prefix(),
+        } },
+    })
+}

@@ -1,0 +1,97 @@
+//! Reading what a container has written.
+
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use runner::log::{Entry, LogConfig, Query, Reader, Stream};
+use runner::spec::parse;
+
+use super::create::usage;
+use crate::engine::Engine;
+use crate::error::{CommandError, Result};
+
+/// What the user asked for.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// Go on until the container ends.
+    pub follow: bool,
+    /// Only since then.
+    pub since: Option<String>,
+    /// Only until then.
+    pub until: Option<String>,
+    /// Only so many lines of the end, or `all`.
+    pub tail: String,
+    /// Print times.
+    pub timestamps: bool,
+}
+
+impl Engine {
+    /// Prints a container's log: its output to `out`, its errors to `err`.
+    ///
+    /// # Errors
+    /// No such container, a log that cannot be read.
+    pub fn logs(&self, name: &str, options: &LogOptions) -> Result<()> {
+        let id = self.find_container(name)?;
+        let tail = match options.tail.as_str() {
+            "all" | "-1" => None,
+            text => Some(text.parse().map_err(|_| CommandError::usage(format!("--tail {text:?} is no number of lines")))?),
+        };
+        let query = Query {
+            since: options.since.as_deref().map(point_in_time).transpose()?,
+            until: options.until.as_deref().map(point_in_time).transpose()?,
+            tail,
+        };
+        let config = LogConfig::new(self.store.containers().container_paths(&id)?.log);
+        let mut reader = Reader::open(&config, &query)?;
+        loop {
+            let entry = if options.follow {
+                reader.follow(|| self.state(&id).ok().flatten().is_some_and(|state| state.is_running()))?
+            } else {
+                reader.next_entry()?
+            };
+            let Some(entry) = entry else { return Ok(()) };
+            match print(&entry, options.timestamps) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                result => result?,
+            }
+        }
+    }
+}
+
+fn print(entry: &Entry, timestamps: bool) -> io::Result<()> {
+    let text = if timestamps { format!("{} {}", entry.time, entry.text) } else { entry.text.clone() };
+    match entry.stream {
+        Stream::Stdout => {
+            let mut out = io::stdout().lock();
+            out.write_all(text.as_bytes())?;
+            out.flush()
+        }
+        Stream::Stderr => io::stderr().lock().write_all(text.as_bytes()),
+    }
+}
+
+/// A time of day, seconds since 1970, or how long ago; as nanoseconds since 1970.
+fn point_in_time(text: &str) -> Result<u64> {
+    let nanoseconds = if let Ok(time) = text.parse::<Timestamp>() {
+        time.as_nanosecond()
+    } else if let Ok(seconds) = text.parse::<f64>() {
+        (seconds * 1e9) as i128
+    } else {
+        let ago = parse::duration("time", text).map_err(usage)?;
+        Timestamp::now().as_nanosecond() - i128::try_from(ago.as_nanos()).unwrap_or(0)
+    };
+    Ok(u64::try_from(nanoseconds).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::point_in_time;
+
+    #[test]
+    fn points_in_time() {
+        assert_eq!(point_in_time("1970-01-01T00:00:01Z").unwrap(), 1_000_000_000);
+        assert_eq!(point_in_time("1.5").unwrap(), 1_500_000_000);
+        assert!(point_in_time("10m").unwrap() > 1_600_000_000_000_000_000);
+        assert!(point_in_time("yesterday").is_err());
+    }
+}

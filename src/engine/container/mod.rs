@@ -1,0 +1,144 @@
+//! Containers: their records, and everything that is done to them. A record is what the user asked for and what it was
+//! resolved to (`<root>/containers/<id>/container.json`); what is true now is the runner's state below the run directory.
+
+pub mod create;
+pub mod exec;
+pub mod files;
+pub mod inspect;
+pub mod list;
+pub mod logs;
+pub mod names;
+pub mod options;
+pub mod prepare;
+pub mod remove;
+pub mod run;
+pub mod signal;
+pub mod volumes;
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use runner::state::{self, State};
+use serde::{Deserialize, Serialize};
+use store::record::Record;
+use store::{DiffId, ImageId};
+
+use self::options::Options;
+use super::Engine;
+use crate::error::{CommandError, Result};
+
+/// What the record of a container holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ContainerData {
+    /// What the user asked for.
+    pub options: Options,
+    /// The image it was made from; `None` with `--rootfs`.
+    pub image: Option<ImageId>,
+    /// The image's layers, lowest first.
+    pub layers: Vec<DiffId>,
+    /// Program and arguments.
+    pub args: Vec<String>,
+    /// Anonymous volumes that were made for it.
+    #[serde(default)]
+    pub anonymous_volumes: Vec<String>,
+    /// How it ended last.
+    #[serde(default)]
+    pub last: Option<LastExit>,
+}
+
+/// How a container ended, kept beyond a reboot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastExit {
+    /// Its exit code, if it is known.
+    pub code: Option<i32>,
+    /// Whether memory had run out.
+    pub oom: bool,
+    /// When it was started.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub finished: Timestamp,
+    /// Why it could not be started.
+    #[serde(default)]
+    pub error: Option<String>,
+}
+
+/// A container's record.
+pub type ContainerRecord = Record<ContainerData>;
+
+impl ContainerData {
+    /// Program and arguments in one line.
+    #[must_use]
+    pub fn command_line(&self) -> String {
+        self.args.join(" ")
+    }
+}
+
+impl Engine {
+    /// The id of the container that `name` means: a name, an id or the beginning of one.
+    ///
+    /// # Errors
+    /// None of that name, several ids that begin so.
+    pub fn find_container(&self, name: &str) -> Result<String> {
+        self.store.containers().find(name).map_err(|error| {
+            if error.is_not_found() {
+                CommandError::new(format!("no such container: {name}")).hint("`img ps -a` lists containers")
+            } else {
+                error.into()
+            }
+        })
+    }
+
+    /// A container's record.
+    ///
+    /// # Errors
+    /// No such container, a damaged record.
+    pub fn container_record(&self, id: &str) -> Result<ContainerRecord> {
+        Ok(self.store.containers().read(id)?)
+    }
+
+    /// The ids of all containers.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn container_ids(&self) -> Result<Vec<String>> {
+        Ok(self.store.containers().ids()?)
+    }
+
+    /// The ids of the containers that run.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn running(&self) -> Result<Vec<String>> {
+        let mut running = Vec::new();
+        for id in self.container_ids()? {
+            if self.state(&id)?.is_some_and(|state| state.is_running()) {
+                running.push(id);
+            }
+        }
+        Ok(running)
+    }
+
+    /// Where the states of all containers are.
+    pub(super) fn states(&self) -> PathBuf {
+        self.runroot.join("containers")
+    }
+
+    /// Where the state of one container is.
+    pub(super) fn state_dir(&self, id: &str) -> PathBuf {
+        self.states().join(id)
+    }
+
+    /// What is true of a container now; `None` if it was never started since the machine was.
+    pub(super) fn state(&self, id: &str) -> Result<Option<State>> {
+        match state::load(&self.state_dir(id)) {
+            Ok(state) => Ok(Some(state)),
+            Err(runner::Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The runner's nanoseconds as a time.
+pub(super) fn time(nanoseconds: u64) -> Timestamp {
+    Timestamp::from_nanosecond(i128::from(nanoseconds)).unwrap_or(Timestamp::UNIX_EPOCH)
+}

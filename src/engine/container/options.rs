@@ -1,0 +1,98 @@
+//! What the user asked of a container, as it was said: kept in its record, so that every start, restart and clone
+//! begins from the same words.
+
+use serde::{Deserialize, Serialize};
+
+/// The flags of `run` and `create`, unparsed but for numbers and switches. Parsing them is the runner's `spec` room.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    /// `--name`
+    pub name: Option<String>,
+    /// `-i`: keep standard input open.
+    pub interactive: bool,
+    /// `-t`: a terminal.
+    pub tty: bool,
+    /// `--rm`
+    pub remove: bool,
+    /// `--pull`: `missing`, `always`, `never`.
+    pub pull: Option<String>,
+    /// `--platform`
+    pub platform: Option<String>,
+    /// `-e` and `--env-file`, in order, as `NAME=value`.
+    pub env: Vec<String>,
+    /// `-v`
+    pub volumes: Vec<String>,
+    /// `--mount`
+    pub mounts: Vec<String>,
+    /// `--tmpfs`
+    pub tmpfs: Vec<String>,
+    /// `--shm-size`
+    pub shm_size: Option<String>,
+    /// `-w`
+    pub workdir: Option<String>,
+    /// `-u`
+    pub user: Option<String>,
+    /// `--group-add`
+    pub groups: Vec<String>,
+    /// `--entrypoint`; the empty string clears the image's.
+    pub entrypoint: Option<String>,
+    /// `--hostname`
+    pub hostname: Option<String>,
+    /// `--network`
+    pub network: Option<String>,
+    /// `-p`
+    pub publish: Vec<String>,
+    /// `--add-host`
+    pub add_host: Vec<String>,
+    /// `--dns`
+    pub dns: Vec<String>,
+    /// `--dns-search`
+    pub dns_search: Vec<String>,
+    /// `-m`
+    pub memory: Option<String>,
+    /// `--memory-swap`
+    pub memory_swap: Option<String>,
+    /// `--memory-reservation`
+    pub memory_reservation: Option<String>,
+    /// `--cpus`
+    pub cpus: Option<String>,
+    /// `--cpuset-cpus`
+    pub cpuset_cpus: Option<String>,
+    /// `--cpu-shares`
+    pub cpu_shares: Option<u64>,
+    /// `--pids-limit`
+    pub pids_limit: Option<i64>,
+    /// `--cap-add`
+    pub cap_add: Vec<String>,
+    /// `--cap-drop`
+    pub cap_drop: Vec<String>,
+    /// `--security-opt`
+    pub security: Vec<String>,
+    /// `--device`
+    pub devices: Vec<String>,
+    /// `--sysctl`
+    pub sysctls: Vec<String>,
+    /// `--ulimit`
+    pub ulimits: Vec<String>,
+    /// `--read-only`
+    pub read_only: bool,
+    /// `--privileged`
+    pub privileged: bool,
+    /// `--init`
+    pub init: bool,
+    /// `--stop-signal`
+    pub stop_signal: Option<String>,
+    /// `--stop-timeout`, seconds
+    pub stop_timeout: Option<u64>,
+    /// `--detach-keys`
+    pub detach_keys: Option<String>,
+    /// `--label`
+    pub labels: Vec<String>,
+    /// `--rootfs`: a directory instead of an image; `:O` behind it for a throw-away copy.
+    pub rootfs: Option<String>,
+    /// The image's name, or nothing with `--rootfs`.
+    pub image: String,
+    /// The words after the image.
+    pub command: Vec<String>,
+}

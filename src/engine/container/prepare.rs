@@ -1,0 +1,280 @@
+//! From a record to what the runner takes: the flags parsed, joined with the image, names resolved, layers found.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use runner::log::LogConfig;
+use runner::network::{BridgeConfig, Config as NetworkConfig, Join, Mode, PortMapping, Protocol};
+use runner::spec::parse::{self, MountKind, MountRequest, SeccompChoice, SecurityOptions};
+use runner::spec::{
+    Merged, NamespaceMode, Namespaces, Options as SpecOptions, ResourceOptions, SharedMemory, build, device, merge,
+};
+use runner::{Container, HostsFile, Rootfs};
+use store::image::RunConfig;
+
+use super::create::{choices, defaults, hostname, usage};
+use super::files::EtcFiles;
+use super::options::Options;
+use super::{ContainerData, ContainerRecord};
+use crate::engine::Engine;
+use crate::error::{CommandError, Context as _, Kind, Result};
+
+/// Largest seccomp profile read, bytes.
+const PROFILE_MAX: u64 = 4 << 20;
+
+impl Engine {
+    /// Whether all the flags make sense, without making anything.
+    ///
+    /// # Errors
+    /// The first that does not, with a hint.
+    pub(super) fn check(&self, id: &str, data: &ContainerData, image: Option<&RunConfig>) -> Result<()> {
+        let (options, _) = self.spec_options(id, data, image)?;
+        self.network(id, &data.options)?.validate()?;
+        EtcFiles::parse(&data.options, id, false)?;
+        parse_mounts(&data.options)?;
+        if let Some(keys) = &data.options.detach_keys {
+            parse::detach_keys(keys).map_err(usage)?;
+        }
+        if let Some(rootfs) = &data.options.rootfs {
+            let (path, _) = split_rootfs(rootfs);
+            if !path.is_dir() {
+                return Err(CommandError::usage(format!("--rootfs {}: no such directory", path.display())));
+            }
+        }
+        build(&options).map_err(usage)?;
+        Ok(())
+    }
+
+    /// Everything the runner needs to start a container.
+    ///
+    /// # Errors
+    /// A volume, layer or network that is not there.
+    pub(super) fn prepare(&self, record: &ContainerRecord) -> Result<Container> {
+        let (id, data) = (&record.id, &record.data);
+        let image = match &data.image {
+            Some(image) => Some(self.store.images().get(image)?.config.config),
+            None => None,
+        };
+        let (mut options, merged) = self.spec_options(id, data, image.as_ref())?;
+        let network = self.network(id, &data.options)?;
+        options.namespaces.network = match &network.mode {
+            Mode::Host => NamespaceMode::Host,
+            Mode::Join(_) => network.mode.namespace_path().map_or(NamespaceMode::Private, NamespaceMode::Path),
+            Mode::None | Mode::Bridge(_) => NamespaceMode::Private,
+        };
+        let state_dir = self.state_dir(id);
+        let etc = EtcFiles::parse(&data.options, id, matches!(network.mode, Mode::Host))?;
+        let mut mounts = etc.write(&state_dir)?;
+        mounts.extend(self.resolve_mounts(id, data)?);
+        // What the user mounts wins over ours.
+        let targets: Vec<String> = mounts.iter().map(|mount| mount.target.trim_end_matches('/').to_owned()).collect();
+        let mut index = 0;
+        mounts.retain(|mount| {
+            index += 1;
+            !targets[index..].iter().any(|target| *target == mount.target.trim_end_matches('/'))
+        });
+        options.mounts = mounts;
+        let spec = build(&options)?;
+        let rootfs = self.rootfs(id, data)?;
+        let paths = self.store.containers().container_paths(id)?;
+        Ok(Container {
+            id: id.clone(),
+            run_dir: self.runroot.clone(),
+            rootfs,
+            spec,
+            network: Some(network),
+            hosts: Some(HostsFile { path: state_dir.join("hosts"), hostname: etc.hostname.clone(), extra: etc.extra }),
+            state_dir,
+            init: data.options.init,
+            log: Some(LogConfig::new(paths.log)),
+            create_cwd: true,
+            cgroup_parent: None,
+            stop_signal: merged.stop_signal,
+        })
+    }
+
+    /// The root file system: layers with the container's own on top, or a directory.
+    fn rootfs(&self, id: &str, data: &ContainerData) -> Result<Rootfs> {
+        let paths = self.store.containers().container_paths(id)?;
+        if let Some(text) = &data.options.rootfs {
+            let (path, throw_away) = split_rootfs(text);
+            let path = std::fs::canonicalize(&path).with_context(|| format!("cannot use --rootfs {}", path.display()))?;
+            if throw_away {
+                let lower = runner::layers::LayerMount::Directory { id: format!("rootfs-{id}"), path };
+                return Ok(Rootfs::Overlay { lowers: vec![lower], upper: paths.upper, work: paths.work, volatile: true });
+            }
+            return Ok(Rootfs::Directory { path, readonly: data.options.read_only });
+        }
+        let lowers = self.lowers(&data.layers)?;
+        Ok(Rootfs::Overlay { lowers, upper: paths.upper, work: paths.work, volatile: data.options.remove })
+    }
+
+    /// The flags as the runner's spec takes them, but for mounts and the network, which depend on what is there.
+    fn spec_options(&self, id: &str, data: &ContainerData, image: Option<&RunConfig>) -> Result<(SpecOptions, Merged)> {
+        let asked = &data.options;
+        let merged = merge(&defaults(image), &choices(asked, id)?).map_err(usage)?;
+        let mut security = SecurityOptions::parse(asked.security.iter().map(String::as_str)).map_err(usage)?;
+        if let SeccompChoice::File(path) = &security.seccomp {
+            let too_large = std::fs::metadata(path).is_ok_and(|about| about.len() > PROFILE_MAX);
+            if too_large {
+                return Err(CommandError::usage(format!("the seccomp profile {path} is larger than 4 MiB")));
+            }
+            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the seccomp profile {path}"))?;
+            security.seccomp = SeccompChoice::Profile(text);
+        }
+        let mut devices = Vec::new();
+        if asked.privileged {
+            devices.extend(device::all_of_host().map_err(usage)?);
+        }
+        for text in &asked.devices {
+            devices.extend(device::resolve(&parse::device(text).map_err(usage)?).map_err(usage)?);
+        }
+        let ulimits = asked.ulimits.iter().map(|text| parse::ulimit(text)).collect::<runner::spec::Result<Vec<_>>>();
+        let sysctls = asked.sysctls.iter().map(|text| parse::key_value("kernel parameter", text));
+        let shared_memory = match &asked.shm_size {
+            Some(text) => SharedMemory::Size(parse::size("size of /dev/shm", text).map_err(usage)?),
+            None => SpecOptions::default().shared_memory,
+        };
+        let options = SpecOptions {
+            id: id.to_owned(),
+            args: merged.args.clone(),
+            env: merged.env.clone(),
+            cwd: merged.cwd.clone(),
+            user: merged.user.clone(),
+            group_add: asked.groups.clone(),
+            hostname: hostname(asked, id),
+            terminal: asked.tty,
+            cap_add: asked.cap_add.clone(),
+            cap_drop: asked.cap_drop.clone(),
+            security,
+            read_only: asked.read_only,
+            privileged: asked.privileged,
+            devices,
+            shared_memory,
+            ulimits: ulimits.map_err(usage)?.into_iter().flatten().collect(),
+            sysctls: sysctls.collect::<runner::spec::Result<_>>().map_err(usage)?,
+            resources: resources(asked)?,
+            namespaces: Namespaces::default(),
+            stop_signal: Some(merged.stop_signal),
+            ..SpecOptions::default()
+        };
+        Ok((options, merged))
+    }
+
+    /// The network that the flags ask for.
+    fn network(&self, id: &str, asked: &Options) -> Result<NetworkConfig> {
+        let mode = match asked.network.as_deref().unwrap_or("bridge") {
+            "none" => Mode::None,
+            "host" => Mode::Host,
+            "bridge" | "default" => Mode::Bridge(self.bridge(asked)?),
+            other => match other.strip_prefix("container:") {
+                Some(name) => {
+                    let target = self.find_container(name)?;
+                    let state = self.state(&target)?.filter(runner::State::is_running);
+                    let process = state.and_then(|state| state.process).ok_or_else(|| {
+                        CommandError::new(format!("container {name} is not running, its network cannot be joined"))
+                    })?;
+                    Mode::Join(Join::Pid(process.pid))
+                }
+                None => {
+                    return Err(CommandError::usage(format!("there is no network {other:?}"))
+                        .hint("--network takes bridge, none, host or container:NAME"));
+                }
+            },
+        };
+        if !asked.publish.is_empty() && !matches!(mode, Mode::Bridge(_)) {
+            return Err(CommandError::usage("-p publishes ports of a bridge network only")
+                .hint("with --network host the program's ports are the host's"));
+        }
+        Ok(NetworkConfig { container_id: id.to_owned(), mode })
+    }
+
+    fn bridge(&self, asked: &Options) -> Result<BridgeConfig> {
+        let mut bridge = BridgeConfig::default();
+        let settings = &self.settings.network;
+        if let Some(name) = &settings.bridge {
+            bridge.name.clone_from(name);
+        }
+        bridge.subnet = settings.subnet.as_deref().map(str::parse).transpose()?;
+        for text in &asked.publish {
+            for port in parse::port(text).map_err(usage)? {
+                bridge.publish.push(mapping(text, &port)?);
+            }
+        }
+        Ok(bridge)
+    }
+}
+
+/// A published port as the network room takes it.
+fn mapping(text: &str, port: &parse::PortMapping) -> Result<PortMapping> {
+    let host_port = match port.host {
+        parse::HostPort::Any => 0,
+        parse::HostPort::One(number) => number,
+        parse::HostPort::Between(..) => {
+            return Err(CommandError::usage(format!("-p {text}: one container port for a range of host ports is not supported"))
+                .hint("give one host port, or none for a free one"));
+        }
+    };
+    Ok(PortMapping {
+        host_ip: port.address,
+        host_port,
+        container_port: port.container,
+        protocol: match port.protocol {
+            parse::Protocol::Tcp => Protocol::Tcp,
+            parse::Protocol::Udp => Protocol::Udp,
+            parse::Protocol::Sctp => Protocol::Sctp,
+        },
+        range: 1,
+    })
+}
+
+/// The limits that the flags ask for.
+fn resources(asked: &Options) -> Result<ResourceOptions> {
+    let size = |what: &'static str, text: &Option<String>| {
+        text.as_deref().map(|text| parse::size(what, text)).transpose().map_err(usage)
+    };
+    Ok(ResourceOptions {
+        memory: size("limit of memory", &asked.memory)?,
+        memory_swap: asked.memory_swap.as_deref().map(parse::memory_swap).transpose().map_err(usage)?,
+        memory_reservation: size("memory reservation", &asked.memory_reservation)?,
+        nano_cpus: asked.cpus.as_deref().map(parse::cpus).transpose().map_err(usage)?,
+        cpu_shares: asked.cpu_shares,
+        cpuset_cpus: asked.cpuset_cpus.clone(),
+        pids_limit: asked.pids_limit.or(ResourceOptions::default().pids_limit),
+        ..ResourceOptions::default()
+    })
+}
+
+/// All mounts the flags ask for, in the order in which they are made; two at one place are refused.
+pub(super) fn parse_mounts(asked: &Options) -> Result<Vec<MountRequest>> {
+    let mut mounts = Vec::new();
+    for text in &asked.volumes {
+        mounts.push(parse::volume(text).map_err(usage)?);
+    }
+    for text in &asked.mounts {
+        mounts.push(parse::mount(text).map_err(usage)?);
+    }
+    for text in &asked.tmpfs {
+        mounts.push(parse::tmpfs(text).map_err(usage)?);
+    }
+    let mut seen = BTreeMap::new();
+    for mount in &mounts {
+        if seen.insert(mount.target.trim_end_matches('/').to_owned(), ()).is_some() {
+            return Err(CommandError::usage(format!("two mounts at {}", mount.target)).kind(Kind::Usage));
+        }
+        if matches!(mount.kind, MountKind::Image) || mount.overlay || mount.idmap.is_some() || mount.chown {
+            return Err(CommandError::usage(format!("the mount at {} asks for what is not supported yet", mount.target))
+                .hint("image mounts, overlay (O), idmap and chown (U) come later"));
+        }
+    }
+    Ok(mounts)
+}
+
+/// `DIR[:O]`: the directory, and whether what is written is thrown away.
+fn split_rootfs(text: &str) -> (PathBuf, bool) {
+    let (path, throw_away) = match text.strip_suffix(":O").or_else(|| text.strip_suffix(":overlay")) {
+        Some(path) => (path, true),
+        None => (text, false),
+    };
+    (Path::new(path).to_path_buf(), throw_away)
+}

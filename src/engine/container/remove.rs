@@ -1,0 +1,67 @@
+//! Removing containers, and sweeping up after those whose monitor was killed.
+
+use super::run::remove_all;
+use crate::engine::Engine;
+use crate::error::{CommandError, Kind, Result};
+
+impl Engine {
+    /// Removes a container; says whether there was one.
+    ///
+    /// # Errors
+    /// It runs and `force` is not given; without `force`, there is none.
+    pub fn remove_container(&self, name: &str, force: bool, volumes: bool) -> Result<bool> {
+        let id = match self.find_container(name) {
+            Ok(id) => id,
+            Err(_) if force => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let mut record = self.container_record(&id)?;
+        if self.state(&id)?.is_some_and(|state| state.is_running()) {
+            if !force {
+                return Err(CommandError::new(format!("container {} is running", record.name))
+                    .hint(format!("`img stop {name}` first, or use --force")));
+            }
+            // One started with --rm is removed by its own monitor as soon as it has ended.
+            runner::kill(&self.state_dir(&id), libc_sigkill(), true).or_else(not_running)?;
+            runner::wait(&self.state_dir(&id), Some(std::time::Duration::from_secs(30))).map(drop).or_else(not_running)?;
+        }
+        if !volumes && !record.data.options.remove && !record.data.anonymous_volumes.is_empty() {
+            // docker keeps anonymous volumes unless -v says otherwise: they lose their owner and are listed as such.
+            record.data.anonymous_volumes.clear();
+            self.store.containers().replace(&record)?;
+        }
+        remove_all(&self.store, &self.states(), &id)?;
+        Ok(true)
+    }
+
+    /// Takes back what containers left whose monitor was killed; those that wanted to be removed are.
+    ///
+    /// # Errors
+    /// Something that is left cannot be removed.
+    pub fn sweep(&self) -> Result<()> {
+        for state_dir in runner::sweep(&self.states())? {
+            let Some(id) = state_dir.file_name().and_then(|name| name.to_str()) else { continue };
+            let remove = match self.container_record(id) {
+                Ok(record) => record.data.options.remove,
+                // No record: the container was being removed when its remover was killed.
+                Err(_) => true,
+            };
+            if remove {
+                remove_all(&self.store, &self.states(), id)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn libc_sigkill() -> i32 {
+    rustix::process::Signal::KILL.as_raw()
+}
+
+/// A container that ended meanwhile is what was wanted.
+fn not_running(error: runner::Error) -> Result<()> {
+    match error {
+        runner::Error::NotRunning(_) | runner::Error::NotFound(_) => Ok(()),
+        error => Err(CommandError::from(error).kind(Kind::Failed)),
+    }
+}

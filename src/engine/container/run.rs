@@ -1,0 +1,231 @@
+//! Starting containers, attached or in the background, and what is done when one has ended.
+//!
+//! A plain foreground run is its own monitor; with a terminal, standard input or `-d` a monitor is forked first
+//! (docs/runner-dialogue.md). Everything here wants a process with one thread: clients of registries are gone by now.
+
+use std::path::{Path, PathBuf};
+
+use runner::attach::{AttachOptions, Outcome, attach, connect};
+use runner::{After, DetachKeys, Exit, Foreground, MonitorOptions, OnExit, run_foreground, start_monitored};
+use store::Store;
+
+use super::{ContainerData, ContainerRecord, LastExit, time};
+use crate::engine::Engine;
+use crate::error::{CommandError, Context as _, Kind, Result};
+
+/// How a client is connected.
+#[derive(Clone, Copy, Debug)]
+pub struct Attachment {
+    /// Standard input is passed on.
+    pub stdin: bool,
+    /// Signals are passed on.
+    pub signals: bool,
+}
+
+impl Engine {
+    /// Starts a container in the background.
+    ///
+    /// # Errors
+    /// It runs already, or cannot be started; the error's kind says why, as docker's exit codes do.
+    pub fn start_detached(&self, id: &str) -> Result<()> {
+        let record = self.startable(id)?;
+        let container = self.prepare(&record)?;
+        let options = MonitorOptions { stdin: record.data.options.interactive, foreground: false };
+        match start_monitored(container, options, self.on_exit(&record)) {
+            Ok((state, _)) => {
+                self.show_notices(state.network.as_ref());
+                Ok(())
+            }
+            Err(error) => Err(self.start_failed(&record, error)),
+        }
+    }
+
+    /// Starts a container and stays connected until it ends or the user detaches; gives the exit code for ourselves.
+    ///
+    /// # Errors
+    /// As [`Engine::start_detached`].
+    pub fn run_attached(&self, id: &str, attachment: &Attachment) -> Result<u8> {
+        let record = self.startable(id)?;
+        let asked = &record.data.options;
+        let container = self.prepare(&record)?;
+        if !asked.tty && !asked.interactive {
+            let options = Foreground { stdin: false, forward_signals: attachment.signals };
+            let exit = run_foreground(&container, options, |state| self.show_notices(state.network.as_ref()))
+                .map_err(|error| self.start_failed(&record, error))?;
+            let place = Place { root: self.store.root().to_path_buf(), states: self.states() };
+            place.ended(&record.id, &exit, asked.remove).context("the container has ended, but")?;
+            return Ok(self.exit_code(&record, exit.code, exit.oom));
+        }
+        let keys = detach_keys(asked.detach_keys.as_deref())?;
+        let options = MonitorOptions { stdin: asked.interactive, foreground: true };
+        let (state, stream) =
+            start_monitored(container, options, self.on_exit(&record)).map_err(|error| self.start_failed(&record, error))?;
+        self.show_notices(state.network.as_ref());
+        let stream = stream.ok_or_else(|| CommandError::new("the container's monitor cannot be reached"))?;
+        let options = AttachOptions {
+            stdin: attachment.stdin && asked.interactive,
+            forward_signals: attachment.signals,
+            detach_keys: keys,
+        };
+        self.outcome(&record, attach(stream, options)?)
+    }
+
+    /// Connects to a running container.
+    ///
+    /// # Errors
+    /// It does not run, or is its own monitor.
+    pub fn attach(&self, name: &str, attachment: &Attachment, keys: Option<&str>) -> Result<u8> {
+        let record = self.container_record(&self.find_container(name)?)?;
+        let options = AttachOptions {
+            stdin: attachment.stdin && record.data.options.interactive,
+            forward_signals: attachment.signals,
+            detach_keys: detach_keys(keys.or(record.data.options.detach_keys.as_deref()))?,
+        };
+        let running = self.state(&record.id)?.is_some_and(|state| state.is_running());
+        let stream = match connect(&self.state_dir(&record.id)) {
+            Ok(stream) => stream,
+            Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) if running => {
+                return Err(CommandError::new(format!("container {name} belongs to the img that runs it in the foreground"))
+                    .hint("`img logs -f` follows its output; start it with -d, -i or -t to attach later"));
+            }
+            Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => {
+                return Err(CommandError::new(format!("container {name} is not running"))
+                    .hint(format!("`img start -a {name}` starts it and attaches")));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.outcome(&record, attach(stream, options)?)
+    }
+
+    /// The record of a container that may be started now.
+    fn startable(&self, id: &str) -> Result<ContainerRecord> {
+        self.sweep()?;
+        let record = self.container_record(id)?;
+        if self.state(id)?.is_some_and(|state| state.is_running()) {
+            return Err(CommandError::new(format!("container {} is running already", record.name)).kind(Kind::Container));
+        }
+        Ok(record)
+    }
+
+    /// What the monitor does when the program has ended. It holds paths only: descriptors are closed in the monitor.
+    fn on_exit(&self, record: &ContainerRecord) -> OnExit {
+        let place = Place { root: self.store.root().to_path_buf(), states: self.states() };
+        let (id, remove) = (record.id.clone(), record.data.options.remove);
+        Box::new(move |exit, _| {
+            // Nobody listens to a monitor: what it cannot do here, the next command's sweep does.
+            let _ = place.ended(&id, exit, remove);
+            After::Done
+        })
+    }
+
+    /// A start that failed: recorded, or with `--rm` as if it had never been.
+    fn start_failed(&self, record: &ContainerRecord, error: runner::Error) -> CommandError {
+        let kind = match error.exit_code() {
+            126 => Kind::NotExecutable,
+            127 => Kind::CommandNotFound,
+            _ => Kind::Container,
+        };
+        let error = CommandError::from(error).kind(kind);
+        let cleaned = if record.data.options.remove {
+            self.remove_container(&record.id, true, true).map(drop)
+        } else {
+            let mut record = record.clone();
+            record.data.last = Some(LastExit {
+                code: Some(i32::from(kind.code())),
+                oom: false,
+                started: None,
+                finished: jiff::Timestamp::now(),
+                error: Some(error.text()),
+            });
+            let _ = runner::delete(&self.state_dir(&record.id), false);
+            self.store.containers().replace(&record).map_err(Into::into)
+        };
+        let error = error.prefixed(&format!("cannot start container {}", record.name));
+        match cleaned {
+            Ok(()) => error,
+            Err(second) => error.hint(format!("and cleaning up failed: {}", second.text())),
+        }
+    }
+
+    /// The exit code for ourselves, told why if memory ran out.
+    fn exit_code(&self, record: &ContainerRecord, code: Option<i32>, oom: bool) -> u8 {
+        if oom {
+            let limit = record.data.options.memory.as_deref().unwrap_or("the machine's memory");
+            crate::ui::warn(format_args!("container {} ran out of memory (limit {limit})", record.name));
+        }
+        code.and_then(|code| u8::try_from(code & 0xff).ok()).unwrap_or(Kind::Container.code())
+    }
+
+    fn outcome(&self, record: &ContainerRecord, outcome: Outcome) -> Result<u8> {
+        match outcome {
+            Outcome::Exited(code) => {
+                let oom = self.store.containers().read::<ContainerData>(&record.id).ok();
+                let oom = oom.and_then(|record| record.data.last).is_some_and(|last| last.oom);
+                Ok(self.exit_code(record, Some(code), oom))
+            }
+            Outcome::Detached => Ok(0),
+            Outcome::Lost => Err(CommandError::new(format!("the monitor of container {} is gone", record.name))
+                .kind(Kind::Container)
+                .hint("it was killed, and the container with it")),
+        }
+    }
+
+    /// What the network had to change on the host, told once.
+    fn show_notices(&self, network: Option<&runner::network::State>) {
+        for notice in network.iter().flat_map(|network| &network.notices) {
+            crate::ui::note(notice);
+        }
+    }
+}
+
+/// The keys that detach; docker's unless others were chosen.
+fn detach_keys(text: Option<&str>) -> Result<DetachKeys> {
+    Ok(text.map_or_else(|| Ok(DetachKeys::default()), DetachKeys::parse)?)
+}
+
+/// Where things are, for a process that has outlived the engine.
+pub(super) struct Place {
+    pub root: PathBuf,
+    pub states: PathBuf,
+}
+
+impl Place {
+    /// Records how a container ended, or removes it.
+    pub fn ended(&self, id: &str, exit: &Exit, remove: bool) -> Result<()> {
+        let store = Store::open(&self.root)?;
+        if remove {
+            return remove_all(&store, &self.states, id);
+        }
+        let mut record: ContainerRecord = store.containers().read(id)?;
+        let state = runner::state::load(&self.states.join(id)).ok();
+        record.data.last = Some(LastExit {
+            code: exit.code,
+            oom: exit.oom,
+            started: state.and_then(|state| state.started_at).map(time),
+            finished: time(exit.at),
+            error: None,
+        });
+        Ok(store.containers().replace(&record)?)
+    }
+}
+
+/// Removes a container that has ended: its state, its anonymous volumes, its record.
+pub(super) fn remove_all(store: &Store, states: &Path, id: &str) -> Result<()> {
+    let record: Option<ContainerRecord> = match store.containers().read(id) {
+        Ok(record) => Some(record),
+        Err(error) if error.is_not_found() => None,
+        Err(error) => return Err(error.into()),
+    };
+    runner::delete(&states.join(id), false)?;
+    if let Some(record) = record {
+        for line in &record.data.anonymous_volumes {
+            let Some((_, volume)) = line.rsplit_once('=') else { continue };
+            match store.volumes().remove(volume) {
+                Err(error) if !error.is_not_found() => return Err(error.into()),
+                _ => {}
+            }
+        }
+        store.containers().remove(id)?;
+    }
+    Ok(())
+}

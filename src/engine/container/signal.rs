@@ -1,0 +1,85 @@
+//! Stopping, killing, freezing and waiting.
+
+use std::time::Duration;
+
+use runner::spec::parse;
+
+use super::create::usage;
+use crate::engine::Engine;
+use crate::error::{CommandError, Result};
+
+/// How long a container gets to stop, as docker has it.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Engine {
+    /// Asks a container to stop, and kills it when the time is over. One that does not run is stopped already.
+    ///
+    /// # Errors
+    /// No such container, a signal that is none.
+    pub fn stop(&self, name: &str, signal: Option<&str>, timeout: Option<Duration>) -> Result<()> {
+        let record = self.container_record(&self.find_container(name)?)?;
+        let signal = signal.map(parse::signal).transpose().map_err(usage)?;
+        let own = record.data.options.stop_timeout.map(Duration::from_secs);
+        let timeout = timeout.or(own).unwrap_or(STOP_TIMEOUT);
+        match runner::stop(&self.state_dir(&record.id), signal, Some(timeout)) {
+            Ok(_) | Err(runner::Error::NotFound(_) | runner::Error::NotRunning(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sends a signal to a container's first process.
+    ///
+    /// # Errors
+    /// No such container, one that does not run, a signal that is none.
+    pub fn kill(&self, name: &str, signal: &str) -> Result<()> {
+        let id = self.find_container(name)?;
+        let signal = parse::signal(signal).map_err(usage)?;
+        match runner::kill(&self.state_dir(&id), signal, false) {
+            Err(runner::Error::NotFound(_) | runner::Error::NotRunning(_)) => {
+                Err(CommandError::new(format!("container {name} is not running")))
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Waits for a container's end and gives its exit code.
+    ///
+    /// # Errors
+    /// No such container; one whose exit code nobody knows.
+    pub fn wait(&self, name: &str) -> Result<i32> {
+        let id = self.find_container(name)?;
+        let exit = match runner::wait(&self.state_dir(&id), None) {
+            Ok(exit) => exit.code,
+            Err(runner::Error::NotFound(_)) => match self.container_record(&id) {
+                // Never started, or started before the machine was: what is recorded is what there is.
+                Ok(record) => record.data.last.map_or(Some(0), |last| last.code),
+                Err(_) => None,
+            },
+            Err(error) => return Err(error.into()),
+        };
+        exit.ok_or_else(|| CommandError::new(format!("nobody knows how container {name} ended: its monitor was killed")))
+    }
+
+    /// Freezes a running container until the guard is dropped; nothing for one that does not run.
+    pub(in crate::engine) fn freeze(&self, id: &str) -> Result<Option<Frozen>> {
+        let directory = self.state_dir(id);
+        match self.state(id)? {
+            Some(state) if state.status == runner::Status::Running => {
+                runner::pause(&directory)?;
+                Ok(Some(Frozen(directory)))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Thaws a container when dropped.
+pub(in crate::engine) struct Frozen(std::path::PathBuf);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        if let Err(error) = runner::unpause(&self.0) {
+            crate::ui::warn(format_args!("the container stays paused: {error}"));
+        }
+    }
+}

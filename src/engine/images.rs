@@ -1,0 +1,303 @@
+//! Listing, tagging, inspecting and removing images.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use store::image::Image;
+use store::refs::{Expect, Tag};
+use store::{Digest, ImageId};
+
+use super::Engine;
+use super::names::familiar_parts;
+use crate::error::{CommandError, Result};
+
+/// One line of `img images`.
+#[derive(Clone, Debug)]
+pub struct ImageSummary {
+    /// The image.
+    pub id: ImageId,
+    /// Its repository as docker shows it; `None` without a tag.
+    pub repository: Option<String>,
+    /// Its tag.
+    pub tag: Option<String>,
+    /// The manifest it was pulled or pushed as.
+    pub digest: Option<Digest>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// Bytes of its layers' files.
+    pub size: u64,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// How many containers were made from it.
+    pub containers: usize,
+}
+
+/// One `--filter`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageFilter {
+    /// `dangling=true`: no tag.
+    Dangling(bool),
+    /// `label=KEY` or `label=KEY=VALUE`.
+    Label(String, Option<String>),
+    /// `reference=PATTERN`.
+    Reference(String),
+    /// `before=IMAGE`
+    Before(String),
+    /// `since=IMAGE`
+    Since(String),
+}
+
+impl FromStr for ImageFilter {
+    type Err = CommandError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (key, value) = text
+            .split_once('=')
+            .ok_or_else(|| CommandError::usage(format!("filter {text:?} is not KEY=VALUE")))?;
+        match key {
+            "dangling" => match value {
+                "true" | "1" => Ok(Self::Dangling(true)),
+                "false" | "0" => Ok(Self::Dangling(false)),
+                _ => Err(CommandError::usage(format!("dangling is true or false, not {value:?}"))),
+            },
+            "label" => Ok(match value.split_once('=') {
+                Some((key, value)) => Self::Label(key.into(), Some(value.into())),
+                None => Self::Label(value.into(), None),
+            }),
+            "reference" => Ok(Self::Reference(value.into())),
+            "before" => Ok(Self::Before(value.into())),
+            "since" | "after" => Ok(Self::Since(value.into())),
+            _ => Err(CommandError::usage(format!("filter {key:?} is not known"))
+                .hint("there are: dangling, label, reference, before, since")),
+        }
+    }
+}
+
+impl Engine {
+    /// The images, newest first, a line for each tag; those without a tag too when `all` or a filter asks for them.
+    ///
+    /// # Errors
+    /// A filter that names no image, a damaged store.
+    pub fn images(&self, all: bool, filters: &[ImageFilter]) -> Result<Vec<ImageSummary>> {
+        let tags = self.store.refs().list()?;
+        let mut used: BTreeMap<Digest, usize> = BTreeMap::new();
+        for record in self.store.containers().list::<serde::de::IgnoredAny>()? {
+            for digest in record.uses {
+                *used.entry(digest).or_default() += 1;
+            }
+        }
+        let mut list = Vec::new();
+        for id in self.store.images().list()? {
+            let image = self.store.images().get(&id)?;
+            let size = self.store.images().size(&image)?;
+            let line = |tag: Option<&Tag>| {
+                let (repository, name) = tag.map(|tag| familiar_parts(&tag.name)).unzip();
+                ImageSummary {
+                    id,
+                    repository,
+                    tag: name.flatten(),
+                    digest: tag.and_then(|tag| tag.manifest),
+                    created: image.config.created,
+                    size,
+                    labels: image.config.config.labels.clone(),
+                    containers: used.get(&id.0).copied().unwrap_or(0),
+                }
+            };
+            let mut own = tags.iter().filter(|tag| tag.image == id).peekable();
+            if own.peek().is_none() {
+                list.push(line(None));
+            }
+            list.extend(own.map(|tag| line(Some(tag))));
+        }
+        let wants_dangling = filters.contains(&ImageFilter::Dangling(true));
+        list.retain(|image| all || wants_dangling || image.repository.is_some() || filters.is_empty());
+        for filter in filters {
+            let time_of = |name: &str| -> Result<Option<Timestamp>> { Ok(self.find_image(name)?.image.config.created) };
+            match filter {
+                ImageFilter::Dangling(wanted) => list.retain(|image| image.repository.is_none() == *wanted),
+                ImageFilter::Label(key, value) => list.retain(|image| match (image.labels.get(key), value) {
+                    (Some(found), Some(wanted)) => found == wanted,
+                    (found, None) => found.is_some(),
+                    (None, Some(_)) => false,
+                }),
+                ImageFilter::Reference(pattern) => list.retain(|image| fits(image, pattern)),
+                ImageFilter::Before(name) => {
+                    let time = time_of(name)?;
+                    list.retain(|image| image.created < time);
+                }
+                ImageFilter::Since(name) => {
+                    let time = time_of(name)?;
+                    list.retain(|image| image.created > time);
+                }
+            }
+        }
+        list.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.repository.cmp(&b.repository)).then_with(|| a.tag.cmp(&b.tag)));
+        Ok(list)
+    }
+
+    /// Gives the image `source` the name `target`.
+    ///
+    /// # Errors
+    /// No such image, a target that is no name.
+    pub fn tag(&self, source: &str, target: &str) -> Result<()> {
+        let found = self.find_image(source)?;
+        let target = self.tag_reference(target)?;
+        let manifest = found.tag.and_then(|tag| tag.manifest);
+        self.store.refs().set(&target, &found.image.id, manifest, Expect::Any)?;
+        Ok(())
+    }
+
+    /// The canonical form of a name that is to be given to an image.
+    ///
+    /// # Errors
+    /// Text that is no name, or names a digest.
+    pub fn tag_reference(&self, text: &str) -> Result<String> {
+        let reference = self.reference(text)?;
+        if reference.digest().is_some() {
+            return Err(CommandError::usage(format!("{text:?} cannot be given as a name: a digest is computed, not chosen")));
+        }
+        Ok(reference.canonical())
+    }
+
+    /// Removes a tag, or an image by its id; says in docker's words what went.
+    ///
+    /// # Errors
+    /// No such image, a container that was made from it, several tags of an id without `force`.
+    pub fn remove_image(&self, name: &str, force: bool) -> Result<Vec<String>> {
+        let found = match self.look_up_image(name)? {
+            Some(found) => found,
+            None if force => return Ok(Vec::new()),
+            None => return Err(CommandError::new(format!("no such image: {name}"))),
+        };
+        let id = found.image.id;
+        let tags: Vec<Tag> = self.store.refs().list()?.into_iter().filter(|tag| tag.image == id).collect();
+        let doomed: Vec<&Tag> = match &found.tag {
+            Some(named) => tags.iter().filter(|tag| tag.name == named.name).collect(),
+            None if tags.len() > 1 && !force => {
+                let names: Vec<&str> = tags.iter().map(|tag| tag.name.as_str()).collect();
+                return Err(CommandError::new(format!("image {} has several tags: {}", id.short(), names.join(", ")))
+                    .hint("name the tag to remove, or use --force to remove them all"));
+            }
+            None => tags.iter().collect(),
+        };
+        let last = doomed.len() == tags.len();
+        let users = self.containers_of(&id)?;
+        if last && !force && !users.is_empty() {
+            return Err(CommandError::new(format!("image {name} is used by the containers {}", users.join(", ")))
+                .hint("`img rm` removes containers; --force removes the tag and keeps the layers while they are needed"));
+        }
+        let mut lines = Vec::new();
+        for tag in doomed {
+            self.store.refs().remove(&tag.name, Expect::Image(id))?;
+            let (repository, word) = familiar_parts(&tag.name);
+            lines.push(format!("Untagged: {repository}{}", word.map(|word| format!(":{word}")).unwrap_or_default()));
+        }
+        if last && users.is_empty() {
+            self.store.images().remove(&id)?;
+            lines.push(format!("Deleted: {id}"));
+        }
+        Ok(lines)
+    }
+
+    /// Names of the containers that were made from an image.
+    fn containers_of(&self, id: &ImageId) -> Result<Vec<String>> {
+        let records = self.store.containers().list::<serde::de::IgnoredAny>()?;
+        Ok(records.into_iter().filter(|record| record.uses.contains(&id.0)).map(|record| record.name).collect())
+    }
+
+    /// All that is known of an image, in docker's form; `None` if there is none of that name.
+    ///
+    /// # Errors
+    /// A damaged store.
+    pub fn inspect_image(&self, name: &str) -> Result<Option<Value>> {
+        let Some(found) = self.look_up_image(name)? else { return Ok(None) };
+        let image = &found.image;
+        let tags: Vec<Tag> = self.store.refs().list()?.into_iter().filter(|tag| tag.image == image.id).collect();
+        let mut names = Vec::new();
+        let mut digests = Vec::new();
+        for tag in &tags {
+            let (repository, word) = familiar_parts(&tag.name);
+            names.extend(word.map(|word| format!("{repository}:{word}")));
+            digests.extend(tag.manifest.map(|digest| format!("{repository}@{digest}")));
+        }
+        let raw: Value = serde_json::from_slice(&image.raw)?;
+        Ok(Some(json!({
+            "Id": image.id.to_string(),
+            "RepoTags": names,
+            "RepoDigests": digests,
+            "Created": image.config.created.map(|time| time.to_string()),
+            "Author": image.config.author.clone().unwrap_or_default(),
+            "Comment": comment(image),
+            "Architecture": image.config.architecture,
+            "Variant": image.config.variant,
+            "Os": image.config.os,
+            "Size": self.store.images().size(image)?,
+            "Config": raw.get("config").cloned().unwrap_or_else(|| json!({})),
+            "RootFS": { "Type": "layers", "Layers": image.layers() },
+            "Metadata": { "LastTagTime": tags.iter().map(|tag| tag.updated).max() },
+            "GraphDriver": { "Name": self.driver_name(), "Data": null },
+            "Provenance": image.record.provenance,
+        })))
+    }
+}
+
+fn comment(image: &Image) -> String {
+    image.config.history.last().and_then(|step| step.comment.clone()).unwrap_or_default()
+}
+
+/// Whether an image's name fits a pattern: `*` is any text without a slash, as in a shell. A pattern without a tag
+/// fits all tags.
+fn fits(image: &ImageSummary, pattern: &str) -> bool {
+    let Some(repository) = &image.repository else { return false };
+    let tag = image.tag.as_deref().unwrap_or("");
+    let whole = format!("{repository}:{tag}");
+    let bare = repository.rsplit('/').next().unwrap_or(repository);
+    let has_tag = pattern.rfind(':').is_some_and(|colon| !pattern[colon..].contains('/'));
+    if has_tag { glob(pattern, &whole) } else { glob(pattern, repository) || glob(pattern, bare) && !pattern.contains('/') }
+}
+
+/// Shell-like matching with `*` and `?`, neither of which matches a slash.
+fn glob(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let mut reached = vec![false; text.len() + 1];
+    reached[0] = true;
+    for &letter in &pattern {
+        let mut next = vec![false; text.len() + 1];
+        for at in 0..=text.len() {
+            next[at] |= letter == '*' && (reached[at] || at > 0 && next[at - 1] && text[at - 1] != '/');
+            if at < text.len() {
+                next[at + 1] |= reached[at] && (letter == text[at] || letter == '?' && text[at] != '/');
+            }
+        }
+        reached = next;
+    }
+    reached[text.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ImageFilter, glob};
+
+    #[test]
+    fn patterns() {
+        for (pattern, text, expected) in [
+            ("bus*", "busybox", true),
+            ("*", "a/b", false),
+            ("*/b", "a/b", true),
+            ("a?c:1", "abc:1", true),
+            ("a", "ab", false),
+            ("*:lat*", "x:latest", true),
+        ] {
+            assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn filters() {
+        assert_eq!("label=a=b".parse::<ImageFilter>().unwrap(), ImageFilter::Label("a".into(), Some("b".into())));
+        assert!("dangling=maybe".parse::<ImageFilter>().is_err());
+        assert!("nope=1".parse::<ImageFilter>().is_err());
+    }
+}

@@ -1,0 +1,77 @@
+//! The engine joins the rooms: store, registry client, builder and runner. It decides policy and returns data; it never
+//! draws, parses arguments or reads the environment, so that another front can use it as the command line does.
+
+pub mod archive;
+pub mod build;
+pub mod changes;
+pub mod commit;
+pub mod container;
+pub mod copy;
+pub mod doctor;
+pub mod history;
+pub mod images;
+pub mod import;
+pub mod info;
+pub mod login;
+pub mod names;
+pub mod progress;
+pub mod pull;
+pub mod push;
+pub mod registry;
+pub mod system;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use store::Store;
+
+use crate::config::Context;
+use crate::error::Result;
+
+/// One unit of work on one store.
+pub struct Engine {
+    store: Store,
+    /// Where the state of running containers is.
+    runroot: PathBuf,
+    /// The configuration file and what the environment adds to it.
+    settings: Settings,
+}
+
+/// What the configuration file and the environment decide for the engine.
+pub struct Settings {
+    /// By registry: mirrors, trust.
+    pub registries: BTreeMap<String, crate::config::Registry>,
+    /// Proxies.
+    pub proxy: registry_client::ProxyConfig,
+    /// Directories in which credential helpers are looked for.
+    pub helper_directories: Vec<PathBuf>,
+    /// Where credentials are looked for.
+    pub credential_files: Vec<PathBuf>,
+    /// Where `login` keeps them.
+    pub login_file: Option<PathBuf>,
+    /// Certificate authorities in place of the system's.
+    pub ca_bundle: Option<PathBuf>,
+    /// Registry of names that have none; docker.io if unset.
+    pub unqualified_registry: Option<String>,
+    /// The driver that the user chose.
+    pub storage_driver: Option<String>,
+    /// The bridge network.
+    pub network: crate::config::Network,
+}
+
+impl Engine {
+    /// Opens the store that `context` names.
+    ///
+    /// # Errors
+    /// A store that cannot be opened, a configuration that contradicts itself.
+    pub fn open(context: &Context) -> Result<Self> {
+        let settings = registry::settings(context);
+        let store = Store::open(&context.root)?;
+        Ok(Self { store, runroot: context.runroot.clone(), settings })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+}

@@ -1,0 +1,85 @@
+//! From what a user typed to the image it means: a tag by docker's rules, a digest, or the beginning of an id.
+
+use registry_client::Reference;
+use store::image::Image;
+use store::refs::Tag;
+
+use super::Engine;
+use crate::error::{CommandError, Result};
+
+/// An image and the tag by which it was found.
+pub struct Found {
+    /// The image.
+    pub image: Image,
+    /// The tag, unless it was found by its id.
+    pub tag: Option<Tag>,
+}
+
+impl Engine {
+    /// The reference that `text` means; a name without a registry belongs to the configured one.
+    ///
+    /// # Errors
+    /// Text that is no reference.
+    pub fn reference(&self, text: &str) -> Result<Reference> {
+        let reference = Reference::parse(text)?;
+        match &self.settings.unqualified_registry {
+            Some(registry) if reference.registry() == "docker.io" && !text.starts_with("docker.io/") => {
+                Ok(Reference::parse(&format!("{registry}/{text}"))?)
+            }
+            _ => Ok(reference),
+        }
+    }
+
+    /// The image that `name` means, or `None`.
+    ///
+    /// # Errors
+    /// Several images whose ids begin so, a damaged store.
+    pub fn look_up_image(&self, name: &str) -> Result<Option<Found>> {
+        if let Ok(reference) = self.reference(name) {
+            let mut tag = self.store.refs().get(&reference.canonical())?;
+            if tag.is_none() && reference.digest().is_some() && reference.tag().is_some() {
+                // `name:tag@digest` is kept under the digest alone: the tag may have moved since.
+                let pinned = canonical_by_digest(&reference);
+                tag = self.store.refs().get(&pinned)?;
+            }
+            if let Some(tag) = tag {
+                let image = self.store.images().get(&tag.image)?;
+                return Ok(Some(Found { image, tag: Some(tag) }));
+            }
+        }
+        match self.store.images().find(name) {
+            Ok(id) => Ok(Some(Found { image: self.store.images().get(&id)?, tag: None })),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The image that `name` means.
+    ///
+    /// # Errors
+    /// As [`Engine::look_up_image`], and an image that is not here.
+    pub fn find_image(&self, name: &str) -> Result<Found> {
+        self.look_up_image(name)?.ok_or_else(|| {
+            CommandError::new(format!("no such image: {name}"))
+                .hint(format!("`img pull {name}` fetches it, `img images` lists what is here"))
+        })
+    }
+}
+
+/// The name under which an image pulled by digest is kept.
+#[must_use]
+pub fn canonical_by_digest(reference: &Reference) -> String {
+    match reference.digest() {
+        Some(digest) => format!("{}/{}@{digest}", reference.registry(), reference.repository()),
+        None => reference.canonical(),
+    }
+}
+
+/// Repository and tag of a canonical name, the repository as docker shows it.
+#[must_use]
+pub fn familiar_parts(canonical: &str) -> (String, Option<String>) {
+    match Reference::parse(canonical) {
+        Ok(reference) => (reference.familiar_name(), reference.tag().map(str::to_owned)),
+        Err(_) => (canonical.to_owned(), None),
+    }
+}

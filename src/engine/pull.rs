@@ -1,0 +1,257 @@
+//! `pull`: resolve, fetch what is missing side by side, then the image, then its tag.
+//!
+//! ```text
+//! reference → manifest, config (verified) → for each layer that is not here, one stream:
+//!    network → kept prefix (resumable) → digest of the compressed bytes → inflate → DiffId → tar + table of contents
+//! all layers in place → image record → tag
+//! ```
+//! The tag comes last, so a half pull is invisible; what a killed pull had fetched of a layer is where the next one
+//! continues.
+
+use std::io::{self, Read};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use registry_client::{Client, Descriptor, Platform, Reference, ResolvedImage};
+use store::image::{CompressedLayer, ImageConfig, ImageRecord, Provenance};
+use store::refs::Expect;
+use store::{DiffId, Digest, ImageId};
+
+use super::Engine;
+use super::names::canonical_by_digest;
+use super::progress::{Event, Progress};
+use crate::error::{CommandError, Context as _, Result};
+
+/// Layers fetched at one time.
+const STREAMS: usize = 4;
+/// How long to wait for another process that fetches the same layer.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// Blobs smaller than this are not worth resuming, bytes.
+const RESUMABLE: u64 = 1 << 20;
+
+/// What the user chose.
+#[derive(Clone, Debug, Default)]
+pub struct PullOptions {
+    /// `--platform`
+    pub platform: Option<String>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    /// The image.
+    pub image: ImageId,
+    /// Its canonical name.
+    pub name: String,
+    /// Its name as docker shows it.
+    pub familiar: String,
+    /// The digest the name stands for at the registry.
+    pub digest: Digest,
+    /// Whether anything was fetched or the tag changed.
+    pub fetched: bool,
+}
+
+/// The client's digest as the store's.
+pub fn to_store(digest: &registry_client::Digest) -> Digest {
+    Digest::from_bytes(*digest.as_bytes())
+}
+
+/// The store's digest as the client's.
+pub fn to_client(digest: &Digest) -> registry_client::Digest {
+    registry_client::Digest::from_bytes(*digest.as_bytes())
+}
+
+impl Engine {
+    /// The platform the user named, or this machine's.
+    ///
+    /// # Errors
+    /// Text that is no platform.
+    pub fn platform(&self, text: Option<&str>) -> Result<Platform> {
+        Ok(text.map_or_else(|| Ok(Platform::host()), str::parse)?)
+    }
+
+    /// Fetches the image `name` stands for.
+    ///
+    /// # Errors
+    /// A name that is none, a registry that has it not or cannot be reached, content that is not what it was announced
+    /// as, a full disk.
+    pub fn pull(&self, name: &str, options: &PullOptions, progress: &dyn Progress) -> Result<Pulled> {
+        let reference = self.reference(name)?;
+        self.pull_reference(&reference, options, progress)
+            .with_context(|| format!("cannot pull {}", reference.familiar()))
+    }
+
+    fn pull_reference(&self, reference: &Reference, options: &PullOptions, progress: &dyn Progress) -> Result<Pulled> {
+        let platform = self.platform(options.platform.as_deref())?;
+        let client = self.client()?;
+        let resolved = client.resolve(reference, &platform)?;
+        let config = ImageConfig::parse(&resolved.config_bytes)?;
+        let diff_ids = &config.rootfs.diff_ids;
+        if diff_ids.len() != resolved.layers().len() {
+            return Err(CommandError::new(format!(
+                "the manifest has {} layers and the config {}",
+                resolved.layers().len(),
+                diff_ids.len()
+            )));
+        }
+        let mut named: Vec<Digest> = diff_ids.iter().map(|layer| layer.0).collect();
+        named.push(Digest::of(&resolved.config_bytes));
+        self.store.protect(&named)?;
+        let fetched = self.fetch_layers(&client, reference, resolved.layers(), diff_ids, progress)?;
+        drop(client);
+
+        let (image, digest) = self.record_image(reference, &resolved, diff_ids.len())?;
+        let name = canonical_by_digest(reference);
+        let before = self.store.refs().set(&name, &image, Some(digest), Expect::Any)?;
+        Ok(Pulled { image, name, familiar: reference.familiar(), digest, fetched: fetched || before != Some(image) })
+    }
+
+    /// Keeps manifest, index and config, and what is known of the layers. Gives the image and the digest its name
+    /// stands for.
+    fn record_image(&self, reference: &Reference, resolved: &ResolvedImage, layers: usize) -> Result<(ImageId, Digest)> {
+        let mut manifests = vec![self.store.blobs().put(&resolved.manifest.bytes)?];
+        if let Some(index) = &resolved.index {
+            manifests.push(self.store.blobs().put(&index.bytes)?);
+        }
+        let digest = manifests[manifests.len() - 1];
+        let origin = format!("{}/{}", reference.registry(), reference.repository());
+        let compressed = resolved.layers().iter().map(|layer| {
+            vec![CompressedLayer {
+                media_type: layer.media_type.as_str().to_owned(),
+                digest: to_store(&layer.digest),
+                size: layer.size,
+                origin: Some(origin.clone()),
+            }]
+        });
+        let provenance = Provenance { source: Some(reference.canonical()), ..Provenance::default() };
+        let record = ImageRecord {
+            stored: None,
+            provenance: vec![provenance; layers],
+            compressed: compressed.collect(),
+            manifests,
+        };
+        Ok((self.store.images().put(&resolved.config_bytes, &record)?, digest))
+    }
+
+    /// Fetches the layers that are not here; says whether there were any.
+    fn fetch_layers(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        descriptors: &[Descriptor],
+        diff_ids: &[DiffId],
+        progress: &dyn Progress,
+    ) -> Result<bool> {
+        let mut missing: Vec<(&Descriptor, &DiffId)> = Vec::new();
+        for (descriptor, diff_id) in descriptors.iter().zip(diff_ids) {
+            if self.store.layers().has(diff_id) {
+                progress.event(Event::Done(&short(descriptor), "Already exists"));
+            } else if !missing.iter().any(|(_, other)| *other == diff_id) {
+                missing.push((descriptor, diff_id));
+            }
+        }
+        progress.event(Event::Total(missing.iter().map(|(descriptor, _)| descriptor.size).sum()));
+        let next = AtomicUsize::new(0);
+        let failure: Mutex<Option<CommandError>> = Mutex::new(None);
+        std::thread::scope(|scope| {
+            for _ in 0..STREAMS.min(missing.len()) {
+                scope.spawn(|| {
+                    while let Some((descriptor, diff_id)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if let Err(error) = self.fetch_layer(client, reference, descriptor, diff_id, progress) {
+                            // One failure ends the pull: no further layer is begun.
+                            next.store(missing.len(), Ordering::Relaxed);
+                            if let Ok(mut failure) = failure.lock() {
+                                failure.get_or_insert(error);
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        match failure.into_inner() {
+            Ok(None) => Ok(!missing.is_empty()),
+            Ok(Some(error)) => Err(error),
+            Err(_) => Err(CommandError::new("a worker of the pull ended unexpectedly")),
+        }
+    }
+
+    fn fetch_layer(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        diff_id: &DiffId,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let id = short(descriptor);
+        let digest = to_store(&descriptor.digest);
+        progress.event(Event::Started(&id, descriptor.size));
+        let announced = Some((digest, descriptor.size));
+        let kept = match descriptor.size {
+            RESUMABLE.. => self.store.blobs().ingest(&digest, descriptor.size, PATIENCE)?,
+            _ => None,
+        };
+        // Whoever held the partial download before us may have finished the layer.
+        if self.store.layers().has(diff_id) {
+            progress.event(Event::Done(&id, "Already exists"));
+            return Ok(());
+        }
+        match kept {
+            Some(kept) => {
+                let offset = kept.offset();
+                if offset > 0 {
+                    progress.event(Event::Note(&format!("{id}: continuing after {}", crate::ui::human::size(offset))));
+                    progress.event(Event::Advanced(&id, offset));
+                }
+                let network = client.blob(reference, descriptor, offset)?;
+                let mut tee = kept.tee(Counted { inner: network, id: &id, progress })?;
+                let ingested = self.store.layers().ingest(&mut tee, Some(diff_id), announced);
+                let kept = tee.into_ingest();
+                match ingested {
+                    Ok(_) => kept.discard()?,
+                    Err(error) => {
+                        // Bytes that do not have the digest they were announced with are no beginning to resume from.
+                        if !is_transport(&error) {
+                            kept.discard()?;
+                        }
+                        return Err(error).context(format!("layer {id}"));
+                    }
+                }
+            }
+            None => {
+                let network = client.blob(reference, descriptor, 0)?;
+                let reader = Counted { inner: network, id: &id, progress };
+                self.store.layers().ingest(reader, Some(diff_id), announced).context(format!("layer {id}"))?;
+            }
+        }
+        progress.event(Event::Done(&id, "Pull complete"));
+        Ok(())
+    }
+}
+
+/// Whether the stream broke, rather than its content being wrong.
+fn is_transport(error: &store::Error) -> bool {
+    matches!(error, store::Error::Read { source, .. } if source.kind() != io::ErrorKind::InvalidData)
+        || matches!(error, store::Error::Io { .. })
+}
+
+/// How listings show a blob.
+fn short(descriptor: &Descriptor) -> String {
+    descriptor.digest.hex().chars().take(12).collect()
+}
+
+/// Tells the progress how many bytes went through.
+struct Counted<'a, R> {
+    inner: R,
+    id: &'a str,
+    progress: &'a dyn Progress,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.inner.read(buffer)?;
+        self.progress.event(Event::Advanced(self.id, got as u64));
+        Ok(got)
+    }
+}

@@ -1,0 +1,228 @@
+//! `push`: blobs the registry does not have, then the config, then the manifest, then our memory of it.
+//!
+//! A layer that was pulled or pushed before is known in its compressed form: if the registry has that blob, or can
+//! mount it from the repository it came from, nothing is compressed and the manifest keeps its digest. Otherwise the
+//! layer is compressed now, and what came out is remembered with the image.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use registry_client::{Client, Descriptor, MediaType, Reference};
+use serde_json::json;
+use store::image::{CompressedLayer, Image, ImageRecord};
+use store::layer::Compression;
+use store::layer::compression::compress;
+use store::refs::Expect;
+use store::{DiffId, Digest};
+
+use super::Engine;
+use super::progress::{Event, Progress};
+use super::pull::to_client;
+use crate::error::{CommandError, Context as _, Result};
+
+/// Level of gzip, as docker and podman choose it.
+const GZIP_LEVEL: u32 = 6;
+/// Layers pushed at one time.
+const STREAMS: usize = 2;
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Pushed {
+    /// Where it went, as docker shows it.
+    pub name: String,
+    /// The manifest's digest.
+    pub digest: Digest,
+}
+
+impl Engine {
+    /// Pushes the image `name` to `destination`, or to the name it has.
+    ///
+    /// # Errors
+    /// No such image, a registry that refuses or cannot be reached.
+    pub fn push(&self, name: &str, destination: Option<&str>, progress: &dyn Progress) -> Result<Pushed> {
+        let found = self.find_image(name)?;
+        let target = match (destination, &found.tag) {
+            (Some(destination), _) => self.reference(destination)?,
+            (None, Some(tag)) => Reference::parse(&tag.name)?,
+            (None, None) => {
+                return Err(CommandError::usage(format!("{name} is an id, which says nothing of where to push it"))
+                    .hint("`img tag` gives it a name, or name the destination as a second word"));
+            }
+        };
+        self.store.protect(&[found.image.id.0])?;
+        let digest = self
+            .push_image(&found.image, &target, progress)
+            .with_context(|| format!("cannot push {}", target.familiar()))?;
+        if self.store.refs().get(&target.canonical())?.is_some_and(|tag| tag.image == found.image.id) {
+            self.store.refs().set(&target.canonical(), &found.image.id, Some(digest), Expect::Any)?;
+        }
+        Ok(Pushed { name: target.familiar(), digest })
+    }
+
+    fn push_image(&self, image: &Image, target: &Reference, progress: &dyn Progress) -> Result<Digest> {
+        let client = self.client()?;
+        let layers = self.push_layers(&client, image, target, progress)?;
+
+        let config = Descriptor::of(MediaType::OCI_CONFIG, &image.raw);
+        let raw = image.raw.clone();
+        client.push_blob(target, &config, &move |offset| at(&raw, offset), None, None)?;
+
+        let manifest = self.manifest(image, &layers)?;
+        let pushed = client.push_manifest(target, &manifest.media_type, &manifest.bytes)?;
+        let digest = self.store.blobs().put(&manifest.bytes)?;
+        if to_client(&digest) != pushed {
+            return Err(CommandError::new(format!("the registry says the manifest is {pushed}, it is {digest}")));
+        }
+        let compressed = layers.into_iter().map(|layer| vec![layer]).collect();
+        let record = ImageRecord { compressed, manifests: vec![digest], ..ImageRecord::default() };
+        self.store.images().add_record(&image.id, &record)?;
+        Ok(digest)
+    }
+
+    /// Sends all layers, several at a time; gives their compressed forms in order.
+    fn push_layers(
+        &self,
+        client: &Client,
+        image: &Image,
+        target: &Reference,
+        progress: &dyn Progress,
+    ) -> Result<Vec<CompressedLayer>> {
+        let layers = image.layers();
+        let results: Vec<Mutex<Option<Result<CompressedLayer>>>> = layers.iter().map(|_| Mutex::new(None)).collect();
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..STREAMS.min(layers.len()) {
+                scope.spawn(|| {
+                    loop {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let (Some(layer), Some(slot)) = (layers.get(at), results.get(at)) else { break };
+                        let known = image.record.compressed.get(at).map_or(&[][..], Vec::as_slice);
+                        let result = self.push_layer(client, layer, known, target, progress);
+                        if result.is_err() {
+                            next.store(layers.len(), Ordering::Relaxed);
+                        }
+                        if let Ok(mut slot) = slot.lock() {
+                            *slot = Some(result);
+                        }
+                    }
+                });
+            }
+        });
+        let mut results: Vec<Option<Result<CompressedLayer>>> =
+            results.into_iter().map(|slot| slot.into_inner().unwrap_or(None)).collect();
+        if let Some(at) = results.iter().position(|result| matches!(result, Some(Err(_))))
+            && let Some(Some(Err(error))) = results.get_mut(at).map(Option::take)
+        {
+            return Err(error);
+        }
+        let done = results.into_iter().map(|result| {
+            result.unwrap_or_else(|| Err(CommandError::new("a worker of the push ended unexpectedly")))
+        });
+        done.collect()
+    }
+
+    fn push_layer(
+        &self,
+        client: &Client,
+        layer: &DiffId,
+        known: &[CompressedLayer],
+        target: &Reference,
+        progress: &dyn Progress,
+    ) -> Result<CompressedLayer> {
+        let id = layer.short();
+        for form in known {
+            let descriptor = describe(form);
+            if client.has_blob(target, &descriptor)? {
+                progress.event(Event::Done(&id, "Layer already exists"));
+                return Ok(form.clone());
+            }
+            let origin = form.origin.as_deref().and_then(|origin| origin.strip_prefix(&format!("{}/", target.registry())));
+            if let Some(repository) = origin.filter(|repository| *repository != target.repository())
+                && client.mount_blob(target, &descriptor, repository)?
+            {
+                progress.event(Event::Done(&id, "Mounted"));
+                return Ok(CompressedLayer { origin: Some(origin_of(target)), ..form.clone() });
+            }
+        }
+        let mut scratch = self.store.scratch()?;
+        let size = self.store.layers().info(layer)?.tar_size;
+        progress.event(Event::Started(&id, size));
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let reader = self.store.layers().reader(layer)?;
+        let compressed = compress(reader, &mut scratch, Compression::Gzip, GZIP_LEVEL, threads)?;
+        let form = CompressedLayer {
+            media_type: MediaType::OCI_LAYER_GZIP.to_owned(),
+            digest: compressed.digest,
+            size: compressed.size,
+            origin: Some(origin_of(target)),
+        };
+        let open = |offset: u64| -> io::Result<Box<dyn Read + Send>> {
+            let mut file: File = scratch.try_clone()?;
+            file.seek(SeekFrom::Start(offset))?;
+            Ok(Box::new(file))
+        };
+        client.push_blob(target, &describe(&form), &open, None, None)?;
+        progress.event(Event::Done(&id, "Pushed"));
+        Ok(form)
+    }
+
+    /// The manifest of an image whose layers have these compressed forms: the very one it was pulled or pushed as if
+    /// that says the same, so that its digest stays.
+    fn manifest(&self, image: &Image, layers: &[CompressedLayer]) -> Result<Manifest> {
+        let blobs: Vec<Digest> = layers.iter().map(|layer| layer.digest).collect();
+        for digest in &image.record.manifests {
+            let bytes = self.store.blobs().get(digest, 4 << 20)?;
+            let Ok(document) = serde_json::from_slice::<ManifestDocument>(&bytes) else { continue };
+            let same = document.layers.iter().map(|layer| layer.digest).eq(blobs.iter().copied());
+            if document.config.digest == image.id.0 && same {
+                let media_type = document.media_type.unwrap_or_else(|| MediaType::OCI_MANIFEST.to_owned());
+                return Ok(Manifest { media_type, bytes });
+            }
+        }
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MediaType::OCI_MANIFEST,
+            "config": { "mediaType": MediaType::OCI_CONFIG, "digest": image.id, "size": image.raw.len() },
+            "layers": layers.iter().map(|layer| {
+                json!({ "mediaType": layer.media_type, "digest": layer.digest, "size": layer.size })
+            }).collect::<Vec<_>>(),
+        });
+        Ok(Manifest { media_type: MediaType::OCI_MANIFEST.to_owned(), bytes: serde_json::to_vec(&manifest)? })
+    }
+}
+
+struct Manifest {
+    media_type: String,
+    bytes: Vec<u8>,
+}
+
+/// As much of a manifest as is compared.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ManifestDocument {
+    #[serde(default)]
+    media_type: Option<String>,
+    config: BlobName,
+    layers: Vec<BlobName>,
+}
+
+#[derive(serde::Deserialize)]
+struct BlobName {
+    digest: Digest,
+}
+
+fn describe(form: &CompressedLayer) -> Descriptor {
+    Descriptor::new(&form.media_type, to_client(&form.digest), form.size)
+}
+
+fn origin_of(target: &Reference) -> String {
+    format!("{}/{}", target.registry(), target.repository())
+}
+
+/// The bytes from `offset` on.
+fn at(bytes: &[u8], offset: u64) -> io::Result<Box<dyn Read + Send>> {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    Ok(Box::new(io::Cursor::new(bytes[start..].to_vec())))
+}

@@ -1,0 +1,129 @@
+//! From the configuration file to the registry client's own configuration, made only when a registry is spoken to.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use registry_client::{Client, Config, CredentialSource, DockerConfig, Mirror};
+
+use super::{Engine, Settings};
+use crate::config::{Context, Registry};
+use crate::error::{CommandError, Context as _, Result};
+
+/// Largest file of credentials read, bytes.
+const CREDENTIALS_MAX: u64 = 1 << 20;
+
+/// What the engine keeps of the context.
+pub fn settings(context: &Context) -> Settings {
+    let docker = context.docker_config().map(|directory| directory.join("config.json"));
+    Settings {
+        registries: context.file.registries.clone(),
+        proxy: registry_client::ProxyConfig {
+            http: context.proxy("http_proxy").map(str::to_owned),
+            https: context.proxy("https_proxy").map(str::to_owned),
+            no_proxy: context.proxy("no_proxy").map(str::to_owned),
+        },
+        helper_directories: context.search_path(),
+        credential_files: docker.iter().cloned().chain(context.auth_file()).collect(),
+        login_file: docker,
+        ca_bundle: context.variable("SSL_CERT_FILE").map(PathBuf::from),
+        unqualified_registry: context.file.unqualified_registry.clone(),
+        storage_driver: context.file.storage_driver.clone(),
+        network: context.file.network.clone(),
+    }
+}
+
+impl Engine {
+    /// A client as the configuration wants it. It owns threads, which end when it is dropped; nothing that forks may
+    /// run before.
+    ///
+    /// # Errors
+    /// A configuration that contradicts itself, credentials that cannot be read.
+    pub fn client(&self) -> Result<Client> {
+        let mut config = Config { proxy: self.settings.proxy.clone(), ..Config::default() };
+        config.ca_bundle.clone_from(&self.settings.ca_bundle);
+        apply(&self.settings.registries, &mut config)?;
+        for path in &self.settings.credential_files {
+            if let Some(file) = credentials(path)? {
+                config.credentials.push(CredentialSource::File {
+                    config: Arc::new(file),
+                    helper_dirs: self.settings.helper_directories.clone(),
+                });
+            }
+        }
+        Ok(Client::new(config)?)
+    }
+}
+
+/// Our `[registries]` as the client's rules.
+fn apply(registries: &BTreeMap<String, Registry>, config: &mut Config) -> Result<()> {
+    for (name, registry) in registries {
+        let rule = config.registries.entry(name.clone()).or_default();
+        rule.blocked = registry.blocked;
+        for mirror in &registry.mirrors {
+            let (plain_http, location) = match mirror.split_once("://") {
+                Some(("http", rest)) => (true, rest),
+                Some(("https", rest)) => (false, rest),
+                None => (false, mirror.as_str()),
+                Some((scheme, _)) => {
+                    return Err(CommandError::new(format!("the mirror {mirror:?} of {name} has the scheme {scheme:?}"))
+                        .hint("mirrors are http:// or https:// and a host"));
+                }
+            };
+            let location = location.trim_end_matches('/').to_owned();
+            if plain_http {
+                let host = location.split('/').next().unwrap_or(&location).to_owned();
+                config.hosts.entry(host).or_default().plain_http = true;
+            }
+            rule.mirrors.push(Mirror { location, digest_only: false });
+        }
+        if registry.insecure || registry.ca.is_some() {
+            let host = name.split('/').next().unwrap_or(name).to_owned();
+            let host = config.hosts.entry(host).or_default();
+            host.insecure |= registry.insecure;
+            host.ca_files.extend(registry.ca.clone());
+        }
+    }
+    Ok(())
+}
+
+/// The credentials in a file; none if there is no file.
+fn credentials(path: &Path) -> Result<Option<DockerConfig>> {
+    match fs::metadata(path) {
+        Ok(about) if about.len() > CREDENTIALS_MAX => {
+            return Err(CommandError::new(format!("the credentials {} are larger than 1 MiB", path.display())));
+        }
+        Ok(_) => {}
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) => return Err(error).context(format!("cannot read the credentials {}", path.display())),
+    }
+    let bytes = fs::read(path).context(format!("cannot read the credentials {}", path.display()))?;
+    Ok(Some(DockerConfig::parse(&bytes, &path.display().to_string())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirrors_become_rules() {
+        let registry = Registry {
+            mirrors: vec!["http://127.0.0.1:5000".into(), "https://m.example/hub/".into()],
+            ..Registry::default()
+        };
+        let mut config = Config::default();
+        apply(&BTreeMap::from([("docker.io".to_owned(), registry)]), &mut config).unwrap();
+        let locations: Vec<_> = config.registries["docker.io"].mirrors.iter().map(|mirror| &*mirror.location).collect();
+        assert_eq!(locations, ["127.0.0.1:5000", "m.example/hub"]);
+        assert!(config.hosts["127.0.0.1:5000"].plain_http);
+        assert!(!config.hosts.contains_key("m.example"));
+    }
+
+    #[test]
+    fn a_strange_scheme_is_refused() {
+        let registry = Registry { mirrors: vec!["ftp://x".into()], ..Registry::default() };
+        assert!(apply(&BTreeMap::from([("a.example".to_owned(), registry)]), &mut Config::default()).is_err());
+    }
+}

@@ -1,0 +1,104 @@
+//! Words, tables and bars. Data goes to stdout and everything else to stderr; nothing that came from outside reaches
+//! a terminal unescaped.
+
+pub mod build_progress;
+pub mod format;
+pub mod human;
+pub mod progress;
+pub mod table;
+pub mod template;
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+
+use crate::error::{CommandError, Result};
+
+/// Writes `text` to stdout. A reader that went away is no error: whoever pipes into `head` got what they wanted.
+pub fn out(text: impl fmt::Display) -> Result<()> {
+    out_bytes(text.to_string().as_bytes())
+}
+
+/// Writes `text` and a line feed to stdout.
+pub fn outln(text: impl fmt::Display) -> Result<()> {
+    out(format_args!("{text}\n"))
+}
+
+/// Writes raw bytes to stdout.
+pub fn out_bytes(bytes: &[u8]) -> Result<()> {
+    match io::stdout().lock().write_all(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|error| {
+            let error: CommandError = error.into();
+            CommandError { message: "cannot write to standard output".into(), ..error }
+        }),
+    }
+}
+
+/// Writes a line to stderr. Nobody can be told when that fails.
+pub fn note(text: impl fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Writes part of a line to stderr, as a prompt is.
+pub fn note_part(text: impl fmt::Display) {
+    let mut stderr = io::stderr().lock();
+    let _ = write!(stderr, "{text}");
+    let _ = stderr.flush();
+}
+
+/// Writes a warning to stderr.
+pub fn warn(text: impl fmt::Display) {
+    note(format_args!("{}: {text}", paint("warning", "33")));
+}
+
+/// Writes an error and its hints to stderr.
+pub fn error(error: &CommandError) {
+    note(format_args!("{}: {}", paint("error", "31"), Escaped(&error.text())));
+    for hint in &error.hints {
+        note(format_args!("{}: {}", paint("hint", "36"), Escaped(hint)));
+    }
+}
+
+/// `text` in an ANSI colour when stderr is a terminal that wants colours (<https://no-color.org>).
+fn paint(text: &str, colour: &str) -> String {
+    if io::stderr().is_terminal() && crate::config::colours_wanted() {
+        format!("\x1b[1;{colour}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Text from outside, made safe for a terminal: control characters but line feeds and tabs are shown, not obeyed.
+pub struct Escaped<'a>(pub &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            match character {
+                '\n' | '\t' => write!(f, "{character}")?,
+                _ if character.is_control() || is_bidi(character) => {
+                    write!(f, "{}", character.escape_unicode())?;
+                }
+                _ => write!(f, "{character}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Characters that turn the direction of the text around them, by which a listing can be made to lie.
+fn is_bidi(character: char) -> bool {
+    matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_what_a_terminal_would_obey() {
+        assert_eq!(Escaped("a\x1b[31mb\r\n").to_string(), "a\\u{1b}[31mb\\u{d}\n");
+        assert_eq!(Escaped("x\u{202e}y").to_string(), "x\\u{202e}y");
+        assert_eq!(Escaped("ünï").to_string(), "ünï");
+    }
+}
