@@ -134,10 +134,10 @@ pub(crate) async fn open(
     let endpoints = endpoint::for_pull(inner.config(), &reference.with_digest(descriptor.digest))?;
     let mut download = Download {
         path: format!("/blobs/{}", descriptor.digest),
-        at: inner.trusted(&endpoints, &descriptor.digest),
+        at: 0,
+        endpoints: inner.trusted(endpoints, &descriptor.digest),
         inner,
         what: what.clone(),
-        endpoints,
         digest: descriptor.digest,
         size: descriptor.size,
         position: offset,

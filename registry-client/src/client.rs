@@ -1,8 +1,9 @@
 //! The blocking face of this crate: one client for one command, any number of threads.
 //!
 //! The client owns an async runtime with two threads. Dropping the client ends the runtime and joins its threads, so that the
-//! process may fork afterwards; downloads that are still open then fail with [`Error::Closed`]. Must not be used from
-//! inside another async runtime.
+//! process may fork afterwards; downloads that are still open then fail with [`Error::Closed`]. The kernel may list a joined
+//! thread for some microseconds more, which only matters to calls such as unshare(CLONE_NEWUSER) that count threads.
+//! Must not be used from inside another async runtime.
 
 use std::sync::Arc;
 

@@ -43,11 +43,13 @@ impl Inner {
         distrusted.insert((endpoint.registry.clone(), digest));
     }
 
-    /// The first endpoint that has not sent wrong bytes for this blob; the last one, if all have.
-    pub(crate) fn trusted(&self, endpoints: &[Endpoint], digest: &Digest) -> usize {
+    /// The endpoints that have not sent wrong bytes for this blob; the last one in any case.
+    pub(crate) fn trusted(&self, endpoints: Vec<Endpoint>, digest: &Digest) -> Vec<Endpoint> {
         let distrusted = self.distrusted.lock().unwrap_or_else(PoisonError::into_inner);
-        let good = endpoints.iter().position(|e| !distrusted.contains(&(e.registry.clone(), *digest)));
-        good.unwrap_or(endpoints.len() - 1)
+        let last = endpoints.len() - 1;
+        let trusted =
+            |(index, e): &(usize, Endpoint)| *index == last || !distrusted.contains(&(e.registry.clone(), *digest));
+        endpoints.into_iter().enumerate().filter(trusted).map(|(_, endpoint)| endpoint).collect()
     }
 
     pub(crate) fn config(&self) -> &Config {

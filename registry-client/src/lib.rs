@@ -35,6 +35,8 @@ mod resolve;
 mod retry;
 mod scheme;
 mod tags;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod tls;
 mod transport;
 
