@@ -22,10 +22,11 @@ use crate::digest::Digest;
 use crate::endpoint::{self, Endpoint};
 use crate::error::{Error, Result};
 use crate::exchange::{self, Call, Inner, Retry};
+use crate::failure::Failure;
 use crate::limit;
 use crate::reference::Reference;
 use crate::retry::Verdict;
-use crate::transport::{Failure, Incoming, host};
+use crate::transport::{Incoming, host};
 
 /// Progress after which failures are counted anew.
 const PROGRESS: u64 = 256 << 10;
@@ -37,6 +38,8 @@ pub struct BlobReader {
     current: Bytes,
     state: State,
     task: AbortHandle,
+    position: u64,
+    progress: Option<Box<dyn FnMut(u64) + Send>>,
 }
 
 enum State {
@@ -51,6 +54,16 @@ enum Message {
     Fail(Box<Error>),
 }
 
+impl BlobReader {
+    /// The same reader, which tells `progress` after each chunk how many bytes of the blob it has handed out or buffered,
+    /// counted from the blob's start.
+    #[must_use]
+    pub fn with_progress(mut self, progress: impl FnMut(u64) + Send + 'static) -> Self {
+        self.progress = Some(Box::new(progress));
+        self
+    }
+}
+
 impl Read for BlobReader {
     /// Errors are [`Error`]s inside [`io::Error`]; [`Error::from_io`] takes them out.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -61,7 +74,13 @@ impl Read for BlobReader {
                 State::Failed => return Err(io::Error::other(format!("{}: reading on after an error", self.what))),
             }
             match self.messages.blocking_recv() {
-                Some(Message::Chunk(bytes)) => self.current = bytes,
+                Some(Message::Chunk(bytes)) => {
+                    self.position += bytes.len() as u64;
+                    self.current = bytes;
+                    if let Some(progress) = &mut self.progress {
+                        progress(self.position);
+                    }
+                }
                 Some(Message::End) => self.state = State::Ended,
                 Some(Message::Fail(error)) => {
                     self.state = State::Failed;
@@ -157,7 +176,15 @@ pub(crate) async fn open(
             drop(sender.send(end).await);
         })
     };
-    Ok(BlobReader { what, messages, current: Bytes::new(), state: State::Reading, task: task.abort_handle() })
+    Ok(BlobReader {
+        what,
+        messages,
+        current: Bytes::new(),
+        state: State::Reading,
+        task: task.abort_handle(),
+        position: offset,
+        progress: None,
+    })
 }
 
 impl Download {

@@ -16,9 +16,10 @@ use crate::config::{Config, Event};
 use crate::digest::Digest;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
+use crate::failure::Failure;
 use crate::redact;
 use crate::retry::{self, Verdict};
-use crate::transport::{Failure, Incoming, Outgoing, Payload, Transport, origin};
+use crate::transport::{Incoming, Outgoing, Payload, Transport, origin};
 
 /// What all operations of a client share.
 pub(crate) struct Inner {

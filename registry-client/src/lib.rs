@@ -23,6 +23,7 @@ mod dns;
 mod endpoint;
 mod error;
 mod exchange;
+mod failure;
 pub mod limit;
 mod login;
 mod manifest;
@@ -39,6 +40,7 @@ mod tags;
 pub mod testing;
 mod tls;
 mod transport;
+mod upload_body;
 
 pub use auth::credentials::{Credential, CredentialSource, DockerConfig};
 pub use blob::BlobReader;

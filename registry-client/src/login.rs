@@ -9,8 +9,9 @@ use crate::auth::{basic, token};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result, Said};
 use crate::exchange::{self, Inner, Retry};
+use crate::failure::Failure;
 use crate::reference::{self, DOCKER_HUB};
-use crate::transport::{Failure, Incoming, Outgoing, Payload};
+use crate::transport::{Incoming, Outgoing, Payload};
 
 /// What came of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -27,10 +27,13 @@ use crate::digest::Digest;
 use crate::endpoint::{self, Endpoint};
 use crate::error::{Error, Result};
 use crate::exchange::{self, Call, Inner, Retry};
+use crate::failure::Failure;
 use crate::limit;
 use crate::reference::{self, Reference};
 use crate::resolve::stated_digest;
-use crate::transport::{Failure, Incoming, Payload, UploadBody};
+use crate::retry::Verdict;
+use crate::transport::{Incoming, Payload};
+use crate::upload_body::UploadBody;
 
 const ACTIONS: &str = "pull,push";
 /// Bytes that are read from the blob at a time.
@@ -103,6 +106,7 @@ impl<'a> Upload<'a> {
                 Err(failure) => failure,
             };
             let before = position;
+            let failure = self.lost(failure, &mut session);
             self.runtime.block_on(retry.pause(failure))?;
             position = match &session {
                 Some(url) => self.runtime.block_on(self.arrived(url)).unwrap_or(None).unwrap_or(0),
@@ -113,6 +117,17 @@ impl<'a> Upload<'a> {
             } else if position > before {
                 retry.reset();
             }
+        }
+    }
+
+    /// A session that has ended, or that disagrees about what has arrived, is given up for a new one.
+    fn lost(&self, failure: Failure, session: &mut Option<Url>) -> Failure {
+        match failure.error {
+            Error::NotFound { .. } | Error::Status { status: 416, .. } if session.is_some() => {
+                *session = None;
+                Failure { verdict: Verdict::Again, ..failure }
+            }
+            _ => failure,
         }
     }
 

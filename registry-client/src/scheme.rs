@@ -12,7 +12,8 @@ use tokio::time::timeout;
 
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
-use crate::transport::{Failure, Incoming, Outgoing, Payload, Transport, find, is_loopback};
+use crate::failure::{Failure, find};
+use crate::transport::{Incoming, Outgoing, Payload, Transport, is_loopback};
 
 /// How long a probe of a host may take.
 const PROBE: Duration = Duration::from_secs(10);
@@ -78,5 +79,42 @@ fn tls_first(answer: Result<Incoming, Failure>) -> Option<&'static str> {
                 find::<std::io::Error>(&error).is_some_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused);
             (not_tls || refused).then_some("http")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, HostRule};
+    use crate::testing::Registry;
+
+    fn block<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    fn scheme(rule: HostRule, registry: &str) -> &'static str {
+        let config = Config { hosts: [(registry.to_owned(), rule)].into(), ..Config::default() };
+        block(Transport::new(config).scheme(&Endpoint::of_registry(registry))).unwrap()
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine_and_for_those_who_asked() {
+        let registry = Registry::start();
+        assert_eq!(scheme(HostRule::default(), registry.host()), "http");
+        assert_eq!(scheme(HostRule::default(), "reg.example"), "https");
+        assert_eq!(scheme(HostRule::default(), "localhost.example:5000"), "https");
+        assert_eq!(scheme(HostRule { plain_http: true, ..HostRule::default() }, "reg.example:80"), "http");
+        assert!(registry.requests().iter().all(|request| request.header("authorization").is_none()));
+    }
+
+    #[test]
+    fn an_insecure_host_that_speaks_no_tls() {
+        let registry = Registry::start();
+        let rule = HostRule { insecure: true, ..HostRule::default() };
+        let config = Config { hosts: [(registry.host().to_owned(), rule)].into(), ..Config::default() };
+        let url = Url::parse(&format!("https://{}/v2/", registry.host())).unwrap();
+        assert_eq!(tls_first(block(Transport::new(config.clone()).probe(url.clone()))), Some("http"));
+        drop(registry);
+        assert_eq!(tls_first(block(Transport::new(config).probe(url))), Some("http"), "no such port");
     }
 }

@@ -5,38 +5,25 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Body, Client, Method, Response, Url};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::config::{Config, HostRule};
 use crate::dns::Resolver;
 use crate::error::{Error, Result, Said};
+use crate::failure::{self, Failure, classify};
 use crate::retry::Verdict;
+use crate::upload_body::{Progress, UploadBody};
 use crate::{limit, redact, tls};
 
 /// After the last byte of an upload a registry may need this many idle timeouts to put it in place.
 const FINISHING: u32 = 5;
-
-/// A failed request, and whether trying again may help.
-pub(crate) struct Failure {
-    pub error: Error,
-    pub verdict: Verdict,
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self { error, verdict: Verdict::GiveUp }
-    }
-}
 
 /// A request. `what` is for messages.
 pub(crate) struct Outgoing<'a> {
@@ -291,65 +278,8 @@ impl Transport {
             }
         }
         body.truncate(limit::ERROR_BODY as usize);
-        Said(redact::text(&said(&body)))
+        Said(redact::text(&failure::said(&body)))
     }
-}
-
-/// The message of a distribution-spec error body, or the start of any other text that is not HTML.
-fn said(body: &[u8]) -> String {
-    #[derive(serde::Deserialize)]
-    struct Problems {
-        #[serde(default)]
-        errors: Vec<Problem>,
-        #[serde(default)]
-        details: Option<String>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Problem {
-        #[serde(default)]
-        code: String,
-        #[serde(default)]
-        message: String,
-    }
-    if let Ok(problems) = serde_json::from_slice::<Problems>(body) {
-        let texts = problems.errors.into_iter().map(|p| if p.message.is_empty() { p.code } else { p.message });
-        return texts.chain(problems.details).collect::<Vec<_>>().join("; ");
-    }
-    let text = String::from_utf8_lossy(body);
-    if text.trim_start().starts_with(['<', '{', '[']) { String::new() } else { text.into_owned() }
-}
-
-/// What a failed request or read means.
-fn classify(what: &str, url: &Url, error: reqwest::Error) -> Failure {
-    let (what, host) = (what.to_owned(), host(url));
-    let error = error.without_url();
-    let again = !(find::<hickory_resolver::net::NetError>(&error)
-        .is_some_and(|e| e.is_nx_domain() || e.is_no_records_found())
-        || is_loopback(url)
-            && find::<std::io::Error>(&error).is_some_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused)
-        || error.is_builder());
-    if let Some(rustls::Error::InvalidCertificate(_)) = find::<rustls::Error>(&error) {
-        return Failure { error: Error::Certificate { what, host, source: error.into() }, verdict: Verdict::GiveUp };
-    }
-    let verdict = if again { Verdict::Again } else { Verdict::GiveUp };
-    Failure { error: Error::Unreachable { what, host, source: error.into() }, verdict }
-}
-
-/// The first error of type `E` in the chain of causes, also inside `io::Error`s, which hide theirs.
-pub(crate) fn find<'a, E: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<E>() {
-            return Some(found);
-        }
-        if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
-            && let Some(found) = find::<E>(inner)
-        {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
 }
 
 /// Scheme, host and port: what credentials are bound to.
@@ -371,58 +301,6 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     host == "localhost"
         || address.parse::<Ipv4Addr>().is_ok_and(|a| a.is_loopback() || a.is_unspecified())
         || address.parse::<Ipv6Addr>().is_ok_and(|a| a.to_canonical().is_loopback() || a.is_unspecified())
-}
-
-/// How far an upload is.
-pub(crate) struct Progress {
-    sent: AtomicU64,
-    size: u64,
-}
-
-/// A request body of known size that is fed through a channel.
-pub(crate) struct UploadBody {
-    chunks: Option<mpsc::Receiver<std::io::Result<Bytes>>>,
-    progress: Arc<Progress>,
-}
-
-impl UploadBody {
-    pub(crate) fn new(chunks: mpsc::Receiver<std::io::Result<Bytes>>, size: u64) -> Self {
-        Self { chunks: Some(chunks), progress: Arc::new(Progress { sent: AtomicU64::new(0), size }) }
-    }
-
-    fn progress(&self) -> Arc<Progress> {
-        Arc::clone(&self.progress)
-    }
-
-    fn take(&mut self) -> Self {
-        Self { chunks: self.chunks.take(), progress: self.progress() }
-    }
-}
-
-impl http_body::Body for UploadBody {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<std::io::Result<http_body::Frame<Bytes>>>> {
-        let Some(chunks) = &mut self.chunks else { return Poll::Ready(None) };
-        chunks.poll_recv(cx).map(|chunk| {
-            chunk.map(|chunk| {
-                chunk.map(|bytes| {
-                    self.progress.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                    http_body::Frame::data(bytes)
-                })
-            })
-        })
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        http_body::SizeHint::with_exact(
-            self.progress.size - self.progress.sent.load(Ordering::Relaxed).min(self.progress.size),
-        )
-    }
 }
 
 #[cfg(test)]
@@ -454,13 +332,5 @@ mod tests {
         ] {
             assert!(!jump(from, to), "{from} to {to}");
         }
-    }
-
-    #[test]
-    fn what_servers_say() {
-        assert_eq!(said(br#"{"errors":[{"code":"DENIED","message":"no way"},{"code":"X"}]}"#), "no way; X");
-        assert_eq!(said(b"plain words"), "plain words");
-        assert_eq!(said(b"<html>long</html>"), "");
-        assert_eq!(said(br#"{"details":"incorrect username or password"}"#), "incorrect username or password");
     }
 }

@@ -13,8 +13,9 @@ use crate::auth::credentials::Credential;
 use crate::auth::{Token, basic};
 use crate::error::{Error, Result};
 use crate::exchange::{self, Retry};
+use crate::failure::Failure;
 use crate::limit;
-use crate::transport::{Failure, Outgoing, Payload, Transport};
+use crate::transport::{Outgoing, Payload, Transport};
 
 /// How we name ourselves to OAuth2 servers.
 const CLIENT_ID: &str = "img";
@@ -71,11 +72,9 @@ pub(crate) async fn login(transport: &Transport, grant: &Grant<'_>, credential: 
     if let Credential::Password { username, password } = credential {
         let form =
             [("grant_type", "password"), ("access_type", "offline"), ("username", username), ("password", password)];
-        match post(transport, grant, &[], &form).await {
-            Ok(response) => return Ok(response.refresh_token.filter(|token| !token.is_empty())),
-            // Many realms know only GET.
-            Err(Error::NotFound { .. } | Error::Status { .. } | Error::Protocol { .. }) => {}
-            Err(error) => return Err(error),
+        // Many realms know only GET, and refuse this in many ways; a wrong password is refused there once more.
+        if let Ok(response) = post(transport, grant, &[], &form).await {
+            return Ok(response.refresh_token.filter(|token| !token.is_empty()));
         }
     }
     Ok(get(transport, grant, &[], Some(credential), true).await?.refresh_token.filter(|token| !token.is_empty()))

@@ -85,6 +85,11 @@ pub(super) fn converse(connection: TcpStream, shared: &Shared) {
     let mut reader = BufReader::new(connection.try_clone().unwrap());
     while !shared.stopping.load(Ordering::SeqCst) {
         let Some(mut request) = read_head(&mut reader) else { break };
+        if request.method == "BAD" {
+            // The client may be gone already.
+            let _ = (&connection).write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+            break;
+        }
         let fault = {
             let mut state = shared.state();
             state.requests.push(request.clone());
@@ -114,9 +119,18 @@ pub(super) fn converse(connection: TcpStream, shared: &Shared) {
 /// Reads the head of a request; `None` at the end of the connection.
 fn read_head(reader: &mut impl BufRead) -> Option<Request> {
     let mut line = String::new();
+    if !reader.fill_buf().ok()?.first()?.is_ascii_alphabetic() {
+        // A TLS greeting, to which real servers answer at once as well.
+        let words = ["BAD", "/"].map(str::to_owned);
+        let [method, target] = words;
+        return Some(Request { method, path: target.clone(), query: vec![], headers: vec![], body: vec![], target });
+    }
     reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
     let mut words = line.split_whitespace();
     let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
+    // As a proxy, we get whole URLs.
+    let target =
+        target.strip_prefix("http://").and_then(|url| Some(url[url.find('/')?..].to_owned())).unwrap_or(target);
     let mut headers = vec![];
     loop {
         let mut line = String::new();

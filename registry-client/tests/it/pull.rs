@@ -4,7 +4,9 @@ use std::io::Read as _;
 use std::time::Instant;
 
 use registry_client::testing::{Fault, Registry};
-use registry_client::{Client, Config, Descriptor, Digest, Error, Event, MediaType, Platform, Reference};
+use registry_client::{
+    Client, Config, Descriptor, Digest, Error, Event, HostRule, MediaType, Platform, ProxyConfig, Reference,
+};
 
 use crate::{client, mirrored, noise, observed, quick, read};
 
@@ -213,4 +215,52 @@ fn tags_page_by_page_and_referrers() {
         Fault::Header("Link".into(), format!("<http://{}/v2/>; rel=next", Registry::start().host())),
     );
     assert!(matches!(client.tags(&registry.reference("a/b")), Err(Error::Protocol { .. })));
+}
+
+#[test]
+fn proxies_are_used_for_hosts_elsewhere_only() {
+    let (proxy, local) = (Registry::start(), Registry::start());
+    proxy.put_image("a/b", "1", &[b"layer"]);
+    local.put_image("a/b", "1", &[b"layer"]);
+    let url = Some(format!("http://{}", proxy.host()));
+    let plain = HostRule { plain_http: true, ..HostRule::default() };
+    let config = Config {
+        proxy: ProxyConfig { http: url.clone(), https: url, no_proxy: Some("direct.invalid".into()) },
+        hosts: [("plain.invalid".to_owned(), plain.clone()), ("direct.invalid".to_owned(), plain)].into(),
+        tries: 1,
+        ..quick()
+    };
+    let client = Client::new(config).unwrap();
+    let get = |name: &str| client.manifest(&name.parse().unwrap(), &[]);
+    get("plain.invalid/a/b:1").unwrap();
+    assert_eq!(proxy.requests()[0].header("host"), Some("plain.invalid"));
+    assert!(matches!(get("direct.invalid/a/b:1"), Err(Error::Unreachable { .. })));
+    get(&local.reference("a/b:1").canonical()).unwrap();
+    assert_eq!(proxy.requests().len(), 1);
+    // What must be encrypted goes through a tunnel or not at all.
+    assert!(get("secure.invalid/a/b:1").is_err());
+    assert_eq!(proxy.requests()[1].method, "CONNECT");
+    assert_eq!(proxy.requests().len(), 2);
+}
+
+#[test]
+fn localhost_is_this_machine() {
+    let registry = Registry::start();
+    registry.put_image("a/b", "1", &[b"layer"]);
+    let port = registry.host().rsplit_once(':').unwrap().1;
+    client().manifest(&format!("localhost:{port}/a/b:1").parse().unwrap(), &[]).unwrap();
+}
+
+#[test]
+fn progress_is_told() {
+    let registry = Registry::start();
+    let blob = registry.put_blob("a/b", "x", &noise(1_000_000));
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let client = client();
+    let reader = client.blob(&registry.reference("a/b"), &blob, 400_000).unwrap();
+    let mut reader = reader.with_progress(move |position| sender.send(position).unwrap());
+    std::io::copy(&mut reader, &mut std::io::sink()).unwrap();
+    drop(reader);
+    let told: Vec<u64> = receiver.iter().collect();
+    assert!(told.is_sorted() && told[0] > 400_000 && told.last() == Some(&1_000_000), "{told:?}");
 }

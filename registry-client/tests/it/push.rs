@@ -83,6 +83,10 @@ fn a_lost_session_starts_over() {
     registry.fault("GET /v2/a/b/blobs/uploads/", 1, Fault::Status(404, vec![]));
     assert_eq!(push(&client(), &registry, &bytes, None).unwrap(), PushOutcome::Uploaded);
     assert_eq!(registry.count("POST"), 2);
+    // A session that ends, or that disagrees about the range, is not the end either.
+    registry.fault("PATCH", 1, Fault::Status(404, vec![]));
+    registry.fault("PATCH", 1, Fault::Status(416, vec![]));
+    assert_eq!(push(&chunked(), &registry, &noise(SIZE + 1), None).unwrap(), PushOutcome::Uploaded);
 }
 
 #[test]
