@@ -8,6 +8,9 @@ use std::time::Duration;
 use super::fault::{self, Fault};
 use super::{Shared, serve};
 
+/// The method that stands for bytes that are no HTTP.
+const NOT_HTTP: &str = "NOT HTTP";
+
 /// A request as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -85,7 +88,7 @@ pub(super) fn converse(connection: TcpStream, shared: &Shared) {
     let mut reader = BufReader::new(connection.try_clone().unwrap());
     while !shared.stopping.load(Ordering::SeqCst) {
         let Some(mut request) = read_head(&mut reader) else { break };
-        if request.method == "BAD" {
+        if request.method == NOT_HTTP {
             // The client may be gone already.
             let _ = (&connection).write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
             break;
@@ -121,9 +124,8 @@ fn read_head(reader: &mut impl BufRead) -> Option<Request> {
     let mut line = String::new();
     if !reader.fill_buf().ok()?.first()?.is_ascii_alphabetic() {
         // A TLS greeting, to which real servers answer at once as well.
-        let words = ["BAD", "/"].map(str::to_owned);
-        let [method, target] = words;
-        return Some(Request { method, path: target.clone(), query: vec![], headers: vec![], body: vec![], target });
+        let (method, path) = (NOT_HTTP.to_owned(), String::new());
+        return Some(Request { method, target: path.clone(), path, query: vec![], headers: vec![], body: vec![] });
     }
     reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
     let mut words = line.split_whitespace();
