@@ -1,6 +1,7 @@
 //! The cellar: everything `img` keeps on disk, and nobody else writes there.
 
 pub mod digest;
+pub mod erofs;
 pub mod error;
 pub mod layer;
 

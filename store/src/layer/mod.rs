@@ -2,6 +2,7 @@
 
 pub mod entry;
 pub mod path;
+pub mod tree;
 
 pub use entry::{Entry, Extent, Kind, Time};
 pub use path::LayerPath;
