@@ -137,6 +137,14 @@ fn checksum(bytes: &[u8]) -> u32 {
     })
 }
 
+/// The checksum that belongs into a superblock whose image has these bytes.
+#[cfg(test)]
+pub fn checksum_of_block(image: &[u8]) -> u32 {
+    let mut raw = image[SUPER_OFFSET..SUPER_OFFSET + checksummed(BLOCK_BITS)].to_vec();
+    put32(&mut raw, 4, 0);
+    checksum(&raw)
+}
+
 /// An extended inode.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inode {

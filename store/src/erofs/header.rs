@@ -5,7 +5,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::format::{self, INODE_SIZE, Inode, NID_UNIT, SLOT_SIZE, SLOTS_OFFSET, SUPER_OFFSET, Super};
-use super::writer::{Label, Slot};
+use super::label::Label;
+use super::writer::Slot;
 use crate::error::{Error, Result};
 use crate::layer::Time;
 

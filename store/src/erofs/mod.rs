@@ -29,15 +29,22 @@
 //! 2 TiB a device for 8 more bytes an inode, which alignment makes 32. Format: `docs/erofs.md`.
 
 mod directory;
+mod emit;
 mod format;
 mod header;
+mod label;
 mod reader;
 mod side;
+#[cfg(test)]
+mod tests;
 mod writer;
 mod xattr;
 
 pub use header::{Header, RootAttributes};
+pub use label::{Label, Use};
 pub use reader::{Found, Reader};
 pub use side::{Side, Source};
-pub use writer::{Image, Label, Place, Slot, implied_root};
+pub(crate) use writer::follow_links;
+pub use writer::{Image, Place, Slot};
 pub use xattr::is_visible;
+pub(crate) use xattr::{OPAQUE_MARK, ORIGIN_MARK};

@@ -30,15 +30,39 @@ pub struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Whether the bytes from `end` to the next block border are there and zero.
-    fn has_clean_padding(&self, end: u64) -> Result<bool> {
-        let length = (end.next_multiple_of(BLOCK) - end) as usize;
-        if end.next_multiple_of(BLOCK) > self.bytes {
-            return Ok(false);
+    /// Writes the bytes of the regular file `entry` into `file` at `path`, from `start` on. Holes are left out.
+    /// `buffer` is scratch space.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn copy(&self, entry: &Entry, file: &File, path: &Path, start: u64, buffer: &mut Vec<u8>) -> Result<()> {
+        let Kind::File { extents, .. } = &entry.kind else { return Ok(()) };
+        for extent in extents {
+            let mut done = 0;
+            while done < extent.length {
+                let part = (extent.length - done).min(BUFFER as u64) as usize;
+                buffer.resize(buffer.len().max(part), 0);
+                let bytes = &mut buffer[..part];
+                self.tar.read_exact_at(bytes, extent.offset + done).map_err(Error::io("read", self.path))?;
+                file.write_all_at(bytes, start + extent.logical + done).map_err(Error::io("write", path))?;
+                done += part as u64;
+            }
         }
+        Ok(())
+    }
+
+    /// Whether the tar has bytes other than zero between the end of the regular file `entry`, which it has in one
+    /// piece, and the next block border. Reads the tar: a table of contents that says so is quicker.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn has_dirty_padding(&self, entry: &Entry) -> Result<bool> {
+        let Kind::File { extents, .. } = &entry.kind else { return Ok(false) };
+        let Some(end) = extents.last().map(|extent| extent.offset + extent.length) else { return Ok(false) };
         let mut raw = [0; BLOCK as usize];
-        self.tar.read_exact_at(&mut raw[..length], end).map_err(Error::io("read", self.path))?;
-        Ok(raw[..length].iter().all(|&byte| byte == 0))
+        let padding = &mut raw[..(end.next_multiple_of(BLOCK) - end) as usize];
+        self.tar.read_exact_at(padding, end).map_err(Error::io("read", self.path))?;
+        Ok(padding.iter().any(|&byte| byte != 0))
     }
 }
 
@@ -52,7 +76,8 @@ pub struct Side {
 
 impl Side {
     /// Finds the place of each of `entries`: `source_of(i)` is the index in `sources` of the tar that entry `i` lies
-    /// in, which is its device too; the side file is the device after all of them.
+    /// in, which is its device too; the side file is the device after all of them. `is_dirty(i)` says whether the tar
+    /// has other bytes than zeros between the end of entry `i`, which it has in one piece, and the next block border.
     ///
     /// # Errors
     /// [`Error::Io`] if a tar cannot be read; [`Error::InvalidLayer`] for extents that overlap or leave the file or
@@ -61,6 +86,7 @@ impl Side {
         entries: &[&Entry],
         sources: &[Source<'_>],
         source_of: impl Fn(usize) -> usize,
+        is_dirty: impl Fn(usize) -> Result<bool>,
     ) -> Result<(Vec<Option<Place>>, Self)> {
         let mut side = Self::default();
         let mut places = Vec::with_capacity(entries.len());
@@ -84,7 +110,8 @@ impl Side {
                 [one]
                     if one.length == *size
                         && one.offset % BLOCK == 0
-                        && source.has_clean_padding(one.offset + one.length)? =>
+                        && (one.offset + one.length).next_multiple_of(BLOCK) <= source.bytes
+                        && !is_dirty(index)? =>
                 {
                     Some(Place { device: source_of(index) as u16, offset: one.offset })
                 }
@@ -132,23 +159,9 @@ impl Side {
         source_of: impl Fn(usize) -> usize,
     ) -> Result<()> {
         file.set_len(self.bytes).map_err(Error::io("extend", path))?;
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = Vec::new();
         for &(index, start) in &self.files {
-            let Kind::File { extents, .. } = &entries[index].kind else { continue };
-            let source = &sources[source_of(index)];
-            for extent in extents {
-                let mut done = 0;
-                while done < extent.length {
-                    let part = (extent.length - done).min(BUFFER as u64) as usize;
-                    source
-                        .tar
-                        .read_exact_at(&mut buffer[..part], extent.offset + done)
-                        .map_err(Error::io("read", source.path))?;
-                    file.write_all_at(&buffer[..part], start + extent.logical + done)
-                        .map_err(Error::io("write", path))?;
-                    done += part as u64;
-                }
-            }
+            sources[source_of(index)].copy(entries[index], file, path, start, &mut buffer)?;
         }
         Ok(())
     }

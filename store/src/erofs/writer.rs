@@ -1,18 +1,18 @@
-//! Writes a metadata image: a plan that knows where everything goes, then one pass that streams it out.
+//! Plans a metadata image: where everything goes, and whether it fits. Streaming it out is one pass, in `emit`.
 //!
 //! [`Image::plan`] makes all checks and keeps 12 bytes an entry; [`Image::emit`] can then fail only in the write
 //! itself. Equal input gives equal bytes. Entries are sorted by path, so a directory's subtree is one run of them and
 //! its children are found without an index.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Write};
 
-use super::directory::{self, Dirent};
-use super::format::{self, BLOCK_BITS, INODE_SIZE, Inode, NID_UNIT, SLOT_SIZE, SLOTS_OFFSET, Super};
+use super::directory;
+use super::format::{self, BLOCK_BITS, INODE_SIZE, NID_UNIT, SLOT_SIZE, SLOTS_OFFSET};
+use super::label::Label;
 use super::xattr;
 use crate::error::{Error, Result};
 use crate::layer::tree::parents;
-use crate::layer::{Entry, Kind, LayerPath, Time};
+use crate::layer::{Entry, Kind, LayerPath};
 
 /// A device of an image: a file whose blocks hold data of regular files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,76 +32,35 @@ pub struct Place {
     pub offset: u64,
 }
 
-/// What an image is for, kept as its volume name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Label {
-    /// A layer that shows the same whatever lies below it.
-    SelfContained,
-    /// A layer that takes attributes or files from layers below: right only as the lowest one.
-    NeedsChain,
-    /// A layer as it is on top of one particular chain.
-    Chain,
-}
-
-impl Label {
-    const ALL: [(Self, &'static [u8; 16]); 3] = [
-        (Self::SelfContained, b"self-contained\0\0"),
-        (Self::NeedsChain, b"needs-chain\0\0\0\0\0"),
-        (Self::Chain, b"chain\0\0\0\0\0\0\0\0\0\0\0"),
-    ];
-
-    fn bytes(self) -> [u8; 16] {
-        Self::ALL.iter().find(|(label, _)| *label == self).map_or([0; 16], |(_, bytes)| **bytes)
-    }
-
-    pub(super) fn from_bytes(raw: &[u8; 16]) -> Option<Self> {
-        Self::ALL.iter().find(|(_, bytes)| *bytes == raw).map(|(label, _)| *label)
-    }
-}
-
-/// The root directory of a layer that has none in its tar: 0755, 0:0, time 0.
-#[must_use]
-pub fn implied_root() -> Entry {
-    Entry {
-        path: LayerPath::root(),
-        kind: Kind::Directory { opaque: false, implied: true },
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        mtime: Time::default(),
-        xattrs: Vec::new(),
-    }
-}
-
 /// No inode of its own: a hard link's second name.
-const NO_NID: u32 = u32::MAX;
+pub(super) const NO_NID: u32 = u32::MAX;
 /// Devices start at multiples of this many bytes in the unified space.
 const DEVICE_ALIGN: u64 = 4096;
 
 /// A planned image.
 pub struct Image<'a> {
-    entries: &'a [&'a Entry],
-    places: &'a [Option<Place>],
-    slots: &'a [Slot],
-    label: Label,
-    block_bits: u8,
+    pub(super) entries: &'a [&'a Entry],
+    pub(super) places: &'a [Option<Place>],
+    pub(super) slots: &'a [Slot],
+    pub(super) label: Label,
+    pub(super) block_bits: u8,
     /// For each entry the index behind its subtree.
-    end: Vec<u32>,
+    pub(super) end: Vec<u32>,
     /// For each entry the index of its directory.
-    parent: Vec<u32>,
-    nid: Vec<u32>,
+    pub(super) parent: Vec<u32>,
+    pub(super) nid: Vec<u32>,
     /// Second names: index of the entry, index of the one that has the inode.
-    targets: HashMap<u32, u32>,
+    pub(super) targets: HashMap<u32, u32>,
     /// Number of names of entries that have more than one.
-    names: HashMap<u32, u32>,
-    has_whiteouts: HashSet<u32>,
+    pub(super) names: HashMap<u32, u32>,
+    pub(super) has_whiteouts: HashSet<u32>,
     /// Unified start of each device, blocks.
-    starts: Vec<u32>,
-    inodes: u64,
+    pub(super) starts: Vec<u32>,
+    pub(super) inodes: u64,
     /// First block behind the inodes.
-    data: u64,
+    pub(super) data: u64,
     /// Blocks in all.
-    blocks: u64,
+    pub(super) blocks: u64,
 }
 
 impl<'a> Image<'a> {
@@ -274,16 +233,18 @@ impl<'a> Image<'a> {
         Ok(())
     }
 
-    fn block(&self) -> u64 {
+    /// Block size in bytes.
+    pub(super) fn block(&self) -> u64 {
         1 << self.block_bits
     }
 
-    fn xattr_size(&self, index: usize) -> Result<usize, String> {
+    /// Bytes of attributes behind the inode.
+    pub(super) fn xattr_size(&self, index: usize) -> Result<usize, String> {
         xattr::size(self.entries[index], self.has_whiteouts.contains(&(index as u32)))
     }
 
     /// Bytes of content that the image itself holds: of directories and symbolic links.
-    fn content_size(&self, index: usize) -> u64 {
+    pub(super) fn content_size(&self, index: usize) -> u64 {
         match &self.entries[index].kind {
             Kind::Symlink { target } => target.len() as u64,
             Kind::Directory { .. } => {
@@ -301,7 +262,7 @@ impl<'a> Image<'a> {
     }
 
     /// What is in the directory `index`, in order, without whiteouts that hide nothing.
-    fn children(&self, index: usize) -> impl Iterator<Item = usize> {
+    pub(super) fn children(&self, index: usize) -> impl Iterator<Item = usize> {
         let end = self.end[index] as usize;
         let mut next = index + 1;
         std::iter::from_fn(move || {
@@ -314,144 +275,16 @@ impl<'a> Image<'a> {
         .filter(|&child| !self.is_needless(child))
     }
 
-    fn name(&self, index: usize) -> &'a [u8] {
+    /// The last name.
+    pub(super) fn name(&self, index: usize) -> &'a [u8] {
         let raw = self.entries[index].path.as_bytes();
         &raw[raw.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1)..]
-    }
-
-    fn dirents(&self, index: usize) -> Vec<Dirent<'a>> {
-        let mut dirents: Vec<_> = self
-            .children(index)
-            .map(|child| {
-                let inode = self.targets.get(&(child as u32)).map_or(child, |&target| target as usize);
-                let (_, kind) = format::types(&self.entries[inode].kind);
-                Dirent { name: self.name(child), nid: u64::from(self.nid[inode]), kind }
-            })
-            .collect();
-        let parent = self.parent[index] as usize;
-        for (name, inode) in [(b".".as_slice(), index), (b"..", parent)] {
-            let at = dirents.partition_point(|entry| entry.name < name);
-            dirents.insert(at, Dirent { name, nid: u64::from(self.nid[inode]), kind: format::TYPE_DIRECTORY });
-        }
-        dirents
-    }
-
-    /// Appends the content that the image itself holds.
-    fn content(&self, index: usize, out: &mut Vec<u8>) {
-        match &self.entries[index].kind {
-            Kind::Symlink { target } => out.extend_from_slice(target),
-            Kind::Directory { .. } => directory::pack(&self.dirents(index), self.block() as usize, out),
-            _ => {}
-        }
     }
 
     /// Size of the image in bytes: a multiple of the block size.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.blocks * self.block()
-    }
-
-    /// Writes the image, [`Image::size`] bytes. Give it a buffered writer.
-    ///
-    /// # Errors
-    /// Those of `out`.
-    pub fn emit(&self, out: &mut impl Write) -> io::Result<()> {
-        let block = self.block();
-        let mut out = Padded { out, position: 0 };
-        self.emit_super(&mut out)?;
-        let mut scratch = Vec::new();
-        let mut next_data = self.data;
-        for (index, &nid) in self.nid.iter().enumerate().filter(|(_, nid)| **nid != NO_NID) {
-            scratch.clear();
-            out.pad_to(u64::from(nid) * NID_UNIT)?;
-            let content = self.content_size(index);
-            let xattrs = self.xattr_size(index).map_err(io::Error::other)?;
-            let inline = content > 0 && INODE_SIZE + xattrs as u64 + content <= block;
-            let mut inode = self.inode(index, xattrs);
-            if content > 0 {
-                inode.size = content;
-                inode.layout = if inline { format::LAYOUT_INLINE } else { format::LAYOUT_PLAIN };
-                if !inline {
-                    inode.union = next_data as u32;
-                    next_data += content.div_ceil(block);
-                }
-            }
-            inode.encode(&mut scratch);
-            xattr::encode(self.entries[index], self.has_whiteouts.contains(&(index as u32)), &mut scratch);
-            if inline {
-                self.content(index, &mut scratch);
-            }
-            out.write(&scratch)?;
-        }
-        out.pad_to(self.data * block)?;
-        for (index, _) in self.nid.iter().enumerate().filter(|(_, nid)| **nid != NO_NID) {
-            let content = self.content_size(index);
-            let xattrs = self.xattr_size(index).map_err(io::Error::other)? as u64;
-            if content > 0 && INODE_SIZE + xattrs + content > block {
-                scratch.clear();
-                self.content(index, &mut scratch);
-                out.write(&scratch)?;
-                out.pad_to(out.position.next_multiple_of(block))?;
-            }
-        }
-        out.pad_to(self.size())
-    }
-
-    fn emit_super(&self, out: &mut Padded<'_, impl Write>) -> io::Result<()> {
-        let mut table = Vec::new();
-        for (slot, start) in self.slots.iter().zip(&self.starts) {
-            let at = table.len();
-            table.extend_from_slice(&slot.tag);
-            table.resize(at + SLOT_SIZE, 0);
-            format::put32(&mut table, at + 64, (slot.bytes / self.block()) as u32);
-            format::put32(&mut table, at + 68, *start);
-        }
-        let covered = format::checksummed(self.block_bits) - format::SUPER_SIZE;
-        table.resize(table.len().max(covered), 0);
-        let head = Super {
-            block_bits: self.block_bits,
-            root: self.nid[0] as u16,
-            inodes: self.inodes,
-            blocks: self.blocks as u32,
-            label: self.label.bytes(),
-            devices: self.slots.len() as u16,
-        };
-        out.pad_to(format::SUPER_OFFSET as u64)?;
-        out.write(&head.encode(&table[..covered]))?;
-        out.write(&table[covered..])
-    }
-
-    /// The inode of an entry, but for what depends on where its content goes.
-    fn inode(&self, index: usize, xattrs: usize) -> Inode {
-        let entry = self.entries[index];
-        let (kind, _) = format::types(&entry.kind);
-        let base = Inode { xattr_count: xattr::count(xattrs), serial: index as u32 + 1, nlink: 1, ..Inode::default() };
-        if matches!(entry.kind, Kind::Whiteout) {
-            return Inode { mode: kind, ..base };
-        }
-        let subdirectories = || self.children(index).filter(|&child| self.entries[child].is_directory()).count();
-        Inode {
-            mode: kind | (entry.mode & 0o7777) as u16,
-            size: entry.size(),
-            union: match (&entry.kind, self.places[index]) {
-                (Kind::File { size, .. }, Some(place)) if *size > 0 => {
-                    self.starts[usize::from(place.device)] + (place.offset / self.block()) as u32
-                }
-                (Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor }, _) => {
-                    format::encode_device(*major, *minor).unwrap_or_default()
-                }
-                _ => 0,
-            },
-            uid: entry.uid,
-            gid: entry.gid,
-            seconds: entry.mtime.seconds,
-            nanoseconds: entry.mtime.nanoseconds,
-            nlink: match entry.kind {
-                Kind::Directory { .. } => 2 + subdirectories() as u32,
-                _ => self.names.get(&(index as u32)).copied().unwrap_or(1),
-            },
-            ..base
-        }
     }
 }
 
@@ -467,27 +300,4 @@ pub(crate) fn follow_links(entries: &[&Entry], target: &LayerPath) -> Option<usi
         }
     }
     None
-}
-
-/// Knows how far it has written and fills gaps with zeros.
-struct Padded<'w, W> {
-    out: &'w mut W,
-    position: u64,
-}
-
-impl<W: Write> Padded<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.position += bytes.len() as u64;
-        self.out.write_all(bytes)
-    }
-
-    /// Writes zeros up to `position`, less than a few blocks away.
-    fn pad_to(&mut self, position: u64) -> io::Result<()> {
-        const ZEROS: [u8; 4096] = [0; 4096];
-        while self.position < position {
-            let length = (position - self.position).min(ZEROS.len() as u64);
-            self.write(&ZEROS[..length as usize])?;
-        }
-        Ok(())
-    }
 }

@@ -1,15 +1,16 @@
 //! Extended attributes as an inode carries them, and which of an entry's attributes Linux can show at all.
 //!
-//! The names by which overlayfs marks opaque directories and directories with whiteouts are made here and nowhere
-//! else; an image's own attributes of those names never get through ([`is_visible`]).
+//! The names by which overlayfs marks opaque directories and directories with whiteouts are here and nowhere else; an image's own attributes of those names never get through ([`is_visible`]).
 
 use super::format::get16;
 use crate::layer::{Entry, Kind};
 
-/// Marks a directory that hides all that lower layers have in it (overlayfs).
-const OPAQUE: (u8, &[u8], &[u8]) = (TRUSTED, b"overlay.opaque", b"y");
+/// Marks a directory that hides all that lower layers have in it (overlayfs); name behind `trusted.` or `user.`.
+pub(crate) const OPAQUE_MARK: (&str, &[u8]) = ("overlay.opaque", b"y");
 /// Marks a directory with whiteouts in it, so that overlayfs looks for them even if no other layer has the directory.
-const ORIGIN: (u8, &[u8], &[u8]) = (TRUSTED, b"overlay.origin", b"");
+pub(crate) const ORIGIN_MARK: (&str, &[u8]) = ("overlay.origin", b"");
+const OPAQUE: (u8, &[u8], &[u8]) = (TRUSTED, OPAQUE_MARK.0.as_bytes(), OPAQUE_MARK.1);
+const ORIGIN: (u8, &[u8], &[u8]) = (TRUSTED, ORIGIN_MARK.0.as_bytes(), ORIGIN_MARK.1);
 
 const USER: u8 = 1;
 const TRUSTED: u8 = 4;

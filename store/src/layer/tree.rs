@@ -7,14 +7,18 @@
 //! from (its source, counting from 0) and where its bytes are in that layer's tar ([`FileReader`]).
 
 mod file;
+mod node;
+mod order;
 mod resolve;
 #[cfg(test)]
 mod tests;
 
 pub use file::FileReader;
+pub use node::NodeRef;
+pub use order::implied_root;
+pub(crate) use order::parents;
 
 use super::{Entry, Kind, LayerPath, Time};
-use crate::erofs::implied_root;
 use crate::error::{Error, Result};
 
 /// The merge of some layers.
@@ -53,13 +57,6 @@ struct Inode {
 
 const NONE: u32 = u32::MAX;
 const ROOT: u32 = 0;
-
-/// A name in a [`Tree`] with the file it stands for.
-#[derive(Clone, Copy)]
-pub struct NodeRef<'a> {
-    tree: &'a Tree,
-    node: u32,
-}
 
 impl Default for Tree {
     fn default() -> Self {
@@ -288,156 +285,9 @@ impl Inode {
             Kind::Directory { implied, .. } => Kind::Directory { opaque: false, implied },
             ref kind => kind.clone(),
         };
-        let Entry { mode, uid, gid, mtime, .. } = *entry;
+        let Entry { uid, gid, mtime, .. } = *entry;
+        // Linux knows no other mode for a symbolic link (symlink(7)).
+        let mode = if matches!(kind, Kind::Symlink { .. }) { 0o777 } else { entry.mode };
         Self { kind, mode, uid, gid, mtime, xattrs: entry.xattrs.as_slice().into(), source, names: 0 }
     }
-}
-
-impl<'a> NodeRef<'a> {
-    fn raw(&self) -> &'a Node {
-        &self.tree.nodes[self.node as usize]
-    }
-
-    fn inode(&self) -> &'a Inode {
-        &self.tree.inodes[self.raw().inode as usize]
-    }
-
-    /// Its last name; empty for the root.
-    #[must_use]
-    pub fn name(&self) -> &'a [u8] {
-        &self.raw().name
-    }
-
-    /// Its path.
-    #[must_use]
-    pub fn path(&self) -> LayerPath {
-        let mut names = Vec::new();
-        let mut node = self.node;
-        while node != ROOT {
-            let Node { name, parent, .. } = &self.tree.nodes[node as usize];
-            names.push(&**name);
-            node = *parent;
-        }
-        names.reverse();
-        LayerPath::parse(&names.join(&b'/')).expect("it was an entry's path")
-    }
-
-    /// What it is: for a hard link the file that it is a name of; never a whiteout, never an opaque directory.
-    #[must_use]
-    pub fn kind(&self) -> &'a Kind {
-        &self.inode().kind
-    }
-
-    /// Whether it is a directory.
-    #[must_use]
-    pub fn is_directory(&self) -> bool {
-        self.tree.is_directory(self.node)
-    }
-
-    /// Permission bits.
-    #[must_use]
-    pub fn mode(&self) -> u32 {
-        self.inode().mode
-    }
-
-    /// Owner.
-    #[must_use]
-    pub fn uid(&self) -> u32 {
-        self.inode().uid
-    }
-
-    /// Group.
-    #[must_use]
-    pub fn gid(&self) -> u32 {
-        self.inode().gid
-    }
-
-    /// Time of last modification.
-    #[must_use]
-    pub fn mtime(&self) -> Time {
-        self.inode().mtime
-    }
-
-    /// Extended attributes, sorted by name.
-    #[must_use]
-    pub fn xattrs(&self) -> &'a [(Vec<u8>, Vec<u8>)] {
-        &self.inode().xattrs
-    }
-
-    /// The layer that attributes and bytes come from, counted from 0 in the order of [`Tree::apply`].
-    #[must_use]
-    pub fn source(&self) -> usize {
-        self.inode().source as usize
-    }
-
-    /// Number of names the file has in the tree; 1 for a directory.
-    #[must_use]
-    pub fn nlink(&self) -> u32 {
-        self.inode().names.max(1)
-    }
-
-    /// A number that all names of one file share, if it has more than one.
-    #[must_use]
-    pub fn link_group(&self) -> Option<u32> {
-        (self.inode().names > 1).then_some(self.raw().inode)
-    }
-
-    /// What is in it, in order; nothing if it is no directory.
-    pub fn children(&self) -> impl DoubleEndedIterator<Item = NodeRef<'a>> + use<'a> {
-        let tree = self.tree;
-        tree.children_of(self.node).iter().map(move |&node| NodeRef { tree, node })
-    }
-
-    /// It as an entry of its own, with its final attributes; see [`NodeRef::kind`].
-    #[must_use]
-    pub fn entry(&self) -> Entry {
-        let Inode { kind, mode, uid, gid, mtime, xattrs, .. } = self.inode();
-        Entry {
-            path: self.path(),
-            kind: kind.clone(),
-            mode: *mode,
-            uid: *uid,
-            gid: *gid,
-            mtime: *mtime,
-            xattrs: xattrs.to_vec(),
-        }
-    }
-}
-
-/// The index of the directory that holds each of `entries`, `u32::MAX` for the root and for what is in a root that is
-/// not among them.
-///
-/// # Errors
-/// [`Error::InvalidLayer`] unless they are sorted by path, without duplicates, each in a directory that is there.
-pub(crate) fn parents<'e>(entries: impl Iterator<Item = &'e Entry>) -> Result<Vec<u32>> {
-    let mut parents = Vec::new();
-    // The directories around the entry at hand, and the entry before.
-    let mut open: Vec<(u32, &LayerPath)> = Vec::new();
-    let mut last: Option<&Entry> = None;
-    for (index, entry) in entries.enumerate() {
-        let bad = |why: &str| Err(Error::InvalidLayer(format!("{}: {why}", entry.path)));
-        if index >= NONE as usize {
-            return bad("too many entries");
-        }
-        if last.is_some_and(|last| last.path >= entry.path) {
-            return bad("out of order or there twice");
-        }
-        last = Some(entry);
-        while open.last().is_some_and(|(_, path)| !entry.path.is_within(path)) {
-            open.pop();
-        }
-        let raw = entry.path.as_bytes();
-        let directory = raw.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
-        if open.last().map_or(0, |(_, path)| path.as_bytes().len()) != directory {
-            return bad("not in a directory of the layer");
-        }
-        if entry.path.is_root() && !entry.is_directory() {
-            return bad("is no directory");
-        }
-        parents.push(open.last().map_or(NONE, |(index, _)| *index));
-        if entry.is_directory() {
-            open.push((index as u32, &entry.path));
-        }
-    }
-    Ok(parents)
 }
