@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::chain::{self, Stacked};
 use super::metadata::{self, METADATA, SIDE, TAR, Tar};
-use super::remove::remove_tree;
 use super::{Device, LayerMount};
 use crate::digest::{ChainId, DiffId, Digest};
 use crate::erofs::{Header, Label, RootAttributes, Slot, Use};
@@ -18,12 +17,10 @@ use crate::layer::{Entry, Kind};
 use crate::lock::{LockFile, LockMode};
 use crate::{Store, layer::Toc};
 
-/// The diff ids of a chain, one a line, lowest first.
+/// The diff ids of a chain, one a line, lowest first: for people, and the sign that the chain has been looked at.
 const LAYERS: &str = "layers";
 /// Longest wait for another process that makes the same thing: a layer being unpacked to a slow disk.
 pub(super) const MAKING: Duration = Duration::from_secs(600);
-/// Most bytes of a `layers` file: 500 layers, and room.
-const LAYERS_MAX: u64 = 1 << 20;
 
 /// Adds to the unfinished layer in `dir`, which has its `tar`, what mounting needs: `erofs`, and `side` where the tar
 /// does not have a file's bytes in one piece. The caller syncs them with the rest of the layer.
@@ -152,7 +149,7 @@ impl<'a> Chain<'a> {
             let lock = self.store.root().join("locks").join(&name);
             let _lock = LockFile::acquire(&lock, LockMode::Exclusive, MAKING)?.removed_on_release();
             if !dir.join(LAYERS).exists() {
-                self.make(top, &dir)?;
+                self.make(top, &id, &dir)?;
             }
         }
         open(self.store, &dir, name, layers)
@@ -190,7 +187,7 @@ impl<'a> Chain<'a> {
         Ok((tars, which))
     }
 
-    fn make(&mut self, top: usize, dir: &Path) -> Result<()> {
+    fn make(&mut self, top: usize, id: &ChainId, dir: &Path) -> Result<()> {
         let new = self.store.lease()?.temporary("chain");
         files::create_dir(&new)?;
         let stacked = self.stack(top)?;
@@ -202,35 +199,11 @@ impl<'a> Chain<'a> {
             metadata::write(&new, &entries, &tars, |index| which[index], is_dirty, label)?;
             metadata::sync(&new)?;
         }
+        self.store.protect(&[id.0])?;
         let text: String = self.layers[..=top].iter().map(|layer| format!("{layer}\n")).collect();
         let (path, temporary) = (new.join(LAYERS), new.join("layers-new"));
         files::replace_file(&path, &temporary, text.as_bytes(), files::Durability::Synced)?;
         files::commit_dir(&new, dir)?;
         Ok(())
     }
-}
-
-/// Removes the files of chains that have a layer for which `alive` is false, unless `in_use` says that something is
-/// mounted under their id ([`LayerMount::id`]). Returns how many were removed.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn remove_chains(store: &Store, alive: &dyn Fn(&DiffId) -> bool, in_use: &dyn Fn(&str) -> bool) -> Result<usize> {
-    let chains = store.root().join("chains");
-    let mut removed = 0;
-    for name in files::names(&chains)? {
-        let dir = chains.join(&name);
-        let text = files::optional(files::read_limited(&dir.join(LAYERS), LAYERS_MAX))?.unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let mut layers = text.lines().map(|line| line.parse::<DiffId>());
-        let wanted = !text.is_empty() && layers.all(|layer| layer.is_ok_and(|layer| alive(&layer)));
-        if wanted || in_use(&format!("chain-{name}")) {
-            continue;
-        }
-        let trash = store.root().join("trash").join(format!("chain-{name}-{}", crate::random_hex(8)?));
-        fs::rename(&dir, &trash).map_err(Error::io("rename", &dir))?;
-        remove_tree(&trash)?;
-        removed += 1;
-    }
-    Ok(removed)
 }

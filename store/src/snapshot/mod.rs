@@ -38,7 +38,7 @@ use crate::{Store, files};
 
 pub use directory::Directory;
 pub use erofs::Erofs;
-pub use image::{finish_layer, remove_chains};
+pub use image::finish_layer;
 pub use remove::remove_tree;
 pub use support::{KernelFacts, erofs_supported};
 pub use unpack::Privilege;
