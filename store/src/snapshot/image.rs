@@ -2,11 +2,13 @@
 //! first needed. Checks that an image and its devices belong together, since the kernel does not.
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::chain::{self, Stacked};
 use super::metadata::{self, METADATA, SIDE, TAR, Tar};
+use super::remove::remove_tree;
 use super::{Device, LayerMount};
 use crate::digest::{ChainId, DiffId, Digest};
 use crate::erofs::{Header, Label, RootAttributes, Slot, Use};
@@ -78,18 +80,63 @@ pub(super) fn of_layer(store: &Store, layer: &DiffId) -> Result<Image> {
     open(store, &dir, id, &[*layer])?.ok_or_else(|| Error::NotFound { kind: "metadata image", name: layer.to_string() })
 }
 
-/// Writes the lost image of a layer. The image proper comes last: it says whether there is a side file.
+/// Writes the lost image of a layer again. The image proper comes last: it says whether there is a side file.
 fn make_again(store: &Store, layer: &DiffId, dir: &Path) -> Result<()> {
+    rebuild(store, layer, dir, &store.layers().toc(layer)?)
+}
+
+/// Puts a new image, made of `toc` and the tar in `dir`, in place of what the layer has.
+fn rebuild(store: &Store, layer: &DiffId, dir: &Path, toc: &Toc) -> Result<()> {
     let new = store.lease()?.temporary("metadata");
     files::create_dir(&new)?;
-    let toc = store.layers().toc(layer)?;
-    write_alone(&new, layer, &dir.join(TAR), &toc)?;
+    write_alone(&new, layer, &dir.join(TAR), toc)?;
     metadata::sync(&new)?;
     for name in [SIDE, METADATA] {
         let (from, to) = (new.join(name), dir.join(name));
         files::optional(fs::rename(from, &to).map_err(Error::io("rename to", &to)))?;
     }
     files::sync_dir(dir)
+}
+
+/// Compares the image of a layer with what its tar and `toc`, both known to be right, make; `repair` puts that in its
+/// place. Whether it was right.
+pub(crate) fn check_layer(store: &Store, layer: &DiffId, toc: &Toc, repair: bool) -> Result<bool> {
+    let dir = layer_dir(store, layer);
+    let new = store.lease()?.temporary("check");
+    files::create_dir(&new)?;
+    write_alone(&new, layer, &dir.join(TAR), toc)?;
+    let mut same = true;
+    for name in [SIDE, METADATA] {
+        same = same && is_same(&new.join(name), &dir.join(name))?;
+    }
+    remove_tree(&new)?;
+    if !same && repair {
+        rebuild(store, layer, &dir, toc)?;
+    }
+    Ok(same)
+}
+
+/// Whether two files have the same bytes, or neither is there.
+fn is_same(one: &Path, other: &Path) -> Result<bool> {
+    let open = |path: &Path| files::optional(File::open(path).map_err(Error::io("open", path)));
+    let (mut files, mut buffers) = match (open(one)?, open(other)?) {
+        (None, None) => return Ok(true),
+        (Some(one), Some(other)) => ([one, other], [Vec::new(), Vec::new()]),
+        _ => return Ok(false),
+    };
+    loop {
+        for (index, path) in [one, other].into_iter().enumerate() {
+            buffers[index].clear();
+            let mut part = (&mut files[index]).take(256 << 10);
+            part.read_to_end(&mut buffers[index]).map_err(Error::io("read", path))?;
+        }
+        if buffers[0] != buffers[1] {
+            return Ok(false);
+        }
+        if buffers[0].is_empty() {
+            return Ok(true);
+        }
+    }
 }
 
 /// Opens and checks the image in `dir`, whose devices may be tars of `layers` and its own side file; `None` if there

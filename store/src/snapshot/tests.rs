@@ -376,6 +376,10 @@ fn what_does_not_fit_together_is_damaged_and_what_is_lost_is_made_again() {
     fs::write(at("tar"), &tar).unwrap();
     fs::copy(store.layers().path(&other).join("erofs"), at("erofs")).unwrap();
     assert!(matches!(Erofs.view(&store, &[base]), Err(Error::Damaged(_))));
+    let toc = store.layers().toc(&base).unwrap();
+    assert!(!check_layer(&store, &base, &toc, true).unwrap());
+    assert!(check_layer(&store, &base, &toc, true).unwrap());
+    assert_eq!(Erofs.view(&store, &[base]).unwrap(), before);
     let gone = DiffId(crate::Digest::of(b"gone"));
     assert!(matches!(Erofs.view(&store, &[gone]), Err(Error::NotFound { kind: "layer", .. })));
     assert!(matches!(FULL.view(&store, &[gone]), Err(Error::NotFound { kind: "layer", .. })));
@@ -395,6 +399,48 @@ fn a_view_of_made_layers_takes_microseconds() {
     let each = start.elapsed() / 100;
     eprintln!("view of 10 layers: {each:?}");
     assert!(each.as_millis() < 20, "{each:?}");
+}
+
+#[test]
+fn the_upper_directory_starts_as_the_images_root_and_keeps_what_a_container_did() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let (dir, store) = disk_store();
+    let root = Entry { mode: 0o1755, uid: 9, ..entry("", Kind::Directory { opaque: false, implied: false }) };
+    let layers = [layer(&store, 0, &[root]).unwrap(), layer(&store, 1, &[file("x", 1)]).unwrap()];
+    let rw = dir.path().join("rw");
+    fs::create_dir(&rw).unwrap();
+    let upper = Erofs.prepare(&store, &layers, &rw).unwrap().upper;
+    let found = || fs::metadata(&upper).unwrap();
+    assert_eq!((found().mode() & 0o7777, found().uid(), found().mtime_nsec()), (0o1755, 9, 123_456_789));
+    // As a mount and a container leave it.
+    fs::create_dir(rw.join("work/work")).unwrap();
+    fs::set_permissions(&upper, fs::Permissions::from_mode(0o700)).unwrap();
+    Erofs.prepare(&store, &layers, &rw).unwrap();
+    assert_eq!(found().mode() & 0o7777, 0o700);
+    let scratch = dir.path().join("scratch");
+    fs::create_dir(&scratch).unwrap();
+    let bare = FULL.prepare(&store, &[], &scratch).unwrap();
+    assert_eq!((bare.layers.len(), fs::metadata(&bare.upper).unwrap().mode() & 0o7777), (0, 0o755));
+    FULL.remove(&rw).unwrap();
+    assert!(!rw.exists());
+}
+
+#[test]
+fn many_at_once_make_a_chain_once() {
+    let (_dir, store) = disk_store();
+    let base = layer(&store, 0, &[dir(""), Entry { mode: 0o700, ..dir("d") }, file("d/a", 9)]).unwrap();
+    let top = layer(&store, 1, &[file("d/x", 1), link("l", "d/a")]).unwrap();
+    let views = std::thread::scope(|scope| {
+        let look = |driver: &'static dyn Snapshotter| {
+            let root = store.root();
+            scope.spawn(move || driver.view(&Store::open(root).unwrap(), &[base, top]).unwrap())
+        };
+        let threads: Vec<_> = (0..8).map(|n| look(if n % 2 == 0 { &Erofs } else { &FULL })).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert!(views.iter().step_by(2).all(|view| *view == views[0]));
+    assert!(views.iter().skip(1).step_by(2).all(|view| *view == views[1]));
+    assert_eq!(fs::read_dir(store.root().join("chains")).unwrap().count(), 1);
 }
 
 /// Layers over a handful of names, so that they meet each other in all ways.
