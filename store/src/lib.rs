@@ -21,6 +21,7 @@ pub mod cache;
 pub mod check;
 pub mod content;
 pub mod digest;
+pub mod erofs;
 pub mod error;
 mod files;
 pub mod gc;
@@ -30,6 +31,7 @@ mod lease;
 pub mod lock;
 pub mod record;
 pub mod refs;
+pub mod snapshot;
 pub mod usage;
 
 use std::fs;
