@@ -1,0 +1,134 @@
+use super::*;
+use crate::cache::CacheRecord;
+use crate::image::ImageRecord;
+use crate::layer::{Entry, Kind, LayerInfo, LayerPath, Time};
+use crate::record::Record;
+use crate::refs::Expect;
+use crate::testing;
+
+/// A layer of one file of `size` bytes.
+pub(crate) fn layer(store: &Store, name: &str, size: usize) -> LayerInfo {
+    let bytes = name.as_bytes().iter().copied().cycle().take(size).collect::<Vec<u8>>();
+    let entry = Entry {
+        path: LayerPath::parse(name.as_bytes()).unwrap(),
+        kind: Kind::File { size: size as u64, extents: vec![] },
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        mtime: Time::default(),
+        xattrs: vec![],
+    };
+    let mut writer = store.layers().writer().unwrap();
+    writer.add(&entry, Some(&mut &bytes[..])).unwrap();
+    writer.finish().unwrap()
+}
+
+/// An image of these layers.
+pub(crate) fn image(store: &Store, layers: &[DiffId]) -> ImageId {
+    let ids: Vec<String> = layers.iter().map(|layer| format!("\"{layer}\"")).collect();
+    let config = format!(r#"{{"os":"linux","rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#, ids.join(","));
+    store.images().put(config.as_bytes(), &ImageRecord::default()).unwrap()
+}
+
+/// The store as another process sees it, so that nothing is leased by the handle that wrote.
+fn reopened(store: Store) -> Store {
+    let root = store.root().to_path_buf();
+    drop(store);
+    Store::open(&root).unwrap()
+}
+
+fn options(images: ImageScope) -> GcOptions<'static> {
+    GcOptions { images, ..GcOptions::default() }
+}
+
+#[test]
+fn takes_only_what_nothing_names() {
+    let (_dir, store) = testing::store();
+    let (base, top, loose, cached) =
+        (layer(&store, "base", 9000), layer(&store, "top", 9000), layer(&store, "loose", 9000), layer(&store, "c", 9));
+    let tagged = image(&store, &[base.diff_id]);
+    let dangling = image(&store, &[base.diff_id, top.diff_id]);
+    store.refs().set("t", &tagged, None, Expect::Any).unwrap();
+    let key = Digest::of(b"key");
+    store.cache().put(&CacheRecord { key, layer: Some(cached.diff_id), value: serde_json::Value::Null }).unwrap();
+    let blob = store.blobs().put(b"loose").unwrap();
+
+    assert_eq!(collect(&store, &options(ImageScope::Unused)).unwrap(), GcReport::default(), "all is leased");
+    let store = reopened(store);
+    let dry = collect(&store, &GcOptions { dry_run: true, ..GcOptions::default() }).unwrap();
+    assert_eq!((&dry.layers, &dry.blobs), (&vec![loose.diff_id], &vec![blob]));
+    assert!(dry.bytes >= 9000 && store.layers().has(&loose.diff_id));
+    assert_eq!(collect(&store, &GcOptions::default()).unwrap(), dry);
+    assert!(!store.layers().has(&loose.diff_id) && store.images().has(&dangling));
+
+    let report = collect(&store, &options(ImageScope::Dangling)).unwrap();
+    assert_eq!((report.images, report.layers), (vec![dangling], vec![top.diff_id]));
+    let busy = |layer: &DiffId| *layer == base.diff_id;
+    let report = collect(&store, &GcOptions { in_use: &busy, ..options(ImageScope::Unused) }).unwrap();
+    assert_eq!((report.tags, report.images), (vec!["t".to_owned()], vec![tagged]));
+    assert!(store.layers().has(&base.diff_id) && store.layers().has(&cached.diff_id));
+    let report = collect(&store, &GcOptions { cache: CacheScope::All, ..GcOptions::default() }).unwrap();
+    assert_eq!(report.cache_steps, [key]);
+    assert!(store.layers().list().unwrap().is_empty() && store.blobs().list().unwrap().is_empty());
+    assert!(files::names(&store.root().join("trash")).unwrap().is_empty());
+}
+
+#[test]
+fn keeps_what_is_leased_or_recorded() {
+    let (_dir, store) = testing::store();
+    let (one, two) = (layer(&store, "one", 10), layer(&store, "two", 10));
+    let image = image(&store, &[one.diff_id]);
+    let record = Record {
+        id: "ab".repeat(32),
+        name: "c".to_owned(),
+        created: jiff::Timestamp::UNIX_EPOCH,
+        uses: vec![image.0],
+        data: (),
+    };
+    store.containers().create(&record).unwrap();
+    let store = reopened(store);
+    let worker = Store::open(store.root()).unwrap();
+    worker.protect(&[two.diff_id.0]).unwrap();
+    assert_eq!(collect(&store, &options(ImageScope::Unused)).unwrap(), GcReport::default());
+    assert!(matches!(store.images().remove(&image), Err(Error::Conflict(_))));
+    drop(worker);
+    assert_eq!(collect(&store, &options(ImageScope::Unused)).unwrap().layers, [two.diff_id]);
+    store.containers().remove(&record.id).unwrap();
+    let report = collect(&store, &options(ImageScope::Unused)).unwrap();
+    assert_eq!((report.images, report.layers), (vec![image], vec![one.diff_id]));
+}
+
+#[test]
+fn workers_and_collectors_do_not_meet() {
+    let (_dir, store) = testing::store();
+    let root = store.root().to_path_buf();
+    drop(store);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..2)
+            .map(|worker| {
+                let root = &root;
+                scope.spawn(move || {
+                    for round in 0..8 {
+                        let store = Store::open(root).unwrap();
+                        // All workers make the same layers, so they meet each other and the collectors.
+                        let info = layer(&store, &format!("file{}", round % 5), 3000);
+                        let id = image(&store, &[info.diff_id]);
+                        let tag = format!("{worker}-{round}");
+                        store.refs().set(&tag, &id, None, Expect::Any).unwrap();
+                        store.layers().toc(&info.diff_id).unwrap();
+                        let seen = store.images().get(&id).unwrap();
+                        assert!(store.layers().has(&seen.layers()[0]));
+                        store.refs().remove(&tag, Expect::Any).unwrap();
+                    }
+                })
+            })
+            .collect();
+        let store = Store::open(&root).unwrap();
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            collect(&store, &options(ImageScope::Dangling)).unwrap();
+        }
+    });
+    let store = Store::open(&root).unwrap();
+    collect(&store, &options(ImageScope::Dangling)).unwrap();
+    assert!(store.layers().list().unwrap().is_empty());
+}

@@ -1,0 +1,348 @@
+//! Images: the raw config bytes, kept as a blob whose digest is the image's id, and a record of what else is known:
+//! where each layer came from and in which compressed forms it exists in registries.
+//!
+//! `images/<id>/record.json` makes an image exist, and is written after its config and all its layers are here. Tags
+//! point to images; an image without a tag stays until it is collected.
+
+pub mod config;
+
+use std::fs;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::Store;
+use crate::digest::{ChainId, DiffId, Digest, ImageId};
+use crate::error::{Error, Result};
+use crate::files::{self, Durability};
+use crate::lock::{self, LockFile, LockMode};
+
+pub use config::{CONFIG_MAX, Healthcheck, History, ImageConfig, RootFs, RunConfig};
+
+const RECORD_MAX: u64 = 16 << 20;
+
+/// What is known of an image beside its config.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// When it came into this store; set by [`Images::put`] if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Timestamp>,
+    /// Where the layers came from: one for each layer, or none at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub provenance: Vec<Provenance>,
+    /// Compressed forms of the layers: one list for each layer, or none at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub compressed: Vec<Vec<CompressedLayer>>,
+    /// Manifests (and indexes) that lead to this image; their bytes are blobs and live as long as it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub manifests: Vec<Digest>,
+}
+
+/// Where a layer came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The build file, relative to its context; or the reference it was pulled as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Line in the build file, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+    /// The instruction as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instruction: Option<String>,
+    /// The step, like `build 3/7`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// How long it took, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+}
+
+/// A compressed form of a layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompressedLayer {
+    /// Media type.
+    pub media_type: String,
+    /// Digest of the compressed bytes.
+    pub digest: Digest,
+    /// Their number.
+    pub size: u64,
+    /// Registry and repository that have it, like `docker.io/library/ubuntu`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+}
+
+/// An image.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Its id: the digest of `raw`.
+    pub id: ImageId,
+    /// The bytes of its config.
+    pub raw: Vec<u8>,
+    /// The config, parsed.
+    pub config: ImageConfig,
+    /// What else is known.
+    pub record: ImageRecord,
+}
+
+impl Image {
+    /// The layers, lowest first.
+    #[must_use]
+    pub fn layers(&self) -> &[DiffId] {
+        &self.config.rootfs.diff_ids
+    }
+
+    /// The steps it was made by, oldest first, each with the layer it made.
+    pub fn history(&self) -> impl Iterator<Item = (&History, Option<DiffId>)> {
+        let mut layers = self.layers().iter().copied();
+        self.config.history.iter().map(move |step| (step, if step.empty_layer { None } else { layers.next() }))
+    }
+}
+
+/// The images of a store.
+#[derive(Clone, Copy, Debug)]
+pub struct Images<'a> {
+    store: &'a Store,
+}
+
+impl<'a> Images<'a> {
+    pub(crate) fn new(store: &'a Store) -> Self {
+        Self { store }
+    }
+
+    pub(crate) fn directory(&self, id: &ImageId) -> PathBuf {
+        self.store.root().join("images").join(id.hex())
+    }
+
+    fn record_path(&self, id: &ImageId) -> PathBuf {
+        self.directory(id).join("record.json")
+    }
+
+    /// Whether the image is here.
+    #[must_use]
+    pub fn has(&self, id: &ImageId) -> bool {
+        self.record_path(id).exists()
+    }
+
+    /// Makes an image of `config`, whose layers and whose record's manifests must be here. If the image is here
+    /// already, what `record` adds is added.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] or [`Error::Limit`] for a bad config, [`Error::NotFound`] for a layer or manifest that is
+    /// not here, [`Error::Io`].
+    pub fn put(&self, config: &[u8], record: &ImageRecord) -> Result<ImageId> {
+        let parsed = ImageConfig::parse(config)?;
+        let layers = &parsed.rootfs.diff_ids;
+        let mut named: Vec<Digest> = layers.iter().map(|layer| layer.0).collect();
+        named.extend(&record.manifests);
+        self.store.protect(&named)?;
+        if let Some(absent) = layers.iter().find(|layer| !self.store.layers().has(layer)) {
+            return Err(Error::NotFound { kind: "layer", name: absent.to_string() });
+        }
+        if let Some(absent) = record.manifests.iter().find(|manifest| !self.store.blobs().has(manifest)) {
+            return Err(Error::NotFound { kind: "manifest", name: absent.to_string() });
+        }
+        for (list, what) in [(record.provenance.len(), "provenance"), (record.compressed.len(), "compressed layers")] {
+            if list != 0 && list != layers.len() {
+                let reason = format!("{list} {what} for {} layers", layers.len());
+                return Err(Error::Invalid { what: "image record", reason });
+            }
+        }
+        let id = ImageId(self.store.blobs().put(config)?);
+        self.update(&id, |before| before.merge(record))?;
+        Ok(id)
+    }
+
+    /// Changes the record of an image under its lock; makes it if it is not there.
+    fn update(&self, id: &ImageId, change: impl FnOnce(&mut ImageRecord)) -> Result<()> {
+        let lock = self.store.root().join("locks").join(format!("image-{}", id.hex()));
+        let _lock = LockFile::acquire(&lock, LockMode::Exclusive, lock::SHORT)?.removed_on_release();
+        let mut record = files::optional(self.record(id))?.unwrap_or_default();
+        let before = record.clone();
+        change(&mut record);
+        if record == before && self.has(id) {
+            return Ok(());
+        }
+        record.stored.get_or_insert_with(Timestamp::now);
+        let bytes = serde_json::to_vec(&record)
+            .map_err(|error| Error::Invalid { what: "image record", reason: error.to_string() })?;
+        let directory = self.directory(id);
+        if !directory.exists() {
+            files::create_dir(&directory)?;
+            files::sync_parent(&directory)?;
+        }
+        let temporary = self.store.lease()?.temporary("image");
+        files::replace_file(&self.record_path(id), &temporary, &bytes, Durability::Synced)
+    }
+
+    /// Adds compressed forms and manifests to an image that is here, as after a push.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Io`].
+    pub fn add_record(&self, id: &ImageId, record: &ImageRecord) -> Result<()> {
+        let mut named = vec![id.0];
+        named.extend(&record.manifests);
+        self.store.protect(&named)?;
+        self.record(id)?;
+        self.update(id, |before| before.merge(record))
+    }
+
+    /// What is known of the image beside its config.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Damaged`], [`Error::Io`].
+    pub fn record(&self, id: &ImageId) -> Result<ImageRecord> {
+        let path = self.record_path(id);
+        let missing = || Error::NotFound { kind: "image", name: id.to_string() };
+        let bytes = files::optional(files::read_limited(&path, RECORD_MAX))?.ok_or_else(missing)?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::Damaged(format!("{}: {error}", path.display())))
+    }
+
+    /// The image, its config verified.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Damaged`], [`Error::Io`].
+    pub fn get(&self, id: &ImageId) -> Result<Image> {
+        let record = self.record(id)?;
+        let raw = self.store.blobs().get(&id.0, CONFIG_MAX)?;
+        let config = ImageConfig::parse(&raw)?;
+        Ok(Image { id: *id, raw, config, record })
+    }
+
+    /// The ids of all images, sorted.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn list(&self) -> Result<Vec<ImageId>> {
+        let names = files::names(&self.store.root().join("images"))?;
+        let ids = names.iter().filter_map(|name| Digest::from_hex(name).ok()).map(ImageId);
+        Ok(ids.filter(|id| self.has(id)).collect())
+    }
+
+    /// The one image whose id begins with the hex digits `prefix` (`sha256:` may come first).
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Conflict`] if several begin so, [`Error::Io`].
+    pub fn find(&self, prefix: &str) -> Result<ImageId> {
+        let missing = || Error::NotFound { kind: "image", name: prefix.chars().take(200).collect() };
+        let hex = prefix.strip_prefix("sha256:").unwrap_or(prefix);
+        if hex.is_empty() || !hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(missing());
+        }
+        let mut fitting = self.list()?.into_iter().filter(|id| id.hex().starts_with(hex));
+        match (fitting.next(), fitting.next()) {
+            (None, _) => Err(missing()),
+            (Some(id), None) => Ok(id),
+            _ => Err(Error::Conflict(format!("several image ids begin with {prefix}"))),
+        }
+    }
+
+    /// Bytes of the image's layers, uncompressed.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a layer that is not here, [`Error::Io`].
+    pub fn size(&self, image: &Image) -> Result<u64> {
+        image.layers().iter().try_fold(0, |sum: u64, layer| Ok(sum + self.store.layers().info(layer)?.file_bytes))
+    }
+
+    /// Removes the record, and with it the image; config and layers stay until collected.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Conflict`] while a tag or container uses it, [`Error::Io`].
+    pub fn remove(&self, id: &ImageId) -> Result<()> {
+        let _alone = crate::gc::collector_lock(self.store)?;
+        self.record(id)?;
+        if let Some(tag) = self.store.refs().list()?.iter().find(|tag| tag.image == *id) {
+            return Err(Error::Conflict(format!("image {} is tagged {}", id.short(), tag.name)));
+        }
+        for record in self.store.containers().list::<serde::de::IgnoredAny>()? {
+            if record.uses.contains(&id.0) {
+                return Err(Error::Conflict(format!("image {} is used by the container {}", id.short(), record.name)));
+            }
+        }
+        let directory = self.directory(id);
+        let trash = self.store.root().join("trash").join(crate::random_hex(16)?);
+        fs::rename(&directory, &trash).map_err(Error::io("rename", &directory))?;
+        files::sync_parent(&directory)?;
+        files::remove_all(&trash)
+    }
+
+    /// The chain id of the image's layers; `None` for an image without layers.
+    #[must_use]
+    pub fn chain_id(image: &Image) -> Option<ChainId> {
+        ChainId::of(image.layers())
+    }
+}
+
+impl ImageRecord {
+    fn merge(&mut self, other: &Self) {
+        if self.stored.is_none() {
+            self.stored = other.stored;
+        }
+        if self.provenance.is_empty() {
+            self.provenance.clone_from(&other.provenance);
+        }
+        if self.compressed.is_empty() {
+            self.compressed.clone_from(&other.compressed);
+        } else {
+            for (ours, theirs) in self.compressed.iter_mut().zip(&other.compressed) {
+                for form in theirs {
+                    if !ours.contains(form) {
+                        ours.push(form.clone());
+                    }
+                }
+            }
+        }
+        for manifest in &other.manifests {
+            if !self.manifests.contains(manifest) {
+                self.manifests.push(*manifest);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::testing;
+
+    /// Puts an image without layers whose author is `author`.
+    pub(crate) fn put_empty_image(store: &Store, author: &str) -> ImageId {
+        let config =
+            format!(r#"{{"author":"{author}","os":"linux","architecture":"amd64","rootfs":{{"type":"layers"}}}}"#);
+        store.images().put(config.as_bytes(), &ImageRecord::default()).unwrap()
+    }
+
+    #[test]
+    fn puts_merges_finds_and_removes() {
+        let (_dir, store) = testing::store();
+        let images = store.images();
+        let id = put_empty_image(&store, "me");
+        let manifest = store.blobs().put(b"{}").unwrap();
+        let record = ImageRecord { manifests: vec![manifest], ..ImageRecord::default() };
+        images.add_record(&id, &record).unwrap();
+        images.add_record(&id, &record).unwrap();
+        let image = images.get(&id).unwrap();
+        assert_eq!(image.record.manifests, [manifest]);
+        assert_eq!(image.config.author.as_deref(), Some("me"));
+        assert_eq!(Digest::of(&image.raw), id.0);
+        assert_eq!(images.find(&id.hex()[..8]).unwrap(), id);
+        assert_eq!(images.find(&id.to_string()).unwrap(), id);
+        assert!(images.find("zz").unwrap_err().is_not_found());
+        store.refs().set("t", &id, None, crate::refs::Expect::Any).unwrap();
+        assert!(matches!(images.remove(&id), Err(Error::Conflict(_))));
+        store.refs().remove("t", crate::refs::Expect::Any).unwrap();
+        images.remove(&id).unwrap();
+        assert!(images.list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_image_needs_its_layers() {
+        let (_dir, store) = testing::store();
+        let layer = DiffId(Digest::of(b"layer"));
+        let config = format!(r#"{{"rootfs":{{"type":"layers","diff_ids":["{layer}"]}}}}"#);
+        let error = store.images().put(config.as_bytes(), &ImageRecord::default()).unwrap_err();
+        assert!(matches!(error, Error::NotFound { kind: "layer", .. }), "{error}");
+    }
+}

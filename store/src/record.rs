@@ -1,0 +1,495 @@
+//! Records of containers, volumes and networks: one directory per id with one JSON file, and a name that is unique.
+//!
+//! `<class>/<id>/record.json` is replaced by rename, never changed in place; a directory without it does not exist
+//! yet or no more. `<class>/names/<name>` is a symbolic link whose text is the id (it is read, never followed):
+//! symlink(2) makes it exclusively and whole in one call. The record comes before its name and leaves before it, so a
+//! name without a record is always stale. Containers are not synced, volumes and networks are.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::Store;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::files::{self, Durability};
+use crate::lock::{self, LockFile, LockMode};
+
+const FILE: &str = "record.json";
+const RECORD_MAX: u64 = 16 << 20;
+
+/// What kind of thing is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// `containers/`: with `rw/upper`, `rw/work` and `log` in each directory.
+    Container,
+    /// `volumes/`: with `data` in each directory.
+    Volume,
+    /// `networks/`.
+    Network,
+}
+
+impl Class {
+    /// The noun, for messages.
+    #[must_use]
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Volume => "volume",
+            Self::Network => "network",
+        }
+    }
+
+    fn directory(self) -> &'static str {
+        match self {
+            Self::Container => "containers",
+            Self::Volume => "volumes",
+            Self::Network => "networks",
+        }
+    }
+
+    fn durability(self) -> Durability {
+        if self == Self::Container { Durability::Unsynced } else { Durability::Synced }
+    }
+
+    /// The directories made in each record's own.
+    fn inside(self) -> &'static [&'static str] {
+        match self {
+            Self::Container => &["rw", "rw/upper", "rw/work"],
+            Self::Volume => &["data"],
+            Self::Network => &[],
+        }
+    }
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record<T> {
+    /// 64 hex digits, from [`Records::new_id`].
+    pub id: String,
+    /// Unique among the records of a class.
+    pub name: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Images, layers and blobs that must not be collected while the record exists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uses: Vec<Digest>,
+    /// What the caller wants to remember.
+    pub data: T,
+}
+
+/// Where a container's files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerPaths {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// The OCI runtime configuration.
+    pub config: PathBuf,
+    /// Overlay's upper directory.
+    pub upper: PathBuf,
+    /// Overlay's work directory.
+    pub work: PathBuf,
+    /// Log of its output.
+    pub log: PathBuf,
+}
+
+/// The records of one class.
+#[derive(Clone, Copy, Debug)]
+pub struct Records<'a> {
+    store: &'a Store,
+    class: Class,
+}
+
+impl<'a> Records<'a> {
+    pub(crate) fn new(store: &'a Store, class: Class) -> Self {
+        Self { store, class }
+    }
+
+    /// What is recorded here.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.store.root().join(self.class.directory())
+    }
+
+    /// The directory of the record `id`, which must be a full id.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] unless `id` is 64 hex digits.
+    pub fn path(&self, id: &str) -> Result<PathBuf> {
+        validate_id(id)?;
+        Ok(self.directory().join(id))
+    }
+
+    /// Where the files of container `id` are.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] unless `id` is 64 hex digits.
+    pub fn container_paths(&self, id: &str) -> Result<ContainerPaths> {
+        let directory = self.path(id)?;
+        Ok(ContainerPaths {
+            config: directory.join("config.json"),
+            upper: directory.join("rw/upper"),
+            work: directory.join("rw/work"),
+            log: directory.join("log"),
+            directory,
+        })
+    }
+
+    /// A new random id: 64 hex digits.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if the kernel has no random bytes.
+    pub fn new_id(&self) -> Result<String> {
+        crate::random_hex(32)
+    }
+
+    /// Makes the record and its directories. What it `uses` is safe from the collector once this has returned; look
+    /// it up (again) after, for until then it may go.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if the name or id is taken, [`Error::Invalid`] for a bad name or id, [`Error::Io`].
+    pub fn create<T: Serialize>(&self, record: &Record<T>) -> Result<()> {
+        validate_name(&record.name)?;
+        let directory = self.path(&record.id)?;
+        let bytes = encode(self.class, record)?;
+        let collector = self.store.hold_collector()?;
+        match fs::create_dir(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(Error::Conflict(format!("the {} id {} is taken", self.class.noun(), record.id)));
+            }
+            other => other.map_err(Error::io("create the directory", &directory))?,
+        }
+        let made = (|| {
+            for inside in self.class.inside() {
+                files::create_dir(&directory.join(inside))?;
+            }
+            let (file, new) = (directory.join(FILE), directory.join("record.new"));
+            files::replace_file(&file, &new, &bytes, self.class.durability())?;
+            if self.class.durability() == Durability::Synced {
+                files::sync_parent(&directory)?;
+            }
+            drop(collector);
+            self.take_name(&record.name, &record.id)
+        })();
+        if let Err(error) = made {
+            self.discard(&directory)?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Replaces the record; id and name stay.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Conflict`] if the name differs from the present one, [`Error::Io`].
+    pub fn replace<T: Serialize>(&self, record: &Record<T>) -> Result<()> {
+        let now = self.read::<serde_json::Value>(&record.id)?;
+        if now.name != record.name {
+            return Err(Error::Conflict(format!("{} {} is named {}", self.class.noun(), record.id, now.name)));
+        }
+        self.write(record)
+    }
+
+    /// Gives the record another name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Conflict`] if the name is taken, [`Error::Invalid`], [`Error::Io`].
+    pub fn rename(&self, id: &str, name: &str) -> Result<()> {
+        validate_name(name)?;
+        let mut record = self.read::<serde_json::Value>(id)?;
+        if record.name == name {
+            return Ok(());
+        }
+        self.take_name(name, id)?;
+        let old = std::mem::replace(&mut record.name, name.to_owned());
+        self.write(&record)?;
+        self.free_name(&old, id)
+    }
+
+    fn write<T: Serialize>(&self, record: &Record<T>) -> Result<()> {
+        let directory = self.path(&record.id)?;
+        let temporary = directory.join(format!("record-{}", crate::random_hex(6)?));
+        let bytes = encode(self.class, record)?;
+        let _collector = self.store.hold_collector()?;
+        files::replace_file(&directory.join(FILE), &temporary, &bytes, self.class.durability())
+    }
+
+    /// Reads the record with this full id.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Damaged`], [`Error::Io`].
+    pub fn read<T: DeserializeOwned>(&self, id: &str) -> Result<Record<T>> {
+        let path = self.path(id)?.join(FILE);
+        let missing = || Error::NotFound { kind: self.class.noun(), name: id.to_owned() };
+        let bytes = files::optional(files::read_limited(&path, RECORD_MAX))?.ok_or_else(missing)?;
+        let damaged = |reason: String| Error::Damaged(format!("{}: {reason}", path.display()));
+        let record: Record<T> = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        if record.id != id {
+            return Err(damaged(format!("holds the id {}", record.id)));
+        }
+        Ok(record)
+    }
+
+    /// The full ids of all records, sorted.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let directory = self.directory();
+        let mut ids = files::names(&directory)?;
+        ids.retain(|id| validate_id(id).is_ok() && directory.join(id).join(FILE).exists());
+        Ok(ids)
+    }
+
+    /// All records, by id. One that vanishes meanwhile is left out.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Damaged`].
+    pub fn list<T: DeserializeOwned>(&self) -> Result<Vec<Record<T>>> {
+        let mut records = Vec::new();
+        for id in self.ids()? {
+            records.extend(files::optional(self.read(&id))?);
+        }
+        Ok(records)
+    }
+
+    /// The full id of the record that `text` means: a full id, a name, or the beginning of exactly one id.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Conflict`] if several ids begin so, [`Error::Io`].
+    pub fn find(&self, text: &str) -> Result<String> {
+        let missing = || Error::NotFound { kind: self.class.noun(), name: text.chars().take(200).collect() };
+        if validate_id(text).is_ok() && self.directory().join(text).join(FILE).exists() {
+            return Ok(text.to_owned());
+        }
+        if validate_name(text).is_ok()
+            && let Some(id) = self.named(text)?
+        {
+            return Ok(id);
+        }
+        if text.is_empty() || !text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(missing());
+        }
+        let mut fitting = self.ids()?.into_iter().filter(|id| id.starts_with(text));
+        match (fitting.next(), fitting.next()) {
+            (None, _) => Err(missing()),
+            (Some(id), None) => Ok(id),
+            _ => Err(Error::Conflict(format!("several {} ids begin with {text}", self.class.noun()))),
+        }
+    }
+
+    /// Removes the record, its directory with all that is in it, and its name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Io`].
+    pub fn remove(&self, id: &str) -> Result<()> {
+        let directory = self.path(id)?;
+        let record = self.read::<serde_json::Value>(id)?;
+        let trash = self.move_to_trash(&directory)?;
+        self.free_name(&record.name, id)?;
+        if self.class.durability() == Durability::Synced {
+            files::sync_dir(&self.directory())?;
+        }
+        files::remove_all(&trash)
+    }
+
+    /// Moves a directory of this class out of sight in one step.
+    fn move_to_trash(&self, directory: &Path) -> Result<PathBuf> {
+        let trash = self.store.root().join("trash").join(crate::random_hex(16)?);
+        fs::rename(directory, &trash).map_err(Error::io("rename", directory))?;
+        Ok(trash)
+    }
+
+    fn discard(&self, directory: &Path) -> Result<()> {
+        files::remove_all(&self.move_to_trash(directory)?)
+    }
+
+    fn name_path(&self, name: &str) -> PathBuf {
+        self.directory().join("names").join(name)
+    }
+
+    /// The id of the record named `name`; `None` if there is none.
+    fn named(&self, name: &str) -> Result<Option<String>> {
+        let path = self.name_path(name);
+        let Some(target) = files::optional(fs::read_link(&path).map_err(Error::io("read the link", &path)))? else {
+            return Ok(None);
+        };
+        let id = target.to_str().filter(|id| validate_id(id).is_ok()).map(str::to_owned);
+        let id = id.ok_or_else(|| Error::Damaged(format!("the name {} holds no id", path.display())))?;
+        Ok(self.directory().join(&id).join(FILE).exists().then_some(id))
+    }
+
+    fn lock_names(&self) -> Result<LockFile> {
+        let path = self.store.root().join("locks").join(self.class.directory());
+        LockFile::acquire(&path, LockMode::Exclusive, lock::SHORT)
+    }
+
+    fn take_name(&self, name: &str, id: &str) -> Result<()> {
+        let path = self.name_path(name);
+        let link = || match std::os::unix::fs::symlink(id, &path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(Error::io("create the name", &path)(error)),
+        };
+        if !link()? {
+            // Taken, or left by a removal that was cut short. Who takes a stale name away must be alone with it.
+            let _lock = self.lock_names()?;
+            let stale = self.named(name)?.is_none();
+            if stale {
+                files::remove_all(&path)?;
+            }
+            if !stale || !link()? {
+                return Err(Error::Conflict(format!("the {} name {name} is taken", self.class.noun())));
+            }
+        }
+        if self.class.durability() == Durability::Synced { files::sync_parent(&path) } else { Ok(()) }
+    }
+
+    fn free_name(&self, name: &str, id: &str) -> Result<()> {
+        let path = self.name_path(name);
+        let _lock = self.lock_names()?;
+        let target = files::optional(fs::read_link(&path).map_err(Error::io("read the link", &path)))?;
+        if target.is_some_and(|target| target == Path::new(id)) { files::remove_all(&path) } else { Ok(()) }
+    }
+
+    /// Records whose name is not reserved for them, after a kill at the wrong moment; with `repair`, reserves it if
+    /// it is free. Returns the ids.
+    pub(crate) fn unreserved(&self, repair: bool) -> Result<Vec<String>> {
+        let mut ids = Vec::new();
+        for record in self.list::<serde_json::Value>()? {
+            if self.named(&record.name)?.as_deref() != Some(&record.id) {
+                if repair {
+                    self.take_name(&record.name, &record.id)?;
+                }
+                ids.push(record.id);
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Moves away directories without a record, left by a kill. Only for the collector, which holds off creators.
+    pub(crate) fn sweep_unfinished(&self) -> Result<Vec<PathBuf>> {
+        let mut swept = Vec::new();
+        for name in files::names(&self.directory())? {
+            let directory = self.directory().join(&name);
+            if validate_id(&name).is_ok() && !directory.join(FILE).exists() {
+                swept.push(self.move_to_trash(&directory)?);
+            }
+        }
+        Ok(swept)
+    }
+}
+
+fn encode<T: Serialize>(class: Class, record: &Record<T>) -> Result<Vec<u8>> {
+    serde_json::to_vec(record).map_err(|e| Error::Invalid { what: class.noun(), reason: e.to_string() })
+}
+
+fn validate_id(id: &str) -> Result<()> {
+    if id.len() == 64 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        return Ok(());
+    }
+    Err(Error::Invalid {
+        what: "id",
+        reason: format!("{:?} is not 64 hex digits", id.chars().take(80).collect::<String>()),
+    })
+}
+
+fn validate_name(name: &str) -> Result<()> {
+    let mut bytes = name.bytes();
+    let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if first && name.len() <= 255 && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(80).collect();
+    let reason = format!("{shown:?} must match [a-zA-Z0-9][a-zA-Z0-9_.-]* and be at most 255 bytes long");
+    Err(Error::Invalid { what: "name", reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn record(id: u8, name: &str) -> Record<String> {
+        Record {
+            id: format!("{id:02x}").repeat(32),
+            name: name.to_owned(),
+            created: Timestamp::UNIX_EPOCH,
+            uses: vec![],
+            data: "d".to_owned(),
+        }
+    }
+
+    #[test]
+    fn lives_its_life() {
+        let (_dir, store) = testing::store();
+        let containers = store.containers();
+        let one = record(0xa1, "web");
+        containers.create(&one).unwrap();
+        assert!(matches!(containers.create(&record(0xa2, "web")), Err(Error::Conflict(_))));
+        assert!(matches!(containers.create(&record(0xa1, "other")), Err(Error::Conflict(_))));
+        assert_eq!(containers.read::<String>(&one.id).unwrap(), one);
+        assert!(containers.container_paths(&one.id).unwrap().upper.is_dir());
+        containers.create(&record(0xa2, "db")).unwrap();
+        assert_eq!(containers.find("web").unwrap(), one.id);
+        assert_eq!(containers.find("a1").unwrap(), one.id);
+        assert!(matches!(containers.find("a"), Err(Error::Conflict(_))));
+        for absent in ["b", "", "nope", "../x"] {
+            assert!(containers.find(absent).unwrap_err().is_not_found());
+        }
+        assert!(matches!(containers.rename(&one.id, "db"), Err(Error::Conflict(_))));
+        containers.rename(&one.id, "www").unwrap();
+        assert!(containers.find("web").unwrap_err().is_not_found());
+        let mut one = containers.read::<String>(&containers.find("www").unwrap()).unwrap();
+        one.data = "new".to_owned();
+        containers.replace(&one).unwrap();
+        assert_eq!(containers.list::<String>().unwrap()[0], one);
+        containers.remove(&one.id).unwrap();
+        assert!(containers.remove(&one.id).unwrap_err().is_not_found());
+        containers.create(&record(0xa3, "www")).unwrap();
+        assert!(files::names(&store.root().join("trash")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_stale_name_is_taken_over() {
+        let (_dir, store) = testing::store();
+        let volumes = store.volumes();
+        std::os::unix::fs::symlink("ff".repeat(32), store.root().join("volumes/names/v")).unwrap();
+        volumes.create(&record(1, "v")).unwrap();
+        assert_eq!(volumes.find("v").unwrap(), record(1, "v").id);
+        fs::remove_file(store.root().join("volumes/names/v")).unwrap();
+        assert_eq!(volumes.unreserved(true).unwrap().len(), 1);
+        assert!(volumes.unreserved(false).unwrap().is_empty());
+    }
+
+    #[test]
+    fn one_of_many_gets_the_name() {
+        let (_dir, store) = testing::store();
+        let won = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|id| {
+                    let store = &store;
+                    scope.spawn(move || store.containers().create(&record(id, "one")).is_ok())
+                })
+                .collect();
+            threads.into_iter().map(|thread| usize::from(thread.join().unwrap())).sum::<usize>()
+        });
+        assert_eq!((won, store.containers().ids().unwrap().len()), (1, 1));
+    }
+
+    #[test]
+    fn refuses_bad_names() {
+        let (_dir, store) = testing::store();
+        for bad in ["", "-a", "a/b", "a b", "..", "ä", &"x".repeat(256)] {
+            assert!(matches!(store.networks().create(&record(1, bad)), Err(Error::Invalid { .. })), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What takes how much disk space. The parts add up to what `du` says of the store.
+
+use std::collections::HashSet;
+
+use serde::de::IgnoredAny;
+
+use crate::Store;
+use crate::digest::{Digest, ImageId};
+use crate::error::Result;
+use crate::files;
+use crate::gc::{self, GcOptions, ImageScope};
+
+/// One kind of thing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// How many there are.
+    pub count: usize,
+    /// How many of them a container uses.
+    pub active: usize,
+    /// Disk space, bytes.
+    pub bytes: u64,
+    /// How much of that collecting all unused ones would give back, bytes.
+    pub reclaimable: u64,
+}
+
+/// Disk space of a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Images: tags, records, configs, layers.
+    pub images: Part,
+    /// Containers: records, writable layers, logs.
+    pub containers: Part,
+    /// Volumes.
+    pub volumes: Part,
+    /// Build cache: steps, cache mounts, layers that only steps name.
+    pub build_cache: Part,
+    /// Partial downloads.
+    pub partial: Part,
+    /// Everything else: networks, work in progress, trash, locks.
+    pub other: Part,
+}
+
+impl Usage {
+    /// All of it, bytes.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        [&self.images, &self.containers, &self.volumes, &self.build_cache, &self.partial, &self.other]
+            .iter()
+            .map(|part| part.bytes)
+            .sum()
+    }
+}
+
+/// Measures the store.
+///
+/// # Errors
+/// [`crate::Error::Io`], [`crate::Error::Damaged`].
+pub fn usage(store: &Store) -> Result<Usage> {
+    let space = |name: &str| files::disk_usage(&store.root().join(name));
+    let mut usage = Usage::default();
+    let used: HashSet<Digest> =
+        store.containers().list::<IgnoredAny>()?.into_iter().flat_map(|record| record.uses).collect();
+
+    let images = store.images().list()?;
+    let cached = cache_only_layers(store, &images)?;
+    for name in ["layers", "blobs", "images", "chains", "refs"] {
+        usage.images.bytes += space(name)?;
+    }
+    usage.images.bytes -= cached;
+    usage.images.count = images.len();
+    usage.images.active = images.iter().filter(|id| used.contains(&id.0)).count();
+    let all = GcOptions { images: ImageScope::Unused, dry_run: true, ..GcOptions::default() };
+    usage.images.reclaimable = gc::collect(store, &all)?.bytes.min(usage.images.bytes);
+
+    usage.containers = Part { count: store.containers().ids()?.len(), bytes: space("containers")?, ..Part::default() };
+    usage.volumes = Part { count: store.volumes().ids()?.len(), bytes: space("volumes")?, ..Part::default() };
+    let cache = space("cache")? + cached;
+    usage.build_cache = Part { count: store.cache().list()?.len(), active: 0, bytes: cache, reclaimable: cache };
+    let partial = space("ingest")?;
+    let count = files::names(&store.root().join("ingest"))?.len();
+    usage.partial = Part { count, active: 0, bytes: partial, reclaimable: partial };
+    for name in ["networks", "tmp", "trash", "locks", "version"] {
+        usage.other.bytes += space(name)?;
+    }
+    usage.other.bytes += files::own_usage(store.root())?;
+    Ok(usage)
+}
+
+/// Disk space of the layers that build cache steps name and no image does.
+fn cache_only_layers(store: &Store, images: &[ImageId]) -> Result<u64> {
+    let mut of_images = HashSet::new();
+    for id in images {
+        // An image that is damaged has no say here; `check` tells of it.
+        if let Ok(image) = store.images().get(id) {
+            of_images.extend(image.layers().to_vec());
+        }
+    }
+    let mut seen = HashSet::new();
+    let mut bytes = 0;
+    for key in store.cache().list()? {
+        let Some(layer) = store.cache().read(&key)?.and_then(|record| record.layer) else { continue };
+        if !of_images.contains(&layer) && seen.insert(layer) {
+            bytes += files::disk_usage(&store.layers().path(&layer))?;
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gc::tests::{image, layer};
+    use crate::testing;
+
+    #[test]
+    fn parts_add_up_to_the_disk() {
+        let (_dir, store) = testing::store();
+        let info = layer(&store, "file", 100_000);
+        image(&store, &[info.diff_id]);
+        let cached = layer(&store, "cached", 50_000);
+        let record = crate::cache::CacheRecord {
+            key: Digest::of(b"k"),
+            layer: Some(cached.diff_id),
+            value: serde_json::Value::Null,
+        };
+        store.cache().put(&record).unwrap();
+        let usage = usage(&store).unwrap();
+        assert_eq!(usage.total(), files::disk_usage(store.root()).unwrap());
+        assert!(usage.images.bytes > 100_000 && usage.build_cache.bytes > 50_000);
+        assert_eq!((usage.images.count, usage.build_cache.count), (1, 1));
+    }
+}
