@@ -21,6 +21,7 @@ pub mod cache;
 pub mod check;
 pub mod content;
 pub mod digest;
+pub mod erofs;
 pub mod error;
 mod files;
 pub mod gc;

@@ -13,6 +13,7 @@ pub mod path;
 mod pipe;
 pub mod tar;
 pub mod toc;
+pub mod tree;
 pub mod writer;
 
 pub use compression::Compression;

@@ -1,0 +1,118 @@
+//! Removes trees that somebody else filled, however deep.
+//!
+//! A container can nest directories deeper than any path or descriptor limit reaches. So nothing is reached by a
+//! path: a directory is emptied through its descriptor, and subdirectories beyond a small depth are moved up to the
+//! top first. Links are not followed, other file systems are not entered.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use rustix::fs::{self, AtFlags, Dir, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+
+/// Directories open at once.
+const DEPTH: usize = 32;
+
+/// Removes the file or tree at `path`; nothing there is success.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn remove_tree(path: &Path) -> Result<()> {
+    remove(path).map_err(Error::io("remove", path))
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let top = match fs::open(path, flags, Mode::empty()) {
+        Ok(top) => top,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::NOTDIR | Errno::LOOP) => return Ok(fs::unlink(path)?),
+        Err(error) => return Err(error.into()),
+    };
+    let mut moved = 0_u64;
+    loop {
+        let before = moved;
+        empty(top.as_fd(), top.as_fd(), 0, &mut moved)?;
+        if moved == before {
+            break;
+        }
+    }
+    match fs::rmdir(path) {
+        Err(Errno::NOENT) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Empties `directory`; what is too deep below `top` is moved there, and `moved` counts it.
+fn empty(top: BorrowedFd<'_>, directory: BorrowedFd<'_>, depth: usize, moved: &mut u64) -> io::Result<()> {
+    let mut subdirectories = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if [b".".as_slice(), b".."].contains(&name.to_bytes()) {
+            continue;
+        }
+        match fs::unlinkat(directory, name, AtFlags::empty()) {
+            Err(Errno::ISDIR) => subdirectories.push(name.to_owned()),
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for name in subdirectories {
+        match fs::unlinkat(directory, &name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => continue,
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if depth < DEPTH {
+            let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let inner = fs::openat(directory, &name, flags, Mode::empty())?;
+            empty(top, inner.as_fd(), depth + 1, moved)?;
+            drop(inner);
+            fs::unlinkat(directory, &name, AtFlags::REMOVEDIR)?;
+            continue;
+        }
+        loop {
+            *moved += 1;
+            let to = format!("moved-{moved}");
+            match fs::renameat_with(directory, &name, top, to, RenameFlags::NOREPLACE) {
+                Err(Errno::EXIST) => {}
+                other => break other?,
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removes_what_is_deeper_than_any_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tree");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(dir.path().join("kept"), "x").unwrap();
+        let mut at = fs::open(&path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        for level in 0..5000 {
+            let name = if level % 7 == 0 { "moved-1" } else { "directory-with-a-long-name" };
+            fs::mkdirat(&at, name, Mode::RWXU).unwrap();
+            fs::mkdirat(&at, "other", Mode::RWXU).unwrap();
+            fs::symlinkat("/", &at, "link").unwrap();
+            fs::symlinkat(dir.path().join("kept"), &at, "kept").unwrap();
+            at = fs::openat(&at, name, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        }
+        remove_tree(&path).unwrap();
+        assert!(!path.exists());
+        assert_eq!(std::fs::read(dir.path().join("kept")).unwrap(), b"x");
+        remove_tree(&path).unwrap();
+        std::os::unix::fs::symlink("kept", &path).unwrap();
+        remove_tree(&path).unwrap();
+        remove_tree(&dir.path().join("kept")).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
