@@ -14,12 +14,21 @@
 
 pub mod buildfile;
 pub mod cancel;
+pub mod config;
+pub mod context;
+pub mod error;
 pub mod event;
+pub mod files;
+pub mod glob;
+pub mod key;
+pub mod op;
 pub mod options;
+pub mod platform;
 pub mod ports;
 
 pub use buildfile::{Buildfile, DEFAULT_NAMES, Diagnostic, default_name};
 pub use cancel::Cancel;
+pub use error::BuildError;
 pub use event::{Event, Step, StepId, Stream};
 pub use options::{BuildOptions, BuildOutput};
 pub use ports::{BaseImage, Executor, ImageSource, PortError, RunMount, RunMountSource, RunResult, RunStep};

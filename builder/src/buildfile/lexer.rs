@@ -293,14 +293,14 @@ mod tests {
 
     #[test]
     fn directives_only_at_the_top_and_once() {
-        let lexed = lexed("#syntax = docker/dockerfile:1\n# Escape=`\n# check=skip=all\nRUN a `\n b\n");
-        assert_eq!(lexed.directives.escape, Some('`'));
-        assert_eq!(lexed.directives.syntax.unwrap().0, "docker/dockerfile:1");
-        assert_eq!(lexed.directives.check.as_deref(), Some("skip=all"));
-        assert_eq!(lexed.lines[0].text, "RUN a  b");
-        assert_eq!(super::tests::lexed("# plain\n# escape=`\nRUN a").directives, Directives::default());
-        assert_eq!(super::tests::lexed("# unknown=x\n# escape=`\nRUN a").directives, Directives::default());
-        assert_eq!(super::tests::lexed("\n# escape=`\nRUN a").directives, Directives::default());
+        let found = lexed("#syntax = docker/dockerfile:1\n# Escape=`\n# check=skip=all\nRUN a `\n b\n");
+        assert_eq!(found.directives.escape, Some('`'));
+        assert_eq!(found.directives.syntax.unwrap().0, "docker/dockerfile:1");
+        assert_eq!(found.directives.check.as_deref(), Some("skip=all"));
+        assert_eq!(found.lines[0].text, "RUN a  b");
+        assert_eq!(lexed("# plain\n# escape=`\nRUN a").directives, Directives::default());
+        assert_eq!(lexed("# unknown=x\n# escape=`\nRUN a").directives, Directives::default());
+        assert_eq!(lexed("\n# escape=`\nRUN a").directives, Directives::default());
         assert!(error("# escape=`\n# escape=`\n").contains("twice"));
         assert!(error("# escape=x\n").contains("invalid escape character"));
     }
