@@ -23,6 +23,7 @@ pub mod glob;
 pub mod key;
 pub mod op;
 pub mod options;
+pub mod plan;
 pub mod platform;
 pub mod ports;
 
