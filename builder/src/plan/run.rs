@@ -34,15 +34,12 @@ impl Planner<'_> {
             (NetworkMode::Default, chosen) => chosen,
             (asked, _) => asked,
         };
-        let mut env = stage.env.clone();
+        let env = &stage.env;
         let mut hidden_env = Vec::new();
         for (name, value) in &self.options.build_args {
             if PROXY_ARGS.contains(&name.as_str()) && env.get(name).is_none() {
                 hidden_env.push(format!("{name}={value}"));
             }
-        }
-        if env.get("PATH").is_none() {
-            env.set("PATH", "");
         }
         let cwd = match stage.config.working_dir() {
             "" => "/".to_owned(),
