@@ -11,3 +11,6 @@ mod writer;
 pub(crate) use pax::keep_xattr;
 pub use reader::{Member, MemberKind, Reader};
 pub use writer::Writer;
+
+#[cfg(test)]
+pub(crate) mod tests;
