@@ -137,6 +137,9 @@ impl Checker<'_> {
                 files::replace_file(&path.join(name), &temporary, &bytes, Durability::Synced)?;
             }
         }
+        if !crate::snapshot::check_layer(self.store, layer, toc, self.repair)? {
+            self.problem(format!("layer {layer}"), "its metadata image does not describe its tar", "rebuilt");
+        }
         Ok(())
     }
 

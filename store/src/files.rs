@@ -91,17 +91,9 @@ pub(crate) fn commit_dir(from: &Path, to: &Path) -> Result<bool> {
     }
 }
 
-/// Removes a file or a whole tree, never following a link; nothing there is success.
+/// Removes a file or a whole tree, however deep, never following a link; nothing there is success.
 pub(crate) fn remove_all(path: &Path) -> Result<()> {
-    let metadata = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other.map_err(Error::io("stat", path))?,
-    };
-    let removed = if metadata.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
-        _ => Ok(()),
-    }
+    crate::snapshot::remove_tree(path)
 }
 
 /// The names in the directory `path` that are valid UTF-8, sorted; none if it does not exist.

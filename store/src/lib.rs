@@ -31,6 +31,7 @@ mod lease;
 pub mod lock;
 pub mod record;
 pub mod refs;
+pub mod snapshot;
 pub mod usage;
 
 use std::fs;

@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::BorrowedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -254,7 +254,7 @@ impl Staging {
             let path = self.directory.join(name);
             fs::write(&path, bytes).map_err(Error::io("write", &path))?;
         }
-        finish_layer(&self.directory, &toc)?;
+        crate::snapshot::finish_layer(&self.directory, &diff_id, &toc)?;
         tar.sync_all().map_err(Error::io("sync", self.tar_path()))?;
         drop(tar);
         for name in files::names(&self.directory)? {
@@ -273,10 +273,4 @@ impl Drop for Staging {
         // Renamed away if committed; what cannot be removed goes with the owner's directory.
         let _ = files::remove_all(&self.directory);
     }
-}
-
-/// Adds the metadata images of the snapshot drivers to the staged layer in `directory`. The place where they join:
-/// until one does, a layer is its tar and its table of contents.
-fn finish_layer(_directory: &Path, _toc: &Toc) -> Result<()> {
-    Ok(())
 }

@@ -2,6 +2,7 @@
 //! first needed. Checks that an image and its devices belong together, since the kernel does not.
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,12 +19,10 @@ use crate::layer::{Entry, Kind};
 use crate::lock::{LockFile, LockMode};
 use crate::{Store, layer::Toc};
 
-/// The diff ids of a chain, one a line, lowest first.
+/// The diff ids of a chain, one a line, lowest first: for people, and the sign that the chain has been looked at.
 const LAYERS: &str = "layers";
 /// Longest wait for another process that makes the same thing: a layer being unpacked to a slow disk.
 pub(super) const MAKING: Duration = Duration::from_secs(600);
-/// Most bytes of a `layers` file: 500 layers, and room.
-const LAYERS_MAX: u64 = 1 << 20;
 
 /// Adds to the unfinished layer in `dir`, which has its `tar`, what mounting needs: `erofs`, and `side` where the tar
 /// does not have a file's bytes in one piece. The caller syncs them with the rest of the layer.
@@ -81,18 +80,63 @@ pub(super) fn of_layer(store: &Store, layer: &DiffId) -> Result<Image> {
     open(store, &dir, id, &[*layer])?.ok_or_else(|| Error::NotFound { kind: "metadata image", name: layer.to_string() })
 }
 
-/// Writes the lost image of a layer. The image proper comes last: it says whether there is a side file.
+/// Writes the lost image of a layer again. The image proper comes last: it says whether there is a side file.
 fn make_again(store: &Store, layer: &DiffId, dir: &Path) -> Result<()> {
+    rebuild(store, layer, dir, &store.layers().toc(layer)?)
+}
+
+/// Puts a new image, made of `toc` and the tar in `dir`, in place of what the layer has.
+fn rebuild(store: &Store, layer: &DiffId, dir: &Path, toc: &Toc) -> Result<()> {
     let new = store.lease()?.temporary("metadata");
     files::create_dir(&new)?;
-    let toc = store.layers().toc(layer)?;
-    write_alone(&new, layer, &dir.join(TAR), &toc)?;
+    write_alone(&new, layer, &dir.join(TAR), toc)?;
     metadata::sync(&new)?;
     for name in [SIDE, METADATA] {
         let (from, to) = (new.join(name), dir.join(name));
         files::optional(fs::rename(from, &to).map_err(Error::io("rename to", &to)))?;
     }
     files::sync_dir(dir)
+}
+
+/// Compares the image of a layer with what its tar and `toc`, both known to be right, make; `repair` puts that in its
+/// place. Whether it was right.
+pub(crate) fn check_layer(store: &Store, layer: &DiffId, toc: &Toc, repair: bool) -> Result<bool> {
+    let dir = layer_dir(store, layer);
+    let new = store.lease()?.temporary("check");
+    files::create_dir(&new)?;
+    write_alone(&new, layer, &dir.join(TAR), toc)?;
+    let mut same = true;
+    for name in [SIDE, METADATA] {
+        same = same && is_same(&new.join(name), &dir.join(name))?;
+    }
+    remove_tree(&new)?;
+    if !same && repair {
+        rebuild(store, layer, &dir, toc)?;
+    }
+    Ok(same)
+}
+
+/// Whether two files have the same bytes, or neither is there.
+fn is_same(one: &Path, other: &Path) -> Result<bool> {
+    let open = |path: &Path| files::optional(File::open(path).map_err(Error::io("open", path)));
+    let (mut files, mut buffers) = match (open(one)?, open(other)?) {
+        (None, None) => return Ok(true),
+        (Some(one), Some(other)) => ([one, other], [Vec::new(), Vec::new()]),
+        _ => return Ok(false),
+    };
+    loop {
+        for (index, path) in [one, other].into_iter().enumerate() {
+            buffers[index].clear();
+            let mut part = (&mut files[index]).take(256 << 10);
+            part.read_to_end(&mut buffers[index]).map_err(Error::io("read", path))?;
+        }
+        if buffers[0] != buffers[1] {
+            return Ok(false);
+        }
+        if buffers[0].is_empty() {
+            return Ok(true);
+        }
+    }
 }
 
 /// Opens and checks the image in `dir`, whose devices may be tars of `layers` and its own side file; `None` if there
@@ -152,7 +196,7 @@ impl<'a> Chain<'a> {
             let lock = self.store.root().join("locks").join(&name);
             let _lock = LockFile::acquire(&lock, LockMode::Exclusive, MAKING)?.removed_on_release();
             if !dir.join(LAYERS).exists() {
-                self.make(top, &dir)?;
+                self.make(top, &id, &dir)?;
             }
         }
         open(self.store, &dir, name, layers)
@@ -190,7 +234,7 @@ impl<'a> Chain<'a> {
         Ok((tars, which))
     }
 
-    fn make(&mut self, top: usize, dir: &Path) -> Result<()> {
+    fn make(&mut self, top: usize, id: &ChainId, dir: &Path) -> Result<()> {
         let new = self.store.lease()?.temporary("chain");
         files::create_dir(&new)?;
         let stacked = self.stack(top)?;
@@ -202,35 +246,11 @@ impl<'a> Chain<'a> {
             metadata::write(&new, &entries, &tars, |index| which[index], is_dirty, label)?;
             metadata::sync(&new)?;
         }
+        self.store.protect(&[id.0])?;
         let text: String = self.layers[..=top].iter().map(|layer| format!("{layer}\n")).collect();
         let (path, temporary) = (new.join(LAYERS), new.join("layers-new"));
         files::replace_file(&path, &temporary, text.as_bytes(), files::Durability::Synced)?;
         files::commit_dir(&new, dir)?;
         Ok(())
     }
-}
-
-/// Removes the files of chains that have a layer for which `alive` is false, unless `in_use` says that something is
-/// mounted under their id ([`LayerMount::id`]). Returns how many were removed.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn remove_chains(store: &Store, alive: &dyn Fn(&DiffId) -> bool, in_use: &dyn Fn(&str) -> bool) -> Result<usize> {
-    let chains = store.root().join("chains");
-    let mut removed = 0;
-    for name in files::names(&chains)? {
-        let dir = chains.join(&name);
-        let text = files::optional(files::read_limited(&dir.join(LAYERS), LAYERS_MAX))?.unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let mut layers = text.lines().map(|line| line.parse::<DiffId>());
-        let wanted = !text.is_empty() && layers.all(|layer| layer.is_ok_and(|layer| alive(&layer)));
-        if wanted || in_use(&format!("chain-{name}")) {
-            continue;
-        }
-        let trash = store.root().join("trash").join(format!("chain-{name}-{}", crate::random_hex(8)?));
-        fs::rename(&dir, &trash).map_err(Error::io("rename", &dir))?;
-        remove_tree(&trash)?;
-        removed += 1;
-    }
-    Ok(removed)
 }

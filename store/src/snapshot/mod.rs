@@ -25,20 +25,21 @@ mod tests;
 mod unpack;
 
 use std::collections::HashSet;
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Gid, Mode, Timespec, Timestamps, Uid};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
 
 use crate::digest::DiffId;
 use crate::erofs::RootAttributes;
 use crate::error::{Error, Result};
+use crate::layer::Time;
 use crate::{Store, files};
 
 pub use directory::Directory;
 pub use erofs::Erofs;
-pub use image::{finish_layer, remove_chains};
+pub(crate) use image::check_layer;
+pub use image::finish_layer;
 pub use remove::remove_tree;
 pub use support::{KernelFacts, erofs_supported};
 pub use unpack::Privilege;
@@ -135,16 +136,15 @@ pub trait Snapshotter: Send + Sync {
         Ok(self.examine(store, layers)?.layers)
     }
 
-    /// A view with `rw/upper` and `rw/work` in the existing directory `rw`, made if they are not there yet; a new
-    /// upper directory gets the attributes that the image gives its root.
+    /// A view with `rw/upper` and `rw/work` in the existing directory `rw`, made if they are not there yet; before
+    /// the first mount the upper directory gets the attributes that the image gives its root.
     ///
     /// # Errors
     /// As [`Snapshotter::examine`].
     fn prepare(&self, store: &Store, layers: &[DiffId], rw: &Path) -> Result<Snapshot> {
         let View { layers, root } = self.examine(store, layers)?;
         let (upper, work) = (rw.join("upper"), rw.join("work"));
-        files::create_dir(&work)?;
-        make_upper(&upper, root)?;
+        make_writable(&upper, &work, root)?;
         Ok(Snapshot { layers, upper, work, userxattr: self.userxattr() })
     }
 
@@ -157,34 +157,27 @@ pub trait Snapshotter: Send + Sync {
     }
 }
 
-/// Makes the upper directory, complete before it has its name.
-fn make_upper(upper: &Path, root: Option<RootAttributes>) -> Result<()> {
-    if fs::symlink_metadata(upper).is_ok_and(|found| found.is_dir()) {
+/// Makes the two directories that overlayfs writes to. The upper one gets the attributes of the image's root as long
+/// as nobody has mounted it: overlayfs leaves something in `work`, and a container's own `chmod /` must stay.
+fn make_writable(upper: &Path, work: &Path, root: Option<RootAttributes>) -> Result<()> {
+    files::create_dir(work)?;
+    files::create_dir(upper)?;
+    if !is_empty(upper)? || !is_empty(work)? {
         return Ok(());
     }
-    let new = upper.with_extension(format!("new-{}", std::process::id()));
-    remove_tree(&new)?;
-    DirBuilder::new().mode(0o755).create(&new).map_err(Error::io("create the directory", &new))?;
-    let (mode, uid, gid) = root.map_or((0o755, 0, 0), |root| (root.mode, root.uid, root.gid));
+    let root = root.unwrap_or(RootAttributes { mode: 0o755, uid: 0, gid: 0, mtime: Time::default() });
     let set = || {
-        rustix::fs::chownat(
-            CWD,
-            &new,
-            Some(Uid::from_raw(uid)),
-            Some(Gid::from_raw(gid)),
-            rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
-        )?;
-        rustix::fs::chmod(&new, Mode::from_raw_mode(mode))?;
-        let mtime = root.map(|root| root.mtime).unwrap_or_default();
-        let time = Timespec { tv_sec: mtime.seconds, tv_nsec: i64::from(mtime.nanoseconds) as _ };
-        let times = Timestamps { last_access: time, last_modification: time };
-        rustix::fs::utimensat(CWD, &new, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(upper, flags, Mode::empty())?;
+        rustix::fs::fchown(&fd, Some(Uid::from_raw(root.uid)), Some(Gid::from_raw(root.gid)))?;
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(root.mode))?;
+        rustix::fs::futimens(&fd, &unpack::times(root.mtime))
     };
-    set().map_err(|error| Error::io("set the attributes of", &new)(error.into()))?;
-    match fs::rename(&new, upper) {
-        Err(error) => Err(Error::io("rename to", upper)(error)),
-        Ok(()) => Ok(()),
-    }
+    set().map_err(|error| Error::io("set the attributes of", upper)(error.into()))
+}
+
+fn is_empty(dir: &Path) -> Result<bool> {
+    Ok(fs::read_dir(dir).map_err(Error::io("read the directory", dir))?.next().is_none())
 }
 
 /// Turns layers, lowest first, into a view. Of a layer that comes twice only the upper one counts: it covers all that

@@ -2,7 +2,7 @@
 //!
 //! A container can nest directories deeper than any path or descriptor limit reaches. So nothing is reached by a
 //! path: a directory is emptied through its descriptor, and subdirectories beyond a small depth are moved up to the
-//! top first. Links are not followed, other file systems are not entered.
+//! top first. Links are not followed. Somebody else may be removing the same tree: what is gone already is no error.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,7 +11,7 @@ use std::path::Path;
 use rustix::fs::{self, AtFlags, Dir, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 
 /// Directories open at once.
 const DEPTH: usize = 32;
@@ -20,7 +20,7 @@ const DEPTH: usize = 32;
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn remove_tree(path: &Path) -> Result<()> {
+pub fn remove_tree(path: &Path) -> crate::Result<()> {
     remove(path).map_err(Error::io("remove", path))
 }
 
@@ -29,7 +29,7 @@ fn remove(path: &Path) -> io::Result<()> {
     let top = match fs::open(path, flags, Mode::empty()) {
         Ok(top) => top,
         Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::NOTDIR | Errno::LOOP) => return Ok(fs::unlink(path)?),
+        Err(Errno::NOTDIR | Errno::LOOP) => return gone(fs::unlink(path)),
         Err(error) => return Err(error.into()),
     };
     let mut moved = 0_u64;
@@ -40,7 +40,12 @@ fn remove(path: &Path) -> io::Result<()> {
             break;
         }
     }
-    match fs::rmdir(path) {
+    gone(fs::rmdir(path))
+}
+
+/// Nothing there is as good as removed.
+fn gone(result: Result<(), Errno>) -> io::Result<()> {
+    match result {
         Err(Errno::NOENT) => Ok(()),
         other => Ok(other?),
     }
@@ -50,7 +55,10 @@ fn remove(path: &Path) -> io::Result<()> {
 fn empty(top: BorrowedFd<'_>, directory: BorrowedFd<'_>, depth: usize, moved: &mut u64) -> io::Result<()> {
     let mut subdirectories = Vec::new();
     for entry in Dir::read_from(directory)? {
-        let entry = entry?;
+        let entry = match entry {
+            Err(Errno::NOENT) => break,
+            other => other?,
+        };
         let name = entry.file_name();
         if [b".".as_slice(), b".."].contains(&name.to_bytes()) {
             continue;
@@ -69,10 +77,11 @@ fn empty(top: BorrowedFd<'_>, directory: BorrowedFd<'_>, depth: usize, moved: &m
         }
         if depth < DEPTH {
             let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let inner = fs::openat(directory, &name, flags, Mode::empty())?;
-            empty(top, inner.as_fd(), depth + 1, moved)?;
-            drop(inner);
-            fs::unlinkat(directory, &name, AtFlags::REMOVEDIR)?;
+            match fs::openat(directory, &name, flags, Mode::empty()) {
+                Err(Errno::NOENT) => continue,
+                inner => empty(top, inner?.as_fd(), depth + 1, moved)?,
+            }
+            gone(fs::unlinkat(directory, &name, AtFlags::REMOVEDIR))?;
             continue;
         }
         loop {
@@ -80,7 +89,7 @@ fn empty(top: BorrowedFd<'_>, directory: BorrowedFd<'_>, depth: usize, moved: &m
             let to = format!("moved-{moved}");
             match fs::renameat_with(directory, &name, top, to, RenameFlags::NOREPLACE) {
                 Err(Errno::EXIST) => {}
-                other => break other?,
+                other => break gone(other)?,
             }
         }
     }

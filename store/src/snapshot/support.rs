@@ -9,7 +9,13 @@ pub struct KernelFacts<'a> {
     pub admin: bool,
     /// Whether EROFS is built in or loaded (`/proc/filesystems`), or a module of that name is there for this release.
     pub erofs: bool,
+    /// The file system that the store is on: `f_type` of statfs(2) for its root.
+    pub store: u64,
 }
+
+/// File systems whose files cannot back a mount (`ENOTBLK`), since they do not fill the page cache on request: tmpfs,
+/// overlayfs, hugetlbfs.
+const NOT_BACKING: [u64; 3] = [0x0102_1994, 0x794c_7630, 0x9584_58f6];
 
 /// The first release taken: file-backed mounts came with 6.12, but the first of them panic on blocks smaller than a
 /// page, which our images have (CVE-2024-56750, fixed for 6.13), and read files with direct I/O only, which cannot
@@ -24,7 +30,7 @@ const FIRST: (u32, u32) = (6, 13);
 /// # Errors
 /// The reason.
 pub fn erofs_supported(kernel: KernelFacts<'_>) -> Result<(), String> {
-    let KernelFacts { release, admin, erofs } = kernel;
+    let KernelFacts { release, admin, erofs, store } = kernel;
     let Some((major, minor, rest)) = version(release) else {
         return Err(format!("the kernel's release {release:?} is not understood"));
     };
@@ -37,6 +43,9 @@ pub fn erofs_supported(kernel: KernelFacts<'_>) -> Result<(), String> {
     }
     if !erofs {
         return Err("the kernel has no EROFS".to_owned());
+    }
+    if NOT_BACKING.contains(&store) {
+        return Err("the store is on tmpfs or overlayfs, whose files cannot be mounted".to_owned());
     }
     Ok(())
 }
@@ -54,14 +63,21 @@ mod tests {
 
     #[test]
     fn takes_known_good_kernels_only() {
-        let supported = |release| erofs_supported(KernelFacts { release, admin: true, erofs: true }).is_ok();
-        for good in ["6.13.0", "6.18.44", "6.13.1-arch1-1", "7.0-rc1", "7.1", "6.100.0+"] {
-            assert!(supported(good), "{good}");
+        let good = KernelFacts { release: "6.18.0", admin: true, erofs: true, store: 0xef53 };
+        let supported = |release| erofs_supported(KernelFacts { release, ..good }).is_ok();
+        for release in ["6.13.0", "6.18.44", "6.13.1-arch1-1", "7.0-rc1", "7.1", "6.100.0+"] {
+            assert!(supported(release), "{release}");
         }
         for bad in ["6.12.50", "6.12.0-55.el10", "5.15.0-91-generic", "6.13.0-rc5", "6.13-rc1", "", "6", "x.y", "6.x"] {
             assert!(!supported(bad), "{bad}");
         }
-        assert!(erofs_supported(KernelFacts { release: "6.18.0", admin: false, erofs: true }).is_err());
-        assert!(erofs_supported(KernelFacts { release: "6.18.0", admin: true, erofs: false }).is_err());
+        for bad in [
+            KernelFacts { admin: false, ..good },
+            KernelFacts { erofs: false, ..good },
+            KernelFacts { store: 0x0102_1994, ..good },
+        ] {
+            assert!(erofs_supported(bad).is_err());
+        }
+        assert_eq!(erofs_supported(good), Ok(()));
     }
 }

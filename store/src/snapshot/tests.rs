@@ -11,7 +11,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::layer::{Entry, Kind, LayerPath, Time};
-use crate::testing;
 use kernel::{can_mount, in_namespace};
 use seen::{All, assert_equal, merged, mounted};
 
@@ -49,6 +48,17 @@ fn symlink(raw: &str, target: &[u8]) -> Entry {
 
 fn whiteout(raw: &str) -> Entry {
     entry(raw, Kind::Whiteout)
+}
+
+/// A new store on a disk: files on tmpfs cannot be mounted.
+fn disk_store() -> (tempfile::TempDir, Store) {
+    const TMPFS: u64 = 0x0102_1994;
+    let mut dir = tempfile::tempdir().unwrap();
+    if rustix::fs::statfs(dir.path()).unwrap().f_type as u64 == TMPFS {
+        dir = tempfile::tempdir_in(concat!(env!("CARGO_MANIFEST_DIR"), "/../target")).unwrap();
+    }
+    let store = Store::open(&dir.path().join("store")).unwrap();
+    (dir, store)
 }
 
 /// Makes a layer; a file's bytes follow from its path, size and `seed`.
@@ -106,7 +116,7 @@ fn every_kind_of_entry() {
     if !can_mount() {
         return;
     }
-    let (_dir, store) = testing::store();
+    let (_dir, store) = disk_store();
     let xattr = |name: &str, value: &[u8]| (name.as_bytes().to_vec(), value.to_vec());
     let mut entries = vec![
         Entry { mode: 0o1777, uid: 5, ..dir("") },
@@ -165,7 +175,7 @@ fn attribute_values_near_64_kib() {
     if !can_mount() {
         return;
     }
-    let (_dir, store) = testing::store();
+    let (_dir, store) = disk_store();
     let big = Entry { xattrs: vec![(b"user.big".to_vec(), vec![b'x'; 65_000])], ..file("big", 10) };
     let base = layer(&store, 0, &[dir(""), big]).unwrap();
     let expected = merged(&store, &[base]).unwrap();
@@ -187,7 +197,7 @@ fn whiteouts_opaque_directories_and_replacements() {
     if !can_mount() {
         return;
     }
-    let (_dir, store) = testing::store();
+    let (_dir, store) = disk_store();
     let base = [
         dir(""),
         dir("keep"),
@@ -236,7 +246,7 @@ fn implied_parents_take_their_attributes_from_below() {
     if !can_mount() {
         return;
     }
-    let (_dir, store) = testing::store();
+    let (_dir, store) = disk_store();
     let acl = vec![(b"user.note".to_vec(), b"kept".to_vec())];
     let base = [
         Entry { mode: 0o700, ..dir("") },
@@ -257,10 +267,12 @@ fn implied_parents_take_their_attributes_from_below() {
     assert_eq!(ids(&[top]), ["layer"]);
     assert_eq!(ids(&[base, top, fresh]), ["layer", "chain", "layer"]);
     check(&store, &[top, base]);
-    // What is made for chains goes with their layers, but not while it is mounted.
-    assert_eq!(remove_chains(&store, &|_| true, &|_| false).unwrap(), 0);
-    assert_eq!(remove_chains(&store, &|layer| *layer != base, &|_| true).unwrap(), 0);
-    assert_eq!(remove_chains(&store, &|layer| *layer != base, &|_| false).unwrap(), 2);
+    // It can be thrown away at will.
+    for name in ["chains", "tmp"] {
+        files::remove_all(&store.root().join(name)).unwrap();
+        files::create_dir(&store.root().join(name)).unwrap();
+    }
+    let store = Store::open(store.root()).unwrap();
     check(&store, &[base, top, fresh]);
 }
 
@@ -269,7 +281,7 @@ fn hard_links_to_files_of_lower_layers() {
     if !can_mount() {
         return;
     }
-    let (_dir, store) = testing::store();
+    let (_dir, store) = disk_store();
     let base = [dir(""), dir("d"), file("d/a", 700), link("d/b", "d/a"), dir("e"), file("e/f", 3), symlink("s", b"x")];
     let middle = [dir("d"), whiteout("d/a"), file("own", 4)];
     let top = [link("n", "d/b"), dir("e"), link("e/g", "e/f"), link("t", "s"), link("u", "own"), file("z", 1)];
@@ -302,7 +314,7 @@ fn sparse_files_and_dirty_padding_are_laid_aside() {
         return;
     }
     use std::os::unix::fs::{FileExt, MetadataExt};
-    let (dir, store) = testing::store();
+    let (dir, store) = disk_store();
     let files = dir.path().join("files");
     fs::create_dir(&files).unwrap();
     let sparse = fs::File::create(files.join("sparse")).unwrap();
@@ -351,7 +363,7 @@ sys.stdout.buffer.write(ctypes.string_at(p,4096))";
 
 #[test]
 fn what_does_not_fit_together_is_damaged_and_what_is_lost_is_made_again() {
-    let (_dir, store) = testing::store();
+    let (_dir, store) = disk_store();
     let base = layer(&store, 0, &[dir(""), file("x", 5000)]).unwrap();
     let other = layer(&store, 1, &[dir(""), file("x", 5000)]).unwrap();
     let before = Erofs.view(&store, &[base]).unwrap();
@@ -364,6 +376,10 @@ fn what_does_not_fit_together_is_damaged_and_what_is_lost_is_made_again() {
     fs::write(at("tar"), &tar).unwrap();
     fs::copy(store.layers().path(&other).join("erofs"), at("erofs")).unwrap();
     assert!(matches!(Erofs.view(&store, &[base]), Err(Error::Damaged(_))));
+    let toc = store.layers().toc(&base).unwrap();
+    assert!(!check_layer(&store, &base, &toc, true).unwrap());
+    assert!(check_layer(&store, &base, &toc, true).unwrap());
+    assert_eq!(Erofs.view(&store, &[base]).unwrap(), before);
     let gone = DiffId(crate::Digest::of(b"gone"));
     assert!(matches!(Erofs.view(&store, &[gone]), Err(Error::NotFound { kind: "layer", .. })));
     assert!(matches!(FULL.view(&store, &[gone]), Err(Error::NotFound { kind: "layer", .. })));
@@ -372,7 +388,7 @@ fn what_does_not_fit_together_is_damaged_and_what_is_lost_is_made_again() {
 
 #[test]
 fn a_view_of_made_layers_takes_microseconds() {
-    let (_dir, store) = testing::store();
+    let (_dir, store) = disk_store();
     let layers: Vec<_> =
         (0..10).map(|seed| layer(&store, seed, &[dir(""), file(&format!("{seed}"), 5000)]).unwrap()).collect();
     Erofs.view(&store, &layers).unwrap();
@@ -383,6 +399,48 @@ fn a_view_of_made_layers_takes_microseconds() {
     let each = start.elapsed() / 100;
     eprintln!("view of 10 layers: {each:?}");
     assert!(each.as_millis() < 20, "{each:?}");
+}
+
+#[test]
+fn the_upper_directory_starts_as_the_images_root_and_keeps_what_a_container_did() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let (dir, store) = disk_store();
+    let root = Entry { mode: 0o1755, uid: 9, ..entry("", Kind::Directory { opaque: false, implied: false }) };
+    let layers = [layer(&store, 0, &[root]).unwrap(), layer(&store, 1, &[file("x", 1)]).unwrap()];
+    let rw = dir.path().join("rw");
+    fs::create_dir(&rw).unwrap();
+    let upper = Erofs.prepare(&store, &layers, &rw).unwrap().upper;
+    let found = || fs::metadata(&upper).unwrap();
+    assert_eq!((found().mode() & 0o7777, found().uid(), found().mtime_nsec()), (0o1755, 9, 123_456_789));
+    // As a mount and a container leave it.
+    fs::create_dir(rw.join("work/work")).unwrap();
+    fs::set_permissions(&upper, fs::Permissions::from_mode(0o700)).unwrap();
+    Erofs.prepare(&store, &layers, &rw).unwrap();
+    assert_eq!(found().mode() & 0o7777, 0o700);
+    let scratch = dir.path().join("scratch");
+    fs::create_dir(&scratch).unwrap();
+    let bare = FULL.prepare(&store, &[], &scratch).unwrap();
+    assert_eq!((bare.layers.len(), fs::metadata(&bare.upper).unwrap().mode() & 0o7777), (0, 0o755));
+    FULL.remove(&rw).unwrap();
+    assert!(!rw.exists());
+}
+
+#[test]
+fn many_at_once_make_a_chain_once() {
+    let (_dir, store) = disk_store();
+    let base = layer(&store, 0, &[dir(""), Entry { mode: 0o700, ..dir("d") }, file("d/a", 9)]).unwrap();
+    let top = layer(&store, 1, &[file("d/x", 1), link("l", "d/a")]).unwrap();
+    let views = std::thread::scope(|scope| {
+        let look = |driver: &'static dyn Snapshotter| {
+            let root = store.root();
+            scope.spawn(move || driver.view(&Store::open(root).unwrap(), &[base, top]).unwrap())
+        };
+        let threads: Vec<_> = (0..8).map(|n| look(if n % 2 == 0 { &Erofs } else { &FULL })).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert!(views.iter().step_by(2).all(|view| *view == views[0]));
+    assert!(views.iter().skip(1).step_by(2).all(|view| *view == views[1]));
+    assert_eq!(fs::read_dir(store.root().join("chains")).unwrap().count(), 1);
 }
 
 /// Layers over a handful of names, so that they meet each other in all ways.
@@ -417,7 +475,7 @@ proptest! {
         if !can_mount() {
             return Ok(());
         }
-        let (_dir, store) = testing::store();
+        let (_dir, store) = disk_store();
         // What cannot be one layer is not of interest here.
         let layers: Vec<_> = stack.iter().zip(0..).filter_map(|(entries, seed)| layer(&store, seed, entries).ok()).collect();
         prop_assume!(!layers.is_empty());

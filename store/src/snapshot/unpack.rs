@@ -241,7 +241,8 @@ fn owner(entry: &Entry) -> (fs::Uid, fs::Gid) {
     (fs::Uid::from_raw(entry.uid), fs::Gid::from_raw(entry.gid))
 }
 
-fn times(time: Time) -> Timestamps {
+/// `time` as last access and modification.
+pub(super) fn times(time: Time) -> Timestamps {
     let time = Timespec { tv_sec: time.seconds, tv_nsec: i64::from(time.nanoseconds) as _ };
     Timestamps { last_access: time, last_modification: time }
 }
