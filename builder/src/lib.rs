@@ -1,1 +1,35 @@
-//! placeholder
+//! The kitchen: Buildfile in, image out; knows recipes, not pipes or kernels.
+//!
+//! `buildfile` turns text into instructions, `plan` turns those into stages of steps, `context` gives the files to
+//! copy, `solve` walks the plan and `op` makes a layer of each step that is not cached, `output` writes the image's
+//! config. What the builder cannot do itself (fetch an image, run a command in a container) it asks of the two traits
+//! in [`ports`]; everything it keeps, it keeps through `store`.
+//!
+//! ```text
+//!  Buildfile ── buildfile ──► plan ──► solve ──► output ──► image in the store
+//!                               ▲        │ key, op
+//!                  ImageSource ─┘        ├──► store (layers, build cache)
+//!                                        └──► Executor (RUN)
+//! ```
+
+pub mod buildfile;
+pub mod cancel;
+pub mod config;
+pub mod context;
+pub mod error;
+pub mod event;
+pub mod files;
+pub mod glob;
+pub mod key;
+pub mod op;
+pub mod options;
+pub mod plan;
+pub mod platform;
+pub mod ports;
+
+pub use buildfile::{Buildfile, DEFAULT_NAMES, Diagnostic, default_name};
+pub use cancel::Cancel;
+pub use error::BuildError;
+pub use event::{Event, Step, StepId, Stream};
+pub use options::{BuildOptions, BuildOutput};
+pub use ports::{BaseImage, Executor, ImageSource, PortError, RunMount, RunMountSource, RunResult, RunStep};

@@ -1,0 +1,518 @@
+//! From logical lines to typed instructions. Each instruction has one function here (COPY, ADD and RUN have modules
+//! of their own); a function sees the line and the flags, and answers with a kind or a diagnostic that points at the
+//! word at fault.
+
+use super::diagnostic::{Diagnostic, did_you_mean};
+use super::instruction::{Arg, Command, Healthcheck, Instruction, Kind, Pair, Stage};
+use super::lexer::{self, Line};
+use super::source::{Source, Span};
+use super::warning::{Check, Rule, Warning};
+use super::words::{self, Flag, Json, Word};
+use super::{Buildfile, parse_copy, parse_run};
+
+const KEYWORDS: [&str; 18] = [
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
+
+type Failure = Box<Diagnostic>;
+
+/// Parses a whole file.
+pub(super) fn parse(source: Source) -> Result<Buildfile, Failure> {
+    let lexed = lexer::lex(&source)?;
+    if let Some((syntax, span)) = &lexed.directives.syntax {
+        known_syntax(&source, syntax, *span)?;
+    }
+    let check = match &lexed.directives.check {
+        None => Check::default(),
+        Some(text) => Check::parse(text).map_err(|message| source.diagnostic(Span::line(1), message))?,
+    };
+    let escape = lexed.directives.escape.unwrap_or('\\');
+    let mut file =
+        Buildfile { source, escape, check, global_args: Vec::new(), stages: Vec::new(), warnings: lexed.warnings };
+    let mut casing = None;
+    for line in &lexed.lines {
+        let mut parser = Parser::new(&file.source, line, escape);
+        parser.check_casing(&mut casing);
+        if parser.keyword == "FROM" {
+            let stage = parser.from()?;
+            let warnings = parser.warnings;
+            file.warnings.extend(warnings);
+            check_stage_name(&file.stages, &stage, &mut file.warnings);
+            file.stages.push(stage);
+            continue;
+        }
+        let instruction = parser.instruction()?;
+        let warnings = parser.warnings;
+        match (file.stages.last_mut(), &instruction.kind) {
+            (Some(stage), _) => {
+                warn_repeated(stage, &instruction, &mut file.warnings);
+                stage.instructions.push(instruction);
+            }
+            (None, Kind::Arg(_)) => file.global_args.push(instruction),
+            (None, kind) => {
+                let message = format!("{} stands before the first FROM", kind.keyword());
+                let problem = file.source.diagnostic(instruction.span, message);
+                return Err(Box::new(problem.hint("a build begins with FROM; only ARG may come before it")));
+            }
+        }
+        file.warnings.extend(warnings);
+    }
+    if file.stages.is_empty() {
+        let problem = file.source.diagnostic(Span::line(1), "there is no FROM in the file");
+        return Err(Box::new(problem.hint("a build begins with FROM image, or FROM scratch for an empty one")));
+    }
+    let check = file.check.clone();
+    file.warnings.retain(|warning| check.wants(warning.rule));
+    Ok(file)
+}
+
+/// Parses the single instruction of a trigger.
+pub(super) fn trigger(source: Source) -> Result<Instruction, Failure> {
+    let lexed = lexer::lex(&source)?;
+    match lexed.lines.as_slice() {
+        [line] => {
+            let mut parser = Parser::new(&source, line, '\\');
+            if matches!(parser.keyword.as_str(), "FROM" | "ONBUILD" | "MAINTAINER") {
+                return Err(parser.whole(format!("{} is not allowed as a trigger of ONBUILD", parser.keyword)));
+            }
+            parser.instruction()
+        }
+        lines => {
+            let message = format!("a trigger of ONBUILD holds {} instructions instead of one", lines.len());
+            Err(Box::new(source.diagnostic(Span::line(1), message)))
+        }
+    }
+}
+
+/// Only Docker's own front end is what this parser is; another one would mean another language.
+fn known_syntax(source: &Source, syntax: &str, span: Span) -> Result<(), Failure> {
+    let image = syntax.strip_prefix("docker.io/").unwrap_or(syntax);
+    let repository = image.split(['@', ':']).next().unwrap_or(image);
+    if matches!(repository, "docker/dockerfile" | "docker/dockerfile-upstream") {
+        return Ok(());
+    }
+    let message = format!("the front end {syntax} is not supported");
+    Err(Box::new(source.diagnostic(span, message).hint("only docker/dockerfile is understood, natively")))
+}
+
+fn check_stage_name(stages: &[Stage], stage: &Stage, warnings: &mut Vec<Warning>) {
+    let Some(name) = &stage.name else { return };
+    if matches!(name.as_str(), "scratch" | "context") {
+        let message = format!("the stage name {name} is reserved");
+        warnings.push(Warning::new(Rule::ReservedStageName, stage.span, message));
+    }
+    if stages.iter().any(|other| other.name.as_ref() == Some(name)) {
+        let message = format!("the stage name {name} is used twice; the last one counts");
+        warnings.push(Warning::new(Rule::DuplicateStageName, stage.span, message));
+    }
+}
+
+fn warn_repeated(stage: &Stage, instruction: &Instruction, warnings: &mut Vec<Warning>) {
+    let keyword = instruction.kind.keyword();
+    let single = matches!(instruction.kind, Kind::Cmd(_) | Kind::Entrypoint(_) | Kind::Healthcheck(_));
+    let same = |other: &&Instruction| other.kind.keyword() == keyword;
+    if let Some(earlier) = stage.instructions.iter().find(same).filter(|_| single) {
+        let message = format!("only the last {keyword} of a stage counts, this one is without effect");
+        warnings.push(Warning::new(Rule::MultipleInstructionsDisallowed, earlier.span, message));
+    }
+}
+
+/// One line being parsed.
+pub(super) struct Parser<'a> {
+    source: &'a Source,
+    /// The line.
+    pub(super) line: &'a Line,
+    /// Upper case.
+    pub(super) keyword: String,
+    /// Escape character in force.
+    pub(super) escape: char,
+    /// Flags not yet taken.
+    flags: Vec<Flag>,
+    /// Offset of the arguments in the line's text.
+    pub(super) arguments: usize,
+    /// What was doubtful.
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl<'a> Parser<'a> {
+    fn new(source: &'a Source, line: &'a Line, escape: char) -> Self {
+        let (keyword, _) = words::keyword(&line.text);
+        let (flags, arguments) = words::flags(&line.text, keyword.len());
+        Self { source, line, keyword: keyword.to_ascii_uppercase(), escape, flags, arguments, warnings: Vec::new() }
+    }
+
+    /// The arguments as one text.
+    pub(super) fn rest(&self) -> &'a str {
+        &self.line.text[self.arguments..]
+    }
+
+    /// A diagnostic about the bytes `from..to` of the line.
+    pub(super) fn at(&self, from: usize, to: usize, message: impl Into<String>) -> Failure {
+        Box::new(self.source.diagnostic(self.line.span(from, to), message))
+    }
+
+    /// A diagnostic about the whole line.
+    pub(super) fn whole(&self, message: impl Into<String>) -> Failure {
+        Box::new(self.source.diagnostic(self.line.whole(), message))
+    }
+
+    /// A diagnostic about the keyword, or about the arguments if there are any.
+    pub(super) fn about_arguments(&self, message: impl Into<String>) -> Failure {
+        match self.rest() {
+            "" => self.at(0, self.keyword.len(), message),
+            _ => self.at(self.arguments, self.line.text.len(), message),
+        }
+    }
+
+    /// Takes all flags called `name`.
+    pub(super) fn take_flags(&mut self, name: &str) -> Vec<Flag> {
+        let (taken, left) = std::mem::take(&mut self.flags).into_iter().partition(|flag| flag.name == name);
+        self.flags = left;
+        taken
+    }
+
+    /// Takes the flag `name`, which needs a value and may be given once.
+    pub(super) fn take_value(&mut self, name: &str) -> Result<Option<(String, Flag)>, Failure> {
+        let mut taken = self.take_flags(name).into_iter();
+        let Some(flag) = taken.next() else { return Ok(None) };
+        if let Some(second) = taken.next() {
+            return Err(self.at(second.start, second.end, format!("--{name} is given twice")));
+        }
+        match flag.value.clone() {
+            Some(value) => Ok(Some((value, flag))),
+            None => Err(self.at(flag.start, flag.end, format!("--{name} needs a value: --{name}=…"))),
+        }
+    }
+
+    /// Takes the switch `name`: `--name`, `--name=true` or `--name=false`.
+    pub(super) fn take_switch(&mut self, name: &str) -> Result<Option<bool>, Failure> {
+        let mut taken = self.take_flags(name).into_iter();
+        let Some(flag) = taken.next() else { return Ok(None) };
+        if let Some(second) = taken.next() {
+            return Err(self.at(second.start, second.end, format!("--{name} is given twice")));
+        }
+        match flag.value.as_deref().map(str::to_ascii_lowercase).as_deref() {
+            None | Some("true" | "1") => Ok(Some(true)),
+            Some("false" | "0") => Ok(Some(false)),
+            Some(other) => Err(self.at(flag.start, flag.end, format!("--{name} is true or false, not {other:?}"))),
+        }
+    }
+
+    /// Refuses the flags that nobody took; `known` are those the instruction has.
+    pub(super) fn no_more_flags(&self, known: &[&'static str]) -> Result<(), Failure> {
+        let Some(flag) = self.flags.first() else { return Ok(()) };
+        let mut problem = self.at(flag.start, flag.end, format!("{} has no flag --{}", self.keyword, flag.name));
+        if let Some(near) = did_you_mean(&flag.name, known.iter().copied()) {
+            problem.hint = Some(format!("did you mean --{near}?"));
+        } else if !known.is_empty() {
+            problem.hint = Some(format!("it has --{}", known.join(", --")));
+        }
+        Err(problem)
+    }
+
+    fn check_casing(&mut self, casing: &mut Option<bool>) {
+        let written = &self.line.text[..self.keyword.len()];
+        let upper = written == self.keyword;
+        let lower = written == written.to_ascii_lowercase();
+        if *casing.get_or_insert(upper) != upper || !(upper || lower) {
+            let span = self.line.span(0, written.len());
+            let message = format!("{written} is not in the case of the other instructions");
+            self.warnings.push(Warning::new(Rule::ConsistentInstructionCasing, span, message));
+        }
+    }
+
+    fn from(&mut self) -> Result<Stage, Failure> {
+        let platform = self.take_value("platform")?.map(|(value, _)| value);
+        self.no_more_flags(&["platform"])?;
+        let words = words::fields(&self.line.text, self.arguments);
+        let name = match words.as_slice() {
+            [_] => None,
+            [_, keyword, name] if keyword.text.eq_ignore_ascii_case("as") => {
+                self.stage_name(keyword, name)?;
+                Some(name.text.to_lowercase())
+            }
+            _ => {
+                return Err(Box::new(
+                    self.about_arguments("FROM takes an image, or an image AS a name")
+                        .hint("FROM [--platform=PLATFORM] IMAGE [AS NAME]"),
+                ));
+            }
+        };
+        Ok(Stage {
+            name,
+            base: words[0].text.clone(),
+            platform,
+            span: self.line.whole(),
+            text: self.text(),
+            instructions: Vec::new(),
+        })
+    }
+
+    fn stage_name(&mut self, keyword: &Word, name: &Word) -> Result<(), Failure> {
+        let lower = name.text.to_lowercase();
+        let legal = lower.starts_with(|c: char| c.is_ascii_lowercase())
+            && lower.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.'));
+        if !legal {
+            let message = format!("{:?} is not a legal stage name", name.text);
+            let hint = "it begins with a letter, and has letters, digits, `-`, `_` and `.` only";
+            return Err(Box::new(self.at(name.start, name.end, message).hint(hint)));
+        }
+        if lower != name.text {
+            let message = format!("the stage name {} should be lower case", name.text);
+            self.warnings.push(Warning::new(Rule::StageNameCasing, self.line.span(name.start, name.end), message));
+        }
+        let upper = self.line.text[..4] == self.keyword;
+        if upper != (keyword.text == "AS") {
+            let span = self.line.span(keyword.start, keyword.end);
+            let message = format!("{} is not in the case of FROM", keyword.text);
+            self.warnings.push(Warning::new(Rule::FromAsCasing, span, message));
+        }
+        Ok(())
+    }
+
+    /// The line with its keyword in upper case.
+    fn text(&self) -> String {
+        format!("{}{}", self.keyword, &self.line.text[self.keyword.len()..])
+    }
+
+    fn instruction(&mut self) -> Result<Instruction, Failure> {
+        let kind = self.kind()?;
+        Ok(Instruction { kind, span: self.line.whole(), text: self.text() })
+    }
+
+    fn kind(&mut self) -> Result<Kind, Failure> {
+        let keyword = self.keyword.clone();
+        Ok(match keyword.as_str() {
+            "ADD" | "COPY" => Kind::Copy(Box::new(parse_copy::parse(self)?)),
+            "RUN" => Kind::Run(Box::new(parse_run::parse(self)?)),
+            "HEALTHCHECK" => Kind::Healthcheck(self.healthcheck()?),
+            "ONBUILD" => Kind::Onbuild(self.onbuild()?),
+            _ => {
+                if !KEYWORDS.contains(&keyword.as_str()) {
+                    return Err(self.unknown());
+                }
+                self.no_more_flags(&[])?;
+                if self.rest().is_empty() {
+                    return Err(self.about_arguments(format!("{keyword} needs at least one argument")));
+                }
+                self.plain(&keyword)?
+            }
+        })
+    }
+
+    /// The instructions without flags.
+    fn plain(&mut self, keyword: &str) -> Result<Kind, Failure> {
+        Ok(match keyword {
+            "ARG" => Kind::Arg(self.args()?),
+            "CMD" => Kind::Cmd(self.command_with_advice()?),
+            "ENTRYPOINT" => Kind::Entrypoint(self.command_with_advice()?),
+            "ENV" => Kind::Env(self.pairs()?),
+            "LABEL" => Kind::Label(self.pairs()?),
+            "EXPOSE" => Kind::Expose(self.texts()),
+            "MAINTAINER" => {
+                let message = "MAINTAINER is deprecated, use LABEL org.opencontainers.image.authors=…".to_owned();
+                self.warnings.push(Warning::new(Rule::MaintainerDeprecated, self.line.whole(), message));
+                Kind::Maintainer(self.rest().to_owned())
+            }
+            "SHELL" => match self.command()? {
+                Command::Exec(args) if !args.is_empty() => Kind::Shell(args),
+                _ => {
+                    let problem = self.about_arguments("SHELL takes a JSON array");
+                    return Err(Box::new(problem.hint("for example SHELL [\"/bin/bash\", \"-c\"]")));
+                }
+            },
+            "STOPSIGNAL" => Kind::Stopsignal(self.single()?),
+            "USER" => Kind::User(self.rest().to_owned()),
+            "WORKDIR" => Kind::Workdir(self.rest().to_owned()),
+            _ => Kind::Volume(match words::json_array(self.rest()) {
+                Json::Strings(paths) if paths.iter().all(|path| !path.trim().is_empty()) => paths,
+                Json::Strings(_) => return Err(self.about_arguments("VOLUME takes no empty path")),
+                Json::Others => return Err(self.not_strings()),
+                Json::No | Json::Broken => self.texts(),
+            }),
+        })
+    }
+
+    fn unknown(&self) -> Failure {
+        let message = format!("unknown instruction {}", self.keyword);
+        let mut problem = self.at(0, self.keyword.len(), message);
+        problem.hint = did_you_mean(&self.keyword, KEYWORDS).map(|near| format!("did you mean {near}?"));
+        problem
+    }
+
+    fn not_strings(&self) -> Failure {
+        let problem = self.about_arguments("the JSON array must hold strings only");
+        Box::new(problem.hint("put each item in double quotes"))
+    }
+
+    fn texts(&self) -> Vec<String> {
+        words::fields(&self.line.text, self.arguments).into_iter().map(|word| word.text).collect()
+    }
+
+    fn single(&self) -> Result<String, Failure> {
+        match words::fields(&self.line.text, self.arguments).as_slice() {
+            [word] => Ok(word.text.clone()),
+            _ => Err(self.about_arguments(format!("{} takes exactly one argument", self.keyword))),
+        }
+    }
+
+    /// Exec form if the arguments are a JSON array of strings, shell form otherwise.
+    pub(super) fn command(&mut self) -> Result<Command, Failure> {
+        match words::json_array(self.rest()) {
+            Json::Strings(args) => Ok(Command::Exec(args)),
+            Json::Others => Err(self.not_strings()),
+            Json::No | Json::Broken => Ok(Command::Shell(self.rest().to_owned())),
+        }
+    }
+
+    fn command_with_advice(&mut self) -> Result<Command, Failure> {
+        let command = self.command()?;
+        if matches!(command, Command::Shell(_)) {
+            let message = format!("{} runs through a shell, which does not pass on signals", self.keyword);
+            self.warnings.push(Warning::new(Rule::JsonArgsRecommended, self.line.whole(), message));
+        }
+        Ok(command)
+    }
+
+    fn args(&self) -> Result<Vec<Arg>, Failure> {
+        let words = words::quoted(&self.line.text, self.arguments, self.escape);
+        let parse = |word: &Word| {
+            let (name, default) = match word.text.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (word.text.as_str(), None),
+            };
+            if name.is_empty() {
+                return Err(self.at(word.start, word.end, "ARG needs a name before ="));
+            }
+            Ok(Arg { name: name.to_owned(), default })
+        };
+        words.iter().map(parse).collect()
+    }
+
+    /// `key=value …`, or the old `key value with blanks`.
+    fn pairs(&mut self) -> Result<Vec<Pair>, Failure> {
+        let words = words::quoted(&self.line.text, self.arguments, self.escape);
+        if !words[0].text.contains('=') {
+            let (key, value) = words::keyword(self.rest());
+            if value.is_empty() {
+                let problem = self.about_arguments(format!("{} {key} has no value", self.keyword));
+                return Err(Box::new(problem.hint(format!("{} {key}=value", self.keyword))));
+            }
+            let message = format!("write {} {key}=value instead of the old form with a blank", self.keyword);
+            self.warnings.push(Warning::new(Rule::LegacyKeyValueFormat, self.line.whole(), message));
+            return Ok(vec![Pair { key: key.to_owned(), value: value.to_owned() }]);
+        }
+        let parse = |word: &Word| match word.text.split_once('=') {
+            Some(("", _)) => Err(self.at(word.start, word.end, "there is no name before =")),
+            Some((key, value)) => Ok(Pair { key: key.to_owned(), value: value.to_owned() }),
+            None => {
+                let message = format!("there is no = in {}", word.text);
+                let hint = "each word is name=value; put quotes around a value with blanks";
+                Err(Box::new(self.at(word.start, word.end, message).hint(hint)))
+            }
+        };
+        words.iter().map(parse).collect()
+    }
+
+    fn healthcheck(&mut self) -> Result<Healthcheck, Failure> {
+        let names = ["interval", "timeout", "start-period", "start-interval", "retries"];
+        let mut numbers = [0i64; 5];
+        let mut given = false;
+        for (name, number) in names.into_iter().zip(&mut numbers) {
+            let Some((value, flag)) = self.take_value(name)? else { continue };
+            given = true;
+            let parsed = if name == "retries" {
+                value.parse().ok().filter(|retries| (0..=i64::from(i32::MAX)).contains(retries))
+            } else {
+                duration(&value).filter(|&nanoseconds| nanoseconds == 0 || nanoseconds >= 1_000_000)
+            };
+            *number = parsed.ok_or_else(|| {
+                let what =
+                    if name == "retries" { "a number of tries" } else { "a duration such as 1m30s, 1ms or more" };
+                self.at(flag.start, flag.end, format!("--{name} is {what}, not {value:?}"))
+            })?;
+        }
+        self.no_more_flags(&names)?;
+        let (kind, command) = words::keyword(self.rest());
+        let test = match kind.to_ascii_uppercase().as_str() {
+            "NONE" if command.is_empty() && !given => vec!["NONE".to_owned()],
+            "NONE" => return Err(self.whole("HEALTHCHECK NONE takes no flags and no arguments")),
+            "CMD" => match words::json_array(command) {
+                Json::Strings(args) if !args.is_empty() => [vec!["CMD".to_owned()], args].concat(),
+                Json::Others => return Err(self.not_strings()),
+                Json::No | Json::Broken if !command.is_empty() => vec!["CMD-SHELL".to_owned(), command.to_owned()],
+                _ => return Err(self.about_arguments("HEALTHCHECK CMD needs a command")),
+            },
+            _ => {
+                let problem = self.about_arguments("HEALTHCHECK takes CMD or NONE");
+                return Err(Box::new(problem.hint("HEALTHCHECK [--interval=…] CMD command, or HEALTHCHECK NONE")));
+            }
+        };
+        let [interval, timeout, start_period, start_interval, retries] = numbers;
+        Ok(Healthcheck { test, interval, timeout, start_period, start_interval, retries })
+    }
+
+    /// The trigger's text, parsed once here so that mistakes show now and not in the image built on top.
+    fn onbuild(&mut self) -> Result<String, Failure> {
+        let rest = self.line.text[self.keyword.len()..].trim_start();
+        if rest.is_empty() {
+            return Err(self.about_arguments("ONBUILD needs an instruction"));
+        }
+        let begin = self.line.text.len() - rest.len();
+        let mut text = rest.to_owned();
+        for heredoc in &self.line.heredocs {
+            text.push('\n');
+            text.push_str(&heredoc.content);
+            text.push_str(&heredoc.name);
+        }
+        let parsed = Source::new(self.source.name(), text.as_bytes()).and_then(trigger);
+        parsed.map_err(|problem| {
+            let mut here = self.at(begin, self.line.text.len(), problem.message);
+            here.hint = problem.hint;
+            here
+        })?;
+        Ok(text)
+    }
+}
+
+/// A duration as Go writes them (`1h2m3.5s`, `300ms`), in nanoseconds.
+pub(super) fn duration(text: &str) -> Option<i64> {
+    if text == "0" {
+        return Some(0);
+    }
+    let mut total = 0f64;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let units = [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 6e10), ("h", 3.6e12)];
+        let (unit, scale) = units.into_iter().find(|(unit, _)| {
+            rest.strip_prefix(unit).is_some_and(|after| !after.starts_with(|c: char| c.is_alphabetic()))
+        })?;
+        rest = &rest[unit.len()..];
+        total += number * scale;
+    }
+    (!text.is_empty() && total < i64::MAX as f64).then_some(total.round() as i64)
+}
+
+#[cfg(test)]
+#[path = "parser_tests.rs"]
+mod tests;

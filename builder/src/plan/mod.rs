@@ -1,0 +1,193 @@
+//! From instructions to a plan: which stages are needed, what each builds on, and the steps of each with all variables
+//! replaced. Planning knows the configs of base images (their environment, user and triggers matter) but touches no
+//! file; the plan is data, and the solver a loop over it.
+//!
+//! A stage is a chain of steps; its edges to others are FROM, `--from` and `from=` of mounts, and always lead to
+//! earlier stages, so the plan is a graph without cycles by construction. Images named by `--from` are stages too,
+//! without steps.
+
+mod copy;
+mod dispatch;
+mod env;
+mod meta;
+mod run;
+mod stages;
+
+use std::sync::Arc;
+
+use crate::buildfile::{NetworkMode, Sharing, Span};
+use crate::config::Config;
+use crate::event::Step;
+use crate::op::chmod::Chmod;
+use crate::platform::Platform;
+use crate::ports::BaseImage;
+
+pub use env::Env;
+pub use stages::plan;
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The stages that are needed, by index; none for those that are not.
+    pub stages: Vec<Option<PlannedStage>>,
+    /// The stage that becomes the image.
+    pub target: usize,
+}
+
+/// What a stage starts from.
+#[derive(Clone, Debug)]
+pub enum Base {
+    /// Nothing.
+    Scratch,
+    /// An image.
+    Image(Arc<BaseImage>),
+    /// What an earlier stage made.
+    Stage(usize),
+}
+
+/// One stage.
+#[derive(Clone, Debug)]
+pub struct PlannedStage {
+    /// Its name, or `stage-N`.
+    pub label: String,
+    /// What it starts from.
+    pub base: Base,
+    /// What it is built for.
+    pub platform: Platform,
+    /// Steps that may change files.
+    pub steps: Vec<PlannedStep>,
+    /// Config at its end.
+    pub config: Config,
+    /// What it adds to the history.
+    pub history: Vec<HistoryItem>,
+    /// Its steps run whatever the cache has.
+    pub no_cache: bool,
+}
+
+/// One line of history.
+#[derive(Clone, Debug)]
+pub struct HistoryItem {
+    /// The instruction, as `img history` shows it.
+    pub created_by: String,
+    /// Where it stands.
+    pub span: Span,
+    /// Index of the step among the stage's steps, for instructions that are one.
+    pub step: Option<usize>,
+}
+
+/// One step.
+#[derive(Clone, Debug)]
+pub struct PlannedStep {
+    /// How it is shown.
+    pub info: Arc<Step>,
+    /// What it does.
+    pub op: Op,
+}
+
+/// What a step does.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Makes a directory if it is not there.
+    Workdir {
+        /// Absolute path.
+        path: String,
+        /// Owner, `user[:group]`; empty for root.
+        user: String,
+    },
+    /// Copies files.
+    Copy(Box<CopyOp>),
+    /// Runs a command.
+    Run(Box<RunOp>),
+}
+
+/// COPY or ADD with all values known.
+#[derive(Clone, Debug, Default)]
+pub struct CopyOp {
+    /// Paths or patterns.
+    pub sources: Vec<String>,
+    /// Inline files: names and contents.
+    pub documents: Vec<(String, Vec<u8>)>,
+    /// Absolute path; a directory if it ends in a slash.
+    pub destination: String,
+    /// Stage the sources are in; none for the context.
+    pub from: Option<usize>,
+    /// `--chown`.
+    pub chown: Option<String>,
+    /// `--chmod`.
+    pub chmod: Option<Chmod>,
+    /// `--exclude`.
+    pub exclude: Vec<String>,
+    /// `--parents`.
+    pub parents: bool,
+    /// `--link`: the layer is made as if nothing were below it.
+    pub link: bool,
+    /// Archives are unpacked.
+    pub unpack: bool,
+}
+
+/// RUN with all values known.
+#[derive(Clone, Debug)]
+pub struct RunOp {
+    /// Program and arguments.
+    pub args: Vec<String>,
+    /// Environment, in the key.
+    pub env: Vec<String>,
+    /// Proxy settings, in the environment but not in the key.
+    pub hidden_env: Vec<String>,
+    /// Working directory.
+    pub cwd: String,
+    /// User; empty for root.
+    pub user: String,
+    /// Network.
+    pub network: NetworkMode,
+    /// Mounts.
+    pub mounts: Vec<PlannedMount>,
+}
+
+/// A mount with all values known.
+#[derive(Clone, Debug)]
+pub struct PlannedMount {
+    /// Absolute path.
+    pub target: String,
+    /// What is mounted.
+    pub source: PlannedSource,
+    /// Not writable.
+    pub read_only: bool,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug)]
+pub enum PlannedSource {
+    /// A path of a stage, or of the context.
+    Bind {
+        /// The stage; none for the context.
+        from: Option<usize>,
+        /// Path in it.
+        path: String,
+    },
+    /// A directory with one program text in it.
+    Script {
+        /// Its name.
+        name: String,
+        /// Its text.
+        text: String,
+    },
+    /// A directory kept between builds.
+    Cache {
+        /// Its name.
+        id: String,
+        /// How it is shared.
+        sharing: Sharing,
+        /// Mode of the directory, if one is asked for.
+        mode: Option<u32>,
+        /// Owner of the directory, if one is asked for.
+        uid: Option<u32>,
+        /// Group of the directory, if one is asked for.
+        gid: Option<u32>,
+    },
+    /// Memory.
+    Tmpfs {
+        /// Size in bytes.
+        size: Option<u64>,
+    },
+}
