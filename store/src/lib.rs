@@ -166,6 +166,17 @@ impl Store {
         cache::Cache::new(self)
     }
 
+    /// A new file without a name, for what is too large for memory; gone when it is closed.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn scratch(&self) -> Result<fs::File> {
+        let path = self.lease()?.temporary("scratch");
+        let file = files::create_file(&path)?;
+        fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        Ok(file)
+    }
+
     /// The lease of this handle, made at its first use.
     pub(crate) fn lease(&self) -> Result<Arc<Lease>> {
         let mut lease = self.inner.lease.lock().unwrap_or_else(PoisonError::into_inner);

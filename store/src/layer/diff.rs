@@ -34,7 +34,37 @@ const XATTR_MAX: usize = 1 << 16;
 
 /// Writes what is in `upper` to `writer`; returns the number of entries.
 pub(crate) fn write_upper(upper: BorrowedFd<'_>, options: &DiffOptions, writer: &mut LayerWriter) -> Result<u64> {
-    let mut walk = Walk { upper, options, writer, links: HashMap::new(), entries: 0 };
+    walk(upper, options, &mut |entry, data| writer.add(entry, data))
+}
+
+/// What is in the upper directory `upper`, as the entries of a layer in path order; file data are not read, and where
+/// they lie is not said.
+///
+/// # Errors
+/// [`Error::InvalidLayer`] for what no layer may hold, [`Error::Conflict`] if a file is replaced meanwhile,
+/// [`Error::Io`].
+pub fn scan_upper(upper: BorrowedFd<'_>) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    walk(upper, &DiffOptions::default(), &mut |entry, _| {
+        entries.push(entry.clone());
+        Ok(())
+    })?;
+    Ok(entries)
+}
+
+/// Opens the regular file `path` of the upper directory `upper` for reading.
+///
+/// # Errors
+/// [`Error::Io`] if it is not there or a link leads to it.
+pub fn open_upper(upper: BorrowedFd<'_>, path: &LayerPath) -> Result<File> {
+    Ok(File::from(open(upper, path, OFlags::RDONLY | OFlags::NONBLOCK)?))
+}
+
+/// Takes each entry and, for a regular file, its bytes.
+type Sink<'a> = dyn FnMut(&Entry, Option<&mut dyn Read>) -> Result<()> + 'a;
+
+fn walk(upper: BorrowedFd<'_>, options: &DiffOptions, sink: &mut Sink<'_>) -> Result<u64> {
+    let mut walk = Walk { upper, options, sink, links: HashMap::new(), entries: 0 };
     // An explicit stack: a hostile tree is as deep as it likes. Directories are opened by their whole path, one at a
     // time; the last element of each list comes next.
     let mut pending = vec![walk.children(&LayerPath::root())?];
@@ -50,10 +80,10 @@ pub(crate) fn write_upper(upper: BorrowedFd<'_>, options: &DiffOptions, writer: 
     Ok(walk.entries)
 }
 
-struct Walk<'a> {
+struct Walk<'a, 'b> {
     upper: BorrowedFd<'a>,
     options: &'a DiffOptions,
-    writer: &'a mut LayerWriter,
+    sink: &'a mut Sink<'b>,
     /// The first name of each file that has several.
     links: HashMap<(u64, u64), LayerPath>,
     entries: u64,
@@ -70,13 +100,9 @@ struct Marks {
     foreign: bool,
 }
 
-impl Walk<'_> {
-    /// Opens `path` below the upper directory; the last component is not followed either.
+impl Walk<'_, '_> {
     fn open(&self, path: &LayerPath, flags: OFlags) -> Result<OwnedFd> {
-        let name = if path.is_root() { OsStr::new(".") } else { OsStr::from_bytes(path.as_bytes()) };
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(self.upper, name, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty(), resolve)
-            .map_err(|error| io_error("open", path)(error))
+        open(self.upper, path, flags)
     }
 
     /// What is in a directory, sorted, the first name last.
@@ -150,15 +176,23 @@ impl Walk<'_> {
 
     fn write(&mut self, entry: &Entry, handle: &OwnedFd) -> Result<()> {
         self.entries += 1;
-        let Kind::File { size, .. } = entry.kind else { return self.writer.add(entry, None) };
+        let Kind::File { size, .. } = entry.kind else { return (self.sink)(entry, None) };
         let file = self.open(&entry.path, OFlags::RDONLY | OFlags::NONBLOCK)?;
         let stat = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).map_err(|error| io_error("stat", &entry.path)(error));
         let (opened, seen) = (stat(file.as_fd())?, stat(handle.as_fd())?);
         if (opened.st_dev, opened.st_ino) != (seen.st_dev, seen.st_ino) {
             return Err(Error::Conflict(format!("{} was replaced while it was read", entry.path)));
         }
-        self.writer.add(entry, Some(&mut File::from(file).take(size)))
+        (self.sink)(entry, Some(&mut File::from(file).take(size)))
     }
+}
+
+/// Opens `path` below the upper directory; the last component is not followed either.
+fn open(upper: BorrowedFd<'_>, path: &LayerPath, flags: OFlags) -> Result<OwnedFd> {
+    let name = if path.is_root() { OsStr::new(".") } else { OsStr::from_bytes(path.as_bytes()) };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(upper, name, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty(), resolve)
+        .map_err(|error| io_error("open", path)(error))
 }
 
 /// The extended attributes that a layer keeps, sorted, and overlay's marks.
