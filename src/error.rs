@@ -74,6 +74,13 @@ impl CommandError {
         self
     }
 
+    /// The same error with words before its own.
+    #[must_use]
+    pub fn prefixed(mut self, words: &str) -> Self {
+        self.message = if self.message.is_empty() { words.to_owned() } else { format!("{words}: {}", self.message) };
+        self
+    }
+
     /// The message and all causes, joined by colons; a cause that the text before it already ends with is left out.
     #[must_use]
     pub fn text(&self) -> String {
@@ -173,6 +180,52 @@ impl From<registry_client::Error> for CommandError {
         let mut error = wrap(error);
         error.hints.extend(hint);
         error
+    }
+}
+
+impl From<runner::Error> for CommandError {
+    fn from(error: runner::Error) -> Self {
+        let hint = runner_hint(&error);
+        let mut error = wrap(error);
+        error.hints.extend(hint);
+        error
+    }
+}
+
+impl From<runner::spec::Error> for CommandError {
+    fn from(error: runner::spec::Error) -> Self {
+        let hint = error.hint();
+        let mut error = wrap(error);
+        error.hints.extend(hint);
+        error
+    }
+}
+
+impl From<runner::network::Error> for CommandError {
+    fn from(error: runner::network::Error) -> Self {
+        let hint = error.hint();
+        let mut error = wrap(error);
+        error.hints.extend(hint);
+        error
+    }
+}
+
+impl From<builder::BuildError> for CommandError {
+    fn from(error: builder::BuildError) -> Self {
+        let hint = error.hint();
+        let mut error = wrap(error);
+        error.hints.extend(hint);
+        error
+    }
+}
+
+/// What a user can do about an error of the runner.
+fn runner_hint(error: &runner::Error) -> Option<String> {
+    match error {
+        runner::Error::Cgroup(error) => error.hint(),
+        runner::Error::Network(error) => error.hint(),
+        runner::Error::Security(error) => error.hint(),
+        _ => None,
     }
 }
 

@@ -92,9 +92,6 @@ impl Run for Prune {
 /// Reads every blob and layer and compares digests. Exit code 1 when something is damaged.
 #[derive(Args)]
 pub struct Check {
-    /// Only look at names and sizes, do not read everything
-    #[arg(long)]
-    quick: bool,
     /// Remove what is damaged, and only that
     #[arg(long)]
     repair: bool,
@@ -102,7 +99,7 @@ pub struct Check {
 
 impl Run for Check {
     fn run(self, context: &Context) -> Result<ExitCode> {
-        let report = context.engine()?.check(!self.quick, self.repair)?;
+        let report = context.engine()?.check(self.repair)?;
         for problem in &report.problems {
             ui::outln(ui::Escaped(problem))?;
         }

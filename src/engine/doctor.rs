@@ -43,7 +43,7 @@ pub fn examine(context: &Context) -> Vec<Finding> {
     vec![
         user(),
         kernel(),
-        layers(),
+        layers(&context.root),
         file_system("overlay", "layers are stacked with it", "modprobe overlay"),
         namespaces(),
         cgroups(),
@@ -103,10 +103,9 @@ fn version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-fn layers() -> Finding {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let listed = read("/proc/filesystems").lines().any(|line| line.trim_start_matches("nodev").trim() == "erofs");
-    match store::snapshot::erofs_supported(&release, listed) {
+fn layers(root: &Path) -> Finding {
+    let place = root.ancestors().find(|place| place.exists()).unwrap_or(root);
+    match super::layers::erofs_reason(place) {
         Ok(()) => finding("layers", Verdict::Good, "mounted from their tars by EROFS, never unpacked", None),
         Err(reason) => finding(
             "layers",

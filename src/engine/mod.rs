@@ -12,6 +12,7 @@ pub mod history;
 pub mod images;
 pub mod import;
 pub mod info;
+mod layers;
 pub mod login;
 pub mod names;
 pub mod progress;

@@ -1,10 +1,11 @@
 //! The store as a whole: what uses the disk, what nothing needs, what is damaged.
 
-use store::DiffId;
-use store::check::CheckOptions;
-use store::gc::GcOptions;
+use store::check::check;
+use store::gc::{self, CacheScope, GcOptions, GcReport, ImageScope};
+use store::usage::{Part, usage};
 
 use super::Engine;
+use super::container::volumes::VolumeData;
 use crate::error::{CommandError, Context as _, Result};
 
 /// One line of `img system df`.
@@ -13,11 +14,193 @@ pub struct DiskUsage {
     /// What: images, containers, …
     pub kind: &'static str,
     /// How many.
-    pub count: u64,
+    pub count: usize,
     /// How many of them are used.
-    pub active: u64,
+    pub active: usize,
     /// Bytes on disk.
     pub size: u64,
     /// Bytes that pruning would give back.
     pub reclaimable: u64,
+}
+
+/// What `img system prune` removes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PruneOptions {
+    /// Also images that no container was made from.
+    pub all: bool,
+    /// Also volumes that no container uses.
+    pub volumes: bool,
+    /// Only say what would go.
+    pub dry_run: bool,
+}
+
+/// What went, or would go.
+#[derive(Clone, Debug, Default)]
+pub struct PruneReport {
+    /// A line for each thing.
+    pub removed: Vec<String>,
+    /// Bytes given back.
+    pub bytes: u64,
+}
+
+/// What a check found.
+#[derive(Clone, Debug)]
+pub struct CheckReport {
+    /// What was looked at, in words.
+    pub checked: String,
+    /// A line for each thing that is not as it must be.
+    pub problems: Vec<String>,
+}
+
+impl Engine {
+    /// What uses the disk; the sizes add up to what the store takes.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn disk_usage(&self) -> Result<Vec<DiskUsage>> {
+        let usage = usage(&self.store)?;
+        let running = self.running()?.len();
+        let line = |kind, part: &Part, active, reclaimable| DiskUsage {
+            kind,
+            count: part.count,
+            active,
+            size: part.bytes,
+            reclaimable,
+        };
+        let stopped = self.stopped_bytes()?.min(usage.containers.bytes);
+        Ok(vec![
+            line("Images", &usage.images, usage.images.active, usage.images.reclaimable),
+            line("Containers", &usage.containers, running, stopped),
+            line("Local Volumes", &usage.volumes, usage.volumes.active, usage.volumes.reclaimable),
+            line("Build Cache", &usage.build_cache, usage.build_cache.active, usage.build_cache.reclaimable),
+            line("Partial Downloads", &usage.partial, 0, usage.partial.reclaimable),
+            line("Other", &usage.other, 0, 0),
+        ])
+    }
+
+    /// Bytes that containers which do not run have written.
+    fn stopped_bytes(&self) -> Result<u64> {
+        let running = self.running()?;
+        let mut bytes = 0;
+        for id in self.container_ids()?.iter().filter(|id| !running.contains(id)) {
+            bytes += self.store.containers().upper_size(id)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Removes what nothing needs.
+    ///
+    /// # Errors
+    /// Something that cannot be removed.
+    pub fn prune(&self, options: &PruneOptions) -> Result<PruneReport> {
+        self.sweep()?;
+        let mut report = PruneReport::default();
+        let running = self.running()?;
+        for id in self.container_ids()?.into_iter().filter(|id| !running.contains(id)) {
+            report.bytes += self.store.containers().upper_size(&id)?;
+            report.removed.push(format!("deleted container {id}"));
+            if !options.dry_run {
+                self.remove_container(&id, true, true)?;
+            }
+        }
+        if options.volumes {
+            self.prune_volumes(options.dry_run, &mut report)?;
+        }
+        let in_use = |layer: &store::DiffId| self.layer_in_use(layer);
+        if !options.dry_run {
+            runner::layers::unmount_unused(&self.runroot, |_| false)?;
+        }
+        let collected = gc::collect(
+            &self.store,
+            &GcOptions {
+                images: if options.all { ImageScope::Unused } else { ImageScope::Dangling },
+                cache: CacheScope::All,
+                partial: true,
+                dry_run: options.dry_run,
+                in_use: &in_use,
+            },
+        )?;
+        describe(&collected, &mut report);
+        Ok(report)
+    }
+
+    fn prune_volumes(&self, dry_run: bool, report: &mut PruneReport) -> Result<()> {
+        let mut used = Vec::new();
+        for record in self.store.containers().list::<super::container::ContainerData>()? {
+            used.extend(record.data.anonymous_volumes.iter().filter_map(|line| Some(line.rsplit_once('=')?.1.to_owned())));
+            for mount in super::container::prepare::parse_mounts(&record.data.options)? {
+                used.extend(mount.source.and_then(|name| self.store.volumes().find(&name).ok()));
+            }
+        }
+        for record in self.store.volumes().list::<VolumeData>()? {
+            if !used.contains(&record.id) {
+                report.removed.push(format!("deleted volume {}", record.name));
+                if !dry_run {
+                    self.store.volumes().remove(&record.id)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes content that nothing names any more, as after `rmi`.
+    ///
+    /// # Errors
+    /// Something that cannot be removed.
+    pub fn collect(&self) -> Result<()> {
+        let in_use = |layer: &store::DiffId| self.layer_in_use(layer);
+        runner::layers::unmount_unused(&self.runroot, |_| false)?;
+        gc::collect(&self.store, &GcOptions { in_use: &in_use, ..GcOptions::default() })?;
+        Ok(())
+    }
+
+    /// Verifies that everything in the store is what its name says.
+    ///
+    /// # Errors
+    /// The store cannot be read, a repair cannot be made.
+    pub fn check(&self, repair: bool) -> Result<CheckReport> {
+        let problems = check(&self.store, repair)?;
+        let lines = problems.iter().map(|problem| {
+            let done = problem.repair.map(|done| format!(" ({done})")).unwrap_or_default();
+            format!("{}: {}{done}", problem.subject, problem.message)
+        });
+        let (layers, blobs) = (self.store.layers().list()?.len(), self.store.blobs().list()?.len());
+        Ok(CheckReport { checked: format!("{layers} layers and {blobs} blobs"), problems: lines.collect() })
+    }
+
+    /// Removes all containers, images, volumes and the cache.
+    ///
+    /// # Errors
+    /// Something that cannot be removed.
+    pub fn reset(&self) -> Result<()> {
+        for id in self.container_ids()? {
+            self.remove_container(&id, true, true).with_context(|| format!("cannot remove container {id}"))?;
+        }
+        for id in self.store.volumes().ids()? {
+            self.store.volumes().remove(&id)?;
+        }
+        self.prune(&PruneOptions { all: true, volumes: true, dry_run: false })?;
+        runner::layers::unmount_all(&self.runroot)?;
+        let left = self.store.layers().list()?.len();
+        if left > 0 {
+            return Err(CommandError::new(format!("{left} layers are still in use and stay"))
+                .hint("is another img building or pulling? run it again when it is done"));
+        }
+        Ok(())
+    }
+}
+
+/// What the collector removed, a line each.
+fn describe(collected: &GcReport, report: &mut PruneReport) {
+    report.bytes += collected.bytes;
+    let lines = collected.tags.iter().map(|tag| format!("untagged {tag}"));
+    report.removed.extend(lines);
+    report.removed.extend(collected.images.iter().map(|image| format!("deleted image {image}")));
+    report.removed.extend(collected.layers.iter().map(|layer| format!("deleted layer {layer}")));
+    if !collected.cache_steps.is_empty() {
+        report.removed.push(format!("deleted {} build cache steps", collected.cache_steps.len()));
+    }
+    if collected.partial > 0 {
+        report.removed.push(format!("deleted {} partial downloads", collected.partial));
+    }
 }

@@ -143,6 +143,14 @@ impl<'a> Records<'a> {
         })
     }
 
+    /// Bytes on disk of what the container `id` has written.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] unless `id` is 64 hex digits, [`Error::Io`].
+    pub fn upper_size(&self, id: &str) -> Result<u64> {
+        files::disk_usage(&self.container_paths(id)?.upper)
+    }
+
     /// A new random id: 64 hex digits.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use runner::spec::parse::{self, MountKind, MountRequest, SeccompChoice, Security
 use runner::spec::{
     Merged, NamespaceMode, Namespaces, Options as SpecOptions, ResourceOptions, SharedMemory, build, device, merge,
 };
+use oci_spec::runtime::Spec;
 use runner::{Container, HostsFile, Rootfs};
 use store::image::RunConfig;
 
@@ -17,6 +18,7 @@ use super::files::EtcFiles;
 use super::options::Options;
 use super::{ContainerData, ContainerRecord};
 use crate::engine::Engine;
+use crate::engine::layers::to_runner;
 use crate::error::{CommandError, Context as _, Kind, Result};
 
 /// Largest seccomp profile read, bytes.
@@ -93,6 +95,26 @@ impl Engine {
         })
     }
 
+    /// The spec of a container with these words, for inspecting it and for running another program in it.
+    ///
+    /// # Errors
+    /// Words that make no sense.
+    pub(super) fn spec_of(&self, id: &str, data: &ContainerData) -> Result<Spec> {
+        let image = match &data.image {
+            Some(image) => Some(self.store.images().get(image)?.config.config),
+            None => None,
+        };
+        let (mut options, _) = self.spec_options(id, data, image.as_ref())?;
+        options.mounts = parse_mounts(&data.options)?;
+        // A volume has no path here; what is shown is where it is mounted.
+        options.mounts.retain(|mount| !matches!(mount.kind, MountKind::Volume));
+        for mount in options.mounts.iter_mut().filter(|mount| matches!(mount.kind, MountKind::Bind)) {
+            let source = std::path::absolute(mount.source.as_deref().unwrap_or_default())?;
+            mount.source = source.to_str().map(str::to_owned);
+        }
+        Ok(build(&options)?)
+    }
+
     /// The root file system: layers with the container's own on top, or a directory.
     fn rootfs(&self, id: &str, data: &ContainerData) -> Result<Rootfs> {
         let paths = self.store.containers().container_paths(id)?;
@@ -105,8 +127,10 @@ impl Engine {
             }
             return Ok(Rootfs::Directory { path, readonly: data.options.read_only });
         }
-        let lowers = self.lowers(&data.layers)?;
-        Ok(Rootfs::Overlay { lowers, upper: paths.upper, work: paths.work, volatile: data.options.remove })
+        let rw = paths.directory.join("rw");
+        let snapshot = self.snapshot(&data.layers, &rw)?;
+        let lowers = to_runner(snapshot.layers);
+        Ok(Rootfs::Overlay { lowers, upper: snapshot.upper, work: snapshot.work, volatile: data.options.remove })
     }
 
     /// The flags as the runner's spec takes them, but for mounts and the network, which depend on what is there.
