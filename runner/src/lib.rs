@@ -1,1 +1,3 @@
-//! placeholder
+//! Bundle in, process out: namespaces, mounts, cgroups, networks.
+
+pub mod security;
