@@ -1,3 +1,4 @@
 //! Bundle in, process out: namespaces, mounts, cgroups, networks.
 
+pub mod cgroup;
 pub mod security;
