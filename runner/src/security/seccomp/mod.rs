@@ -54,8 +54,8 @@ pub fn set_no_new_privileges() -> Result<()> {
 /// Rules mean what runc and libseccomp make of them: a rule without arguments beats those with, else the first match wins;
 /// several conditions of a rule must all hold, except that conditions on one and the same argument are alternatives; if the
 /// default refuses, calls above the highest number that the profile names answer ENOSYS, so that C libraries fall
-/// back. A name that is not in our table is skipped if its rule would only have allowed more than the default does, and
-/// an error else.
+/// back. A name that is not in our table is skipped, unless skipping it would allow what the rule forbids: that is an
+/// error.
 pub fn compile(seccomp: &LinuxSeccomp) -> Result<Program> {
     let native = Architecture::native()
         .ok_or_else(|| Error::Seccomp { reason: "filters are made for x86_64 and aarch64 only".to_owned() })?;
