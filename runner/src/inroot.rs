@@ -97,7 +97,11 @@ impl Root {
         let mut links = 0;
         let mut top: Option<PathBuf> = None;
         let path_of = |stack: &[(OwnedFd, OsString)], name: Option<&OsStr>| {
-            stack.iter().map(|(_, name)| name.as_os_str()).chain(name).fold(PathBuf::from("/"), |path, name| path.join(name))
+            stack
+                .iter()
+                .map(|(_, name)| name.as_os_str())
+                .chain(name)
+                .fold(PathBuf::from("/"), |path, name| path.join(name))
         };
         while let Some(name) = todo.pop_front() {
             if name == ".." {
@@ -260,7 +264,10 @@ mod tests {
         symlink("/run/dangling/deep", directory.path().join("link")).unwrap();
         let found = root.find(Path::new("/link/a/file"), Missing::File).unwrap();
         let made = found.made.unwrap();
-        assert_eq!((made.top.as_path(), made.path.as_path()), (Path::new("/run"), Path::new("/run/dangling/deep/a/file")));
+        assert_eq!(
+            (made.top.as_path(), made.path.as_path()),
+            (Path::new("/run"), Path::new("/run/dangling/deep/a/file"))
+        );
         assert!(directory.path().join("run/dangling/deep/a/file").is_file());
         symlink("../../../../escape", directory.path().join("out")).unwrap();
         root.find(Path::new("/out"), Missing::Directory).unwrap();

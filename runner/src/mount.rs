@@ -33,7 +33,6 @@ attributes! {
     MOUNT_ATTR_NOSYMFOLLOW = 0x20_0000, "Symbolic links are not followed.";
 }
 
-
 /// A file system being configured; becomes a detached mount by [`Context::mount`].
 #[derive(Debug)]
 pub struct Context {

@@ -27,8 +27,18 @@ pub struct Prepared {
 
 #[derive(Debug)]
 enum Parts {
-    Overlay { lowers: Vec<OwnedFd>, upper: OwnedFd, work: OwnedFd, volatile: bool },
-    Tmpfs { lowers: Vec<OwnedFd>, size: Option<u64> },
+    /// The mount that `upper` and `work` lie on ends with `_folder`.
+    Overlay {
+        lowers: Vec<OwnedFd>,
+        _folder: OwnedFd,
+        upper: OwnedFd,
+        work: OwnedFd,
+        volatile: bool,
+    },
+    Tmpfs {
+        lowers: Vec<OwnedFd>,
+        size: Option<u64>,
+    },
     Directory(OwnedFd),
 }
 
@@ -37,7 +47,8 @@ pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool) -> Result<Prepared> {
     let attributes = if devices { 0 } else { MOUNT_ATTR_NODEV };
     let parts = match rootfs {
         Rootfs::Overlay { lowers, upper, work, volatile } => {
-            let (Some(folder), Some(upper_name), Some(work_name)) = (upper.parent(), upper.file_name(), work.file_name())
+            let (Some(folder), Some(upper_name), Some(work_name)) =
+                (upper.parent(), upper.file_name(), work.file_name())
             else {
                 return Err(Error::invalid("the upper or work directory has no name"));
             };
@@ -53,11 +64,12 @@ pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool) -> Result<Prepared> {
             };
             let (upper, work) = (open(upper_name)?, open(work_name)?);
             forget_volatile(&work).doing(|| format!("clean {}", folder.join(work_name).display()))?;
-            Parts::Overlay { lowers: lowers_of(run, lowers)?, upper, work, volatile: *volatile }
+            Parts::Overlay { lowers: lowers_of(run, lowers)?, _folder: clone, upper, work, volatile: *volatile }
         }
         Rootfs::TmpfsOverlay { lowers, size } => Parts::Tmpfs { lowers: lowers_of(run, lowers)?, size: *size },
         Rootfs::Directory { path, readonly } => {
-            let clone = mount::clone_path(path, true).doing(|| format!("open the root directory {}", path.display()))?;
+            let clone =
+                mount::clone_path(path, true).doing(|| format!("open the root directory {}", path.display()))?;
             mount::make_private(&clone, true).doing(|| "make the root private".into())?;
             if *readonly {
                 mount::make_read_only(&clone, true).doing(|| "make the root read-only".into())?;
@@ -70,11 +82,15 @@ pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool) -> Result<Prepared> {
 
 fn lowers_of(run: &Path, lowers: &[layers::LayerMount]) -> Result<Vec<OwnedFd>> {
     if lowers.len() > MAX_LOWERS {
-        return Err(Error::invalid(format!("{} layers are more than overlayfs can stack ({MAX_LOWERS})", lowers.len())));
+        return Err(Error::invalid(format!(
+            "{} layers are more than overlayfs can stack ({MAX_LOWERS})",
+            lowers.len()
+        )));
     }
     if lowers.is_empty() {
         // Overlayfs wants something below.
-        let empty = mount::empty_tmpfs("0755", None, mount::MOUNT_ATTR_RDONLY).doing(|| "make an empty layer".into())?;
+        let empty =
+            mount::empty_tmpfs("0755", None, mount::MOUNT_ATTR_RDONLY).doing(|| "make an empty layer".into())?;
         return Ok(vec![empty]);
     }
     layers::clones(run, lowers)
@@ -86,14 +102,12 @@ fn forget_volatile(work: &OwnedFd) -> std::io::Result<()> {
     use rustix::fs::AtFlags;
     use rustix::io::Errno;
     for (path, flags) in [
-        ("work/incompat/volatile/dirty", AtFlags::REMOVEDIR),
+        ("work/incompat/volatile/dirty", AtFlags::empty()),
         ("work/incompat/volatile", AtFlags::REMOVEDIR),
         ("work/incompat", AtFlags::REMOVEDIR),
     ] {
         match rustix::fs::unlinkat(work, path, flags) {
-            Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
-            // `dirty` may be a file in other kernels.
-            Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+            Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -106,7 +120,7 @@ impl Prepared {
         let doing = || "mount the overlay of the layers".to_owned();
         match &self.parts {
             Parts::Directory(fd) => fd.try_clone().doing(|| "use the root directory".into()),
-            Parts::Overlay { lowers, upper, work, volatile } => {
+            Parts::Overlay { lowers, _folder: _, upper, work, volatile } => {
                 let context = overlay(lowers).doing(doing)?;
                 context.set_fd("upperdir", upper.as_fd()).doing(doing)?;
                 context.set_fd("workdir", work.as_fd()).doing(doing)?;
@@ -116,7 +130,8 @@ impl Prepared {
                 context.mount(self.attributes).doing(doing)
             }
             Parts::Tmpfs { lowers, size } => {
-                let memory = mount::empty_tmpfs("0755", *size, 0).doing(|| "make the writable layer in memory".into())?;
+                let memory =
+                    mount::empty_tmpfs("0755", *size, 0).doing(|| "make the writable layer in memory".into())?;
                 let folder = |name: &str| {
                     rustix::fs::mkdirat(&memory, name, Mode::from_raw_mode(0o755))?;
                     rustix::fs::openat(&memory, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())

@@ -267,13 +267,8 @@ pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<Ended>> {
     let (code, status, pid) = unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         check(
-            libc::waitid(
-                libc::P_PIDFD,
-                pidfd.as_raw_fd() as libc::id_t,
-                &raw mut info,
-                libc::WEXITED | libc::WNOHANG,
-            )
-            .into(),
+            libc::waitid(libc::P_PIDFD, pidfd.as_raw_fd() as libc::id_t, &raw mut info, libc::WEXITED | libc::WNOHANG)
+                .into(),
         )?;
         (info.si_code, info.si_status(), info.si_pid())
     };
@@ -299,7 +294,8 @@ pub fn wait(pidfd: BorrowedFd<'_>) -> io::Result<Ended> {
 pub fn reap_any(block: bool) -> io::Result<Option<(i32, Ended)>> {
     let mut status = 0;
     // SAFETY: the kernel writes one int.
-    let pid = check(unsafe { libc::waitpid(-1, &raw mut status, if block { 0 } else { libc::WNOHANG }) }.into())? as i32;
+    let pid =
+        check(unsafe { libc::waitpid(-1, &raw mut status, if block { 0 } else { libc::WNOHANG }) }.into())? as i32;
     Ok((pid > 0).then(|| {
         let ended = if libc::WIFSIGNALED(status) {
             Ended::Signalled(libc::WTERMSIG(status))

@@ -46,11 +46,12 @@ impl Pin {
     /// The namespace, if it is pinned in this mount namespace of the host.
     pub fn open(run: &Path) -> Result<Option<Self>> {
         let path = file(run);
-        let namespace = match rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()) {
-            Ok(fd) => fd,
-            Err(rustix::io::Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(Error::io(format!("open {}", path.display()), error)),
-        };
+        let namespace =
+            match rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()) {
+                Ok(fd) => fd,
+                Err(rustix::io::Errno::NOENT) => return Ok(None),
+                Err(error) => return Err(Error::io(format!("open {}", path.display()), error)),
+            };
         // After a reboot, or in another mount namespace, it is a plain empty file.
         let magic = sys::file_system_magic_of(&namespace).doing(|| format!("examine {}", path.display()))?;
         Ok((magic == NSFS_MAGIC).then_some(Self { namespace }))
@@ -135,7 +136,12 @@ fn make(run: &Path) -> Result<()> {
         mount::attach(&bound, target).doing(|| format!("bind {}", folder.display()))?;
     }
     let path = file(run);
-    File::options().create(true).truncate(false).write(true).open(&path).doing(|| format!("make {}", path.display()))?;
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .doing(|| format!("make {}", path.display()))?;
     // The child makes the namespace and waits, held by its end of the pipe, until it is pinned from outside.
     let doing = || "make the namespace for layer mounts".to_owned();
     let (ready, child_ready) = io::pipe().doing(doing)?;
