@@ -30,8 +30,8 @@ pub fn in_child<T: Serialize + DeserializeOwned>(work: impl FnOnce() -> Result<T
     let read = reader.take(MAX_RESULT).read_to_end(&mut bytes);
     sys::wait(child.as_fd()).doing(|| "wait for a helper process".into())?;
     read.doing(|| "read from a helper process".into())?;
-    let answer: std::result::Result<T, Failure> = serde_json::from_slice(&bytes)
-        .map_err(|_| Error::invalid("a helper process ended without an answer"))?;
+    let answer: std::result::Result<T, Failure> =
+        serde_json::from_slice(&bytes).map_err(|_| Error::invalid("a helper process ended without an answer"))?;
     answer.map_err(Error::Start)
 }
 
@@ -44,7 +44,8 @@ pub fn spawn(keep: &[RawFd], work: impl FnOnce() -> i32) -> Result<OwnedFd> {
         }
         sys::Forked::Parent(pid) => {
             let pid = rustix::process::Pid::from_raw(pid).ok_or_else(|| Error::invalid("fork gave no process id"))?;
-            rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).doing(|| "watch a helper process".into())
+            rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+                .doing(|| "watch a helper process".into())
         }
     }
 }

@@ -70,11 +70,6 @@ pub enum Rootfs {
 }
 
 impl Container {
-    /// The name of its group, below ours.
-    pub(crate) fn cgroup_name(&self) -> &str {
-        &self.id
-    }
-
     pub(crate) fn has_terminal(&self) -> bool {
         self.spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal) == Some(true)
     }

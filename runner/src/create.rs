@@ -63,13 +63,11 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Resu
     let privileged = may_mount(process);
     let rootfs = rootfs::prepare(&container.run_dir, &container.rootfs, privileged)?;
     let binds = binds(&plan)?;
-    let staging_flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let staging = rustix::fs::open(&container.state_dir, staging_flags, Mode::empty())
-        .doing(|| format!("open {}", container.state_dir.display()))?;
     let (namespaces, pid_namespace) = joined(&plan)?;
     let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
-    let cgroup = Cgroup::create(container.cgroup_name(), container.cgroup_parent.as_deref(), &resources)?;
-    let wants_view = plan.steps.iter().any(|step| matches!(step, Step::Mount(mount) if mount.kind == MountKind::Cgroup));
+    let mut cgroup = Cgroup::create(&container.id, container.cgroup_parent.as_deref(), &resources)?;
+    let wants_view =
+        plan.steps.iter().any(|step| matches!(step, Step::Mount(mount) if mount.kind == MountKind::Cgroup));
     let result = (|| {
         let materials = Materials {
             plan: &plan,
@@ -77,7 +75,6 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Resu
             tasks: cgroup.tasks_fds(),
             namespaces,
             rootfs: Some(rootfs),
-            staging: Some(staging),
             binds,
             cgroup_view: if wants_view { cgroup_view(&cgroup)? } else { Vec::new() },
             seccomp,
@@ -85,7 +82,9 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Resu
             first_closed: 3,
             die_with_parent: true,
         };
-        start_child(plan.new_namespaces, &cgroup, pid_namespace.as_ref(), materials, |pid| setup_network(container, pid))
+        start_child(plan.new_namespaces, &cgroup, pid_namespace.as_ref(), materials, |pid| {
+            setup_network(container, pid)
+        })
     })();
     match result {
         Ok((child, network)) => Ok(Created {
@@ -145,8 +144,6 @@ pub(crate) fn start_child<T: Undo>(
         sys::Forked::Parent(child) => child,
     };
     drop(theirs);
-    // The child has its own copies; what is kept open here would keep mounts busy and pipes from ending.
-    drop(materials);
     let kill = |error: Error| {
         let _ = sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
         let _ = sys::wait(pidfd.as_fd());
@@ -175,7 +172,11 @@ pub(crate) fn start_child<T: Undo>(
             }
         }
     };
-    match dialogue() {
+    let outcome = dialogue();
+    // Only now: closing the last descriptor of a detached mount costs an RCU grace period, for each layer, and it is not the
+    // child on its way to the program that should pay it.
+    drop(materials);
+    match outcome {
         Ok((console, stubs)) => Ok((Started { pid, pidfd, console, stubs }, made)),
         Err(error) => {
             let error = kill(error);
@@ -189,7 +190,10 @@ fn wait_readable(channel: &Channel, deadline: Instant) -> Result<()> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Error::Timeout { doing: "starting the container's first process".into(), seconds: START_LIMIT.as_secs() });
+            return Err(Error::Timeout {
+                doing: "starting the container's first process".into(),
+                seconds: START_LIMIT.as_secs(),
+            });
         }
         let mut entry = [libc::pollfd { fd: channel.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 }];
         if sys::poll(&mut entry, Some(left)).doing(|| "wait for the child".into())? > 0 {
@@ -290,7 +294,8 @@ fn joined(plan: &Plan) -> Result<(Vec<(i32, OwnedFd)>, Option<OwnedFd>)> {
     let (mut list, mut pid) = (Vec::new(), None);
     for (kind, path) in &plan.joined {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty()).doing(|| format!("open the namespace {}", path.display()))?;
+        let fd =
+            rustix::fs::open(path, flags, Mode::empty()).doing(|| format!("open the namespace {}", path.display()))?;
         if *kind == libc::CLONE_NEWPID {
             pid = Some(fd);
         } else {
@@ -307,20 +312,11 @@ fn cgroup_view(cgroup: &Cgroup) -> Result<Vec<(String, OwnedFd)>> {
         return Ok(Vec::new());
     }
     let doing = || "open the container's cgroups".to_owned();
-    let path_of = |fd: i32| std::fs::read_link(format!("/proc/self/fd/{fd}")).doing(doing);
-    let mut groups = Vec::new();
-    for tasks in cgroup.tasks_fds() {
-        let file = path_of(tasks.as_raw_fd())?;
-        groups.extend(file.parent().map(Path::to_owned));
-    }
-    if let Some(directory) = cgroup.directory_fd() {
-        groups.push(path_of(directory.as_raw_fd())?);
-    }
     let mut view = Vec::new();
-    for group in groups {
+    for (_, group) in cgroup.directories() {
         let name = group.strip_prefix("/sys/fs/cgroup").ok().and_then(|path| path.components().next());
         if let Some(name) = name {
-            let clone = mount::clone_path(&group, false).doing(doing)?;
+            let clone = mount::clone_path(group, false).doing(doing)?;
             view.push((name.as_os_str().to_string_lossy().into_owned(), clone));
         }
     }

@@ -32,14 +32,14 @@ impl Child<'_> {
         for node in nodes {
             let at = node.path.display();
             let (Some(folder), Some(name)) = (node.path.parent(), node.path.file_name()) else { continue };
-            let folder =
-                root.find(folder, Missing::Directory).doing(|| format!("find the directory of {at}"))?.fd;
+            let folder = root.find(folder, Missing::Directory).doing(|| format!("find the directory of {at}"))?.fd;
             let kind = FileType::from_raw_mode(node.kind);
             let device = if kind == FileType::Fifo { 0 } else { makedev(node.major, node.minor) };
             let doing = || format!("make the device node {at}");
             mknodat(&folder, name, kind, Mode::from_raw_mode(node.mode), device).doing(doing)?;
-            let fd = rustix::fs::openat(&folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-                .doing(doing)?;
+            let fd =
+                rustix::fs::openat(&folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+                    .doing(doing)?;
             let (uid, gid) = node.owner;
             if (uid, gid) != (0, 0) {
                 let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));

@@ -48,7 +48,11 @@ impl Child<'_> {
         Err(match denied {
             Some((candidate, error)) => explain(program, &candidate, &error),
             None => {
-                let place = if program.contains('/') { "no such file or directory" } else { "executable file not found in $PATH" };
+                let place = if program.contains('/') {
+                    "no such file or directory"
+                } else {
+                    "executable file not found in $PATH"
+                };
                 failure(FailureKind::NotFound, Some(libc::ENOENT), format!("exec {program:?}: {place}"))
             }
         })
@@ -63,7 +67,8 @@ fn candidates(program: &str, path: &str) -> Vec<String> {
     if program.contains('/') {
         return vec![program.to_owned()];
     }
-    let folder = |folder: &str| if folder.is_empty() { ".".to_owned() } else { folder.trim_end_matches('/').to_owned() };
+    let folder =
+        |folder: &str| if folder.is_empty() { ".".to_owned() } else { folder.trim_end_matches('/').to_owned() };
     path.split(':').take(1000).map(|part| format!("{}/{program}", folder(part))).collect()
 }
 
@@ -79,7 +84,9 @@ fn explain(program: &str, file: &str, error: &io::Error) -> Error {
             None => format!("{file} needs a dynamic linker that is not in the image"),
         },
         Some(libc::ENOEXEC) if head.is_empty() => format!("{file} is empty"),
-        Some(libc::ENOEXEC) if head.starts_with(b"\x7fELF") => format!("{file} is a program for another kind of machine"),
+        Some(libc::ENOEXEC) if head.starts_with(b"\x7fELF") => {
+            format!("{file} is a program for another kind of machine")
+        }
         Some(libc::ENOEXEC) => format!("{file} is neither a program nor a script that begins with #!"),
         Some(libc::EACCES) if Path::new(file).is_dir() => format!("{file} is a directory"),
         Some(libc::EACCES) => format!("{file} may not be executed by this user, or lies on a noexec mount"),
@@ -87,7 +94,9 @@ fn explain(program: &str, file: &str, error: &io::Error) -> Error {
     };
     let kind = match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR) => FailureKind::NotFound,
-        Some(libc::EACCES | libc::ENOEXEC | libc::EPERM | libc::EISDIR | libc::ETXTBSY | libc::ELOOP) => FailureKind::NotExecutable,
+        Some(libc::EACCES | libc::ENOEXEC | libc::EPERM | libc::EISDIR | libc::ETXTBSY | libc::ELOOP) => {
+            FailureKind::NotExecutable
+        }
         _ => FailureKind::Other,
     };
     failure(kind, error.raw_os_error(), format!("exec {program:?}: {why}: {error}"))

@@ -31,11 +31,14 @@ pub fn isolate() -> Result<()> {
 
 impl Child<'_> {
     pub(super) fn mount_root(&mut self) -> Result<()> {
-        let (Some(rootfs), Some(staging)) = (&self.materials.rootfs, &self.materials.staging) else {
+        let Some(rootfs) = &self.materials.rootfs else {
             return Err(Error::invalid("the root file system was not prepared"));
         };
         let root = rootfs.mount()?;
-        mount::attach(&root, staging).doing(|| "attach the root file system".into())?;
+        // On top of the old root: a place that is always there, and that is gone after the pivot.
+        let place =
+            rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).doing(|| "open the root".into())?;
+        mount::attach(&root, place).doing(|| "attach the root file system".into())?;
         self.root = Some(Root::new(root));
         Ok(())
     }
@@ -51,7 +54,9 @@ impl Child<'_> {
                 (clone.try_clone().doing(doing)?, FileType::from_raw_mode(kind) == FileType::Directory)
             }
             MountKind::Cgroup => (self.cgroup_view(&step.options)?, true),
-            MountKind::FileSystem(kind) => (file_system(kind, &step.options).doing(|| format!("mount {kind} on {at}"))?, true),
+            MountKind::FileSystem(kind) => {
+                (file_system(kind, &step.options).doing(|| format!("mount {kind} on {at}"))?, true)
+            }
         };
         let target = self.target(&step.destination, &step.kind, is_directory)?;
         mount::attach(&mounted, &target).doing(doing)?;
@@ -132,7 +137,9 @@ impl Child<'_> {
 
     pub(super) fn make_working_directory(&mut self, path: &Path) -> Result<()> {
         // A directory made here belongs to the container, it is no stub.
-        self.root()?.find(path, Missing::Directory).doing(|| format!("make the working directory {}", path.display()))?;
+        self.root()?
+            .find(path, Missing::Directory)
+            .doing(|| format!("make the working directory {}", path.display()))?;
         Ok(())
     }
 
@@ -147,7 +154,7 @@ impl Child<'_> {
                     | mount::MOUNT_ATTR_NODEV
                     | mount::MOUNT_ATTR_NOSUID
                     | mount::MOUNT_ATTR_NOEXEC;
-                self.empty_mask = Some(mount::empty_tmpfs("0555", Some(0), attributes).doing(doing)?);
+                self.empty_mask = Some(mount::empty_tmpfs("0555", Some(4096), attributes).doing(doing)?);
             }
             &mut self.empty_mask
         } else {

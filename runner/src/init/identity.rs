@@ -102,7 +102,9 @@ pub fn resolve(user: &User, passwd_text: &str, group_text: &str) -> Result<Ident
         }
         (None, None) => {
             let name = name.unwrap_or("");
-            return Err(Error::invalid(format!("unable to find user {name}: no matching entry in /etc/passwd of the image")));
+            return Err(Error::invalid(format!(
+                "unable to find user {name}: no matching entry in /etc/passwd of the image"
+            )));
         }
     }
     match group.filter(|group| !group.is_empty()) {
@@ -119,7 +121,8 @@ pub fn resolve(user: &User, passwd_text: &str, group_text: &str) -> Result<Ident
         None => {
             if let (Some(entry), true) = (&entry, name.is_some()) {
                 let member = |members: &str| members.split(',').any(|member| member == entry.name);
-                identity.groups = groups(group_text).filter(|(_, _, list)| member(list)).map(|(_, gid, _)| gid).collect();
+                identity.groups =
+                    groups(group_text).filter(|(_, _, list)| member(list)).map(|(_, gid, _)| gid).collect();
             }
         }
     }
@@ -156,6 +159,14 @@ impl Child<'_> {
             let owner = Some(rustix::fs::Uid::from_raw(*uid));
             rustix::fs::fchown(console, owner, None).doing(|| "give the terminal to the user".into())?;
         }
+        for stdio in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+            // So that /dev/stdout can be opened again by a program that is not root.
+            let stat = rustix::fs::fstat(stdio).doing(|| "examine standard input and output".into())?;
+            if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo {
+                let owner = Some(rustix::fs::Uid::from_raw(*uid));
+                rustix::fs::fchown(stdio, owner, None).doing(|| "give input and output to the user".into())?;
+            }
+        }
         sys::keep_capabilities(self.sets.is_some()).doing(|| "keep capabilities".into())?;
         sys::set_user(*uid, *gid, groups).doing(|| format!("become user {uid} and group {gid}"))
     }
@@ -170,7 +181,8 @@ mod tests {
     const GROUP: &str = "root:x:0:\napp:x:1001:\ndocker:x:998:other,app\nwheel:x:10:app\nshort:x:55\n";
 
     fn user(name: &str) -> User {
-        serde_json::from_value(serde_json::json!({"uid": 5, "gid": 6, "username": name, "additionalGids": [42]})).unwrap()
+        serde_json::from_value(serde_json::json!({"uid": 5, "gid": 6, "username": name, "additionalGids": [42]}))
+            .unwrap()
     }
 
     fn ids(name: &str) -> (u32, u32, Vec<u32>) {

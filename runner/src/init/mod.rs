@@ -3,8 +3,8 @@
 //! [`run`] never returns: the process becomes the program, or says which step failed and ends. All state between steps is in [`Child`].
 //! The rule: nothing of the host is opened here by path; what the child needs was opened by the parent and is borrowed.
 
-pub mod dialogue;
 mod devices;
+pub mod dialogue;
 mod execute;
 mod filesystem;
 mod identity;
@@ -37,8 +37,6 @@ pub struct Materials<'a> {
     pub namespaces: Vec<(i32, OwnedFd)>,
     /// The root file system; `None` for exec, which takes the one it joins.
     pub rootfs: Option<rootfs::Prepared>,
-    /// A directory of the host to attach the root on, in the child's own mounts.
-    pub staging: Option<OwnedFd>,
     /// Detached clones of bind sources, by the number of the mount in the Spec.
     pub binds: BTreeMap<usize, OwnedFd>,
     /// Clones of the container's v1 and hybrid groups by the name of their hierarchy; empty where cgroup2 is all there is.
@@ -136,8 +134,9 @@ impl Child<'_> {
             Step::PivotRoot => self.pivot_root(),
             Step::Synchronise => self.synchronise(),
             Step::SetHostname(name) => nix::unistd::sethostname(name).doing(|| format!("set the host name {name:?}")),
-            Step::SetDomainname(name) => rustix::system::setdomainname(name.as_bytes())
-                .doing(|| format!("set the domain name {name:?}")),
+            Step::SetDomainname(name) => {
+                rustix::system::setdomainname(name.as_bytes()).doing(|| format!("set the domain name {name:?}"))
+            }
             Step::SetSysctl(path, value) => self.write_proc(&format!("sys/{path}"), value),
             Step::SetOomScore(score) => self.write_own_proc("oom_score_adj", &score.to_string()),
             Step::SetRlimit(name, number, soft, hard) => set_rlimit(name, *number, *soft, *hard),

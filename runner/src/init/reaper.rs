@@ -13,7 +13,8 @@ const NOT_FORWARDED: [i32; 7] =
 
 /// Looks after `program` until it ends; leaves with its exit code, or 128 and the number of the signal that ended it.
 pub fn run(program: i32) -> ! {
-    let signals: Vec<i32> = (1..=64).filter(|signal| !matches!(*signal, 32 | 33 | libc::SIGKILL | libc::SIGSTOP)).collect();
+    let signals: Vec<i32> =
+        (1..=64).filter(|signal| !matches!(*signal, 32 | 33 | libc::SIGKILL | libc::SIGSTOP)).collect();
     // Without a subreaper's role, orphans in a shared pid namespace would go elsewhere; in an own one this changes nothing.
     if sys::set_subreaper().is_err() {
         sys::exit(125);
@@ -24,7 +25,8 @@ pub fn run(program: i32) -> ! {
     }
     let Ok(signal_fd) = sys::signal_fd(&signals) else { sys::exit(125) };
     loop {
-        let mut entry = [libc::pollfd { fd: std::os::fd::AsRawFd::as_raw_fd(&signal_fd), events: libc::POLLIN, revents: 0 }];
+        let mut entry =
+            [libc::pollfd { fd: std::os::fd::AsRawFd::as_raw_fd(&signal_fd), events: libc::POLLIN, revents: 0 }];
         if sys::poll(&mut entry, None).is_err() {
             sys::exit(125);
         }

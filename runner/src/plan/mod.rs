@@ -200,10 +200,9 @@ impl Plan {
         }
         steps.extend([Step::PivotRoot, Step::Synchronise]);
         let own_uts = new_namespaces & libc::CLONE_NEWUTS as u64 != 0;
-        for (name, step) in [
-            (spec.hostname(), Step::SetHostname as fn(String) -> Step),
-            (spec.domainname(), Step::SetDomainname),
-        ] {
+        for (name, step) in
+            [(spec.hostname(), Step::SetHostname as fn(String) -> Step), (spec.domainname(), Step::SetDomainname)]
+        {
             if let Some(name) = name.as_ref().filter(|name| !name.is_empty()) {
                 if !own_uts {
                     return Err(Error::invalid("a host or domain name needs a UTS namespace of its own"));
@@ -298,6 +297,7 @@ fn process_steps(process: &Process, seccomp: bool, init: bool) -> Result<Vec<Ste
 }
 
 /// Splits the namespaces into those to be born in, those to join, and whether there is a cgroup namespace to be made.
+#[allow(clippy::type_complexity)]
 fn namespaces(list: &[oci_spec::runtime::LinuxNamespace]) -> Result<(u64, Vec<(i32, PathBuf)>, bool)> {
     let (mut new, mut joined, mut own_cgroup) = (0u64, Vec::new(), false);
     let mut seen = Vec::new();
@@ -354,9 +354,11 @@ fn mount_step(index: usize, mount: &oci_spec::runtime::Mount) -> Result<MountSte
             MountKind::Bind { source, recursive: options.bind.unwrap_or(true) }
         }
         (None, "cgroup" | "cgroup2") => MountKind::Cgroup,
-        (None, "proc" | "sysfs" | "tmpfs" | "devpts" | "mqueue" | "overlay" | "ramfs" | "securityfs" | "debugfs" | "tracefs") => {
-            MountKind::FileSystem(typ.to_owned())
-        }
+        (
+            None,
+            "proc" | "sysfs" | "tmpfs" | "devpts" | "mqueue" | "overlay" | "ramfs" | "securityfs" | "debugfs"
+            | "tracefs",
+        ) => MountKind::FileSystem(typ.to_owned()),
         (None, other) => {
             let at = destination.display();
             return Err(Error::invalid(format!("{at}: a mount of type `{other}` is not supported")));
@@ -389,7 +391,8 @@ fn devices(listed: &[LinuxDevice]) -> Result<Vec<DeviceNode>> {
             LinuxDeviceType::P => libc::S_IFIFO,
             LinuxDeviceType::A => return Err(Error::invalid(format!("{name}: a device node cannot be of all types"))),
         };
-        let number = |value: i64| u32::try_from(value).map_err(|_| Error::invalid(format!("{name}: bad device number")));
+        let number =
+            |value: i64| u32::try_from(value).map_err(|_| Error::invalid(format!("{name}: bad device number")));
         let (major, minor) = (number(device.major())?, number(device.minor())?);
         let node = DeviceNode {
             kind,
@@ -419,7 +422,18 @@ fn sysctl_path(name: &str) -> Result<String> {
     let first = name.find(['.', '/']).map(|at| name.as_bytes()[at]);
     let path: String = match first {
         Some(b'/') => name.to_owned(),
-        _ => name.chars().map(|c| if c == '.' { '/' } else if c == '/' { '.' } else { c }).collect(),
+        _ => name
+            .chars()
+            .map(|c| {
+                if c == '.' {
+                    '/'
+                } else if c == '/' {
+                    '.'
+                } else {
+                    c
+                }
+            })
+            .collect(),
     };
     let fine = !path.is_empty() && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
     if fine { Ok(path) } else { Err(Error::invalid(format!("`{name}` is not the name of a kernel parameter"))) }

@@ -80,7 +80,8 @@ fn devices_follow_a_fresh_dev_and_nothing_else() {
     };
     assert_eq!(nodes.len(), 7, "a listed node replaces the default one");
     assert!(nodes.iter().any(|node| node.path == Path::new("/dev/null") && node.mode == 0o600));
-    let bound = plan(serde_json::json!({"mounts": [{"destination": "/dev", "source": "/dev", "options": ["rbind"]}]})).unwrap();
+    let bound =
+        plan(serde_json::json!({"mounts": [{"destination": "/dev", "source": "/dev", "options": ["rbind"]}]})).unwrap();
     assert!(!bound.steps.iter().any(|step| matches!(step, Step::MakeDevices(_))));
 }
 
@@ -97,9 +98,15 @@ fn what_cannot_be_done_is_refused_by_name() {
         (serde_json::json!({"mounts": [{"destination": "/a/../b", "type": "tmpfs"}]}), "`..`"),
         (serde_json::json!({"mounts": [{"destination": "/", "type": "tmpfs"}]}), "cannot be /"),
         (serde_json::json!({"mounts": [{"destination": "/x", "type": "ext4", "source": "/dev/sda"}]}), "ext4"),
-        (serde_json::json!({"mounts": [{"destination": "/x", "type": "bind", "source": "relative"}]}), "absolute source"),
+        (
+            serde_json::json!({"mounts": [{"destination": "/x", "type": "bind", "source": "relative"}]}),
+            "absolute source",
+        ),
         (serde_json::json!({"linux": {"sysctl": {"net/../x": "1"}}}), "kernel parameter"),
-        (serde_json::json!({"linux": {"devices": [{"path": "/etc/x", "type": "c", "major": 1, "minor": 3}]}}), "below /dev"),
+        (
+            serde_json::json!({"linux": {"devices": [{"path": "/etc/x", "type": "c", "major": 1, "minor": 3}]}}),
+            "below /dev",
+        ),
     ] {
         let mut json = json;
         if word == "below /dev" {
