@@ -62,6 +62,15 @@ pub struct Exit {
     pub requested: bool,
     /// When, in nanoseconds since 1970.
     pub at: u64,
+    /// Why the log is not complete, if it is not.
+    pub log_error: Option<String>,
+}
+
+impl Exit {
+    /// An end that nobody saw, noticed now.
+    pub(crate) fn unknown() -> Self {
+        Self { code: None, signal: None, oom: false, requested: false, at: now(), log_error: None }
+    }
 }
 
 /// What is known of a container that was started.
@@ -171,11 +180,7 @@ impl State {
     /// [`Error::NotRunning`] if that is gone.
     pub fn pidfd(&self) -> Result<OwnedFd> {
         let process = self.process.filter(|_| self.is_running());
-        process
-            .map(|process| process.open())
-            .transpose()?
-            .flatten()
-            .ok_or_else(|| Error::NotRunning(self.id.clone()))
+        process.map(|process| process.open()).transpose()?.flatten().ok_or_else(|| Error::NotRunning(self.id.clone()))
     }
 
     /// Writes the file, by rename.
@@ -258,7 +263,7 @@ pub fn load(dir: &Path) -> Result<State> {
         state.status = Status::Stopped;
         state.process = None;
         if state.started_at.is_some() {
-            state.exit.get_or_insert(Exit { code: None, signal: None, oom: false, requested: false, at: now() });
+            state.exit.get_or_insert_with(Exit::unknown);
         }
     }
     Ok(state)

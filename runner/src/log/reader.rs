@@ -233,7 +233,11 @@ mod tests {
         assert_eq!(tail(2), ["b\n", "c\n"]);
         assert_eq!(tail(0), [""; 0]);
         assert_eq!(tail(9), ["a\n", "b\n", "c\n"]);
-        std::fs::OpenOptions::new().append(true).open(&config.path).and_then(|mut f| io::Write::write_all(&mut f, b"{\"cut\n")).unwrap();
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(&config.path)
+            .and_then(|mut f| io::Write::write_all(&mut f, b"{\"cut\n"))
+            .unwrap();
         log.write(Stream::Stderr, b"d").unwrap();
         log.finish().unwrap();
         assert_eq!(tail(1), ["d"]);

@@ -31,18 +31,14 @@ impl Writer {
         Ok(Self { config, file, size, pending: [Vec::new(), Vec::new()], lines: String::new() })
     }
 
-    /// The descriptor of the current file.
-    pub(crate) fn as_raw_fd(&self) -> i32 {
-        std::os::fd::AsRawFd::as_raw_fd(&self.file)
-    }
-
     /// Takes a piece of output.
     pub fn write(&mut self, stream: Stream, mut bytes: &[u8]) -> Result<()> {
         let time = timestamp(crate::state::now());
         while !bytes.is_empty() {
             let pending = &mut self.pending[stream as usize];
             let room = MAX_PIECE - pending.len();
-            let end = bytes.iter().take(room).position(|byte| *byte == b'\n').map_or(room.min(bytes.len()), |at| at + 1);
+            let end =
+                bytes.iter().take(room).position(|byte| *byte == b'\n').map_or(room.min(bytes.len()), |at| at + 1);
             pending.extend_from_slice(&bytes[..end]);
             bytes = &bytes[end..];
             if pending.last() == Some(&b'\n') || pending.len() == MAX_PIECE {
@@ -123,7 +119,11 @@ fn append(config: &LogConfig) -> io::Result<(File, u64)> {
 fn rotate(config: &LogConfig) -> io::Result<()> {
     for age in (0..config.max_files).rev() {
         let file = config.file(age);
-        let result = if age + 1 == config.max_files { std::fs::remove_file(&file) } else { std::fs::rename(&file, config.file(age + 1)) };
+        let result = if age + 1 == config.max_files {
+            std::fs::remove_file(&file)
+        } else {
+            std::fs::rename(&file, config.file(age + 1))
+        };
         match result {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -77,6 +77,11 @@ impl Peer {
         }
     }
 
+    /// Whether `fd` is this process's own standard output or error, which is only written to.
+    pub fn is_output(&self, fd: RawFd) -> bool {
+        matches!(self.kind, Kind::Local { .. }) && fd != 0
+    }
+
     /// How many bytes it has not taken yet.
     pub fn backlog(&self) -> usize {
         match &self.kind {
@@ -137,7 +142,9 @@ impl Peer {
                 }
                 match (&*stream).write(front) {
                     Ok(count) => drop(out.drain(..count)),
-                    Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => break,
+                    Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                        break;
+                    }
                     Err(_) => {
                         self.closed = true;
                         break;
@@ -154,7 +161,7 @@ impl Peer {
     pub fn read_ready(&mut self, buffer: &mut [u8]) -> Result<Vec<Frame>> {
         let mut frames = Vec::new();
         match &mut self.kind {
-            Kind::Local { .. } => match rustix::io::read(standard_input(), buffer) {
+            Kind::Local { .. } => match rustix::io::read(standard_input(), &mut *buffer) {
                 Ok(0) => {
                     self.input_ended = true;
                     frames.push(Frame::StdinEnd);

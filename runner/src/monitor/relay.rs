@@ -160,7 +160,7 @@ impl<'a> Relay<'a> {
         Ok(ended)
     }
 
-    /// The first error of writing the log; output went on without it.
+    /// The first failure of writing the log, if there was one: output went on without it.
     pub fn take_log_error(&mut self) -> Option<crate::Error> {
         self.log_error.take()
     }
@@ -181,11 +181,13 @@ impl<'a> Relay<'a> {
             }
             for (source, fd, events) in self.wait(None, (!patient).then_some(deadline))? {
                 if let Source::Peer(index) = source {
-                    if events & libc::POLLOUT != 0 || events & (libc::POLLERR | libc::POLLHUP) != 0 {
-                        self.peers[index].write_ready(fd);
-                    } else if events & libc::POLLIN != 0 {
-                        // Nobody wants it any more, but an end of file must be seen.
-                        let _ = self.peers[index].read_ready(&mut buffer);
+                    let peer = &mut self.peers[index];
+                    if peer.is_output(fd) || events & libc::POLLOUT != 0 {
+                        peer.write_ready(fd);
+                    }
+                    if !peer.is_output(fd) && events & !libc::POLLOUT != 0 && peer.read_ready(&mut buffer).is_err() {
+                        // What it sends matters no more, only that it is still there.
+                        peer.closed = true;
                     }
                 }
             }
@@ -229,7 +231,8 @@ impl<'a> Relay<'a> {
         }
         let want_input = self.input.len() < HOLD_UP;
         for (index, peer) in self.peers.iter().enumerate() {
-            sources.extend(peer.interests(want_input).into_iter().map(|(fd, events)| (Source::Peer(index), fd, events)));
+            sources
+                .extend(peer.interests(want_input).into_iter().map(|(fd, events)| (Source::Peer(index), fd, events)));
         }
         let mut entries: Vec<libc::pollfd> =
             sources.iter().map(|(_, fd, events)| libc::pollfd { fd: *fd, events: *events, revents: 0 }).collect();
@@ -307,13 +310,11 @@ impl<'a> Relay<'a> {
     }
 
     fn serve_peer(&mut self, index: usize, fd: RawFd, events: i16, pidfd: &OwnedFd, buffer: &mut [u8]) {
-        if events & libc::POLLOUT != 0 {
-            self.peers[index].write_ready(fd);
+        let peer = &mut self.peers[index];
+        if peer.is_output(fd) || events & libc::POLLOUT != 0 {
+            peer.write_ready(fd);
         }
-        if events & (libc::POLLIN | libc::POLLHUP | libc::POLLERR) == 0 || (events & libc::POLLIN == 0 && fd <= 2) {
-            if events & (libc::POLLHUP | libc::POLLERR) != 0 && fd <= 2 {
-                self.peers[index].write_ready(fd);
-            }
+        if peer.is_output(fd) || events & (libc::POLLIN | libc::POLLHUP | libc::POLLERR) == 0 {
             return;
         }
         let Ok(frames) = self.peers[index].read_ready(buffer) else {
