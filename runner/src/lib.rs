@@ -2,3 +2,5 @@
 
 pub mod cgroup;
 pub mod security;
+pub mod spec;
+pub mod validate;
