@@ -333,3 +333,17 @@ fn image_and_user_are_joined_by_dockers_rules() {
         merge(&ImageDefaults { cmd: strings(&["sh"]), ..ImageDefaults::default() }, &UserChoices::default()).unwrap();
     assert_eq!((bare.env, bare.cwd), (vec![format!("PATH={DEFAULT_PATH}")], "/".to_owned()));
 }
+
+#[test]
+fn building_is_quick() {
+    let best = (0..20)
+        .map(|_| {
+            let start = std::time::Instant::now();
+            assert!(spec(|_| {}).linux().is_some());
+            start.elapsed()
+        })
+        .min()
+        .unwrap();
+    eprintln!("spec built in {best:?}");
+    assert!(best.as_millis() < 10);
+}
