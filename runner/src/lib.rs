@@ -33,8 +33,10 @@ pub mod plan;
 mod rootfs;
 mod run_in;
 pub mod security;
+pub mod spec;
 pub mod state;
 mod sys;
+pub mod validate;
 mod verbs;
 
 pub use container::{Container, Rootfs};

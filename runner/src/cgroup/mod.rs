@@ -11,12 +11,13 @@ mod device;
 mod error;
 mod file;
 mod hierarchy;
+mod layout;
 mod plan;
 mod stats;
 mod v1;
 mod v2;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::LinuxResources;
 
 pub use error::Error;
+use layout::{HOME, checked_path, enable_controllers, inherit_cpuset, relative_path};
+
 pub use hierarchy::{Controller, Hierarchies, Mode, Unified};
 pub use plan::{Write, plan};
 pub use stats::{CpuStats, IoStats, MemoryStats, PidsStats, Stats};
@@ -32,12 +35,8 @@ pub use v2::{cpu_weight, io_weight};
 /// The result of this room.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Below which our groups lie when no parent is named.
-const HOME: &str = "img";
 /// How long a group whose processes are dead may take to become removable.
 const REMOVAL: Duration = Duration::from_secs(5);
-/// Where processes of a delegated group go that would stand in the way of its controllers.
-const LEAF: &str = "img.own";
 
 /// The control groups of one container.
 #[derive(Debug)]
@@ -91,11 +90,7 @@ impl Cgroup {
         }
     }
 
-    fn make(
-        &mut self,
-        controllers: &std::collections::BTreeSet<Controller>,
-        enable: &std::collections::BTreeSet<&str>,
-    ) -> Result<()> {
+    fn make(&mut self, controllers: &BTreeSet<Controller>, enable: &BTreeSet<&str>) -> Result<()> {
         if let Some(unified) = &self.hierarchies.unified {
             let directory = unified.base.join(&self.path);
             self.make_parents(&unified.base, None)?;
@@ -243,7 +238,7 @@ impl Cgroup {
 
     fn open_descriptors(&mut self) -> Result<()> {
         self.tasks.clear();
-        let directories: std::collections::BTreeSet<&PathBuf> = self.version1.values().collect();
+        let directories: BTreeSet<&PathBuf> = self.version1.values().collect();
         for directory in directories {
             let path = directory.join("tasks");
             let descriptor = file::open_for_writing(&path).map_err(|source| Error::io("open", path, source))?;
@@ -376,7 +371,7 @@ impl Cgroup {
         is_alive: impl Fn(&str) -> bool,
     ) -> Result<Vec<String>> {
         let bases = hierarchies.version1.values().chain(hierarchies.unified.as_ref().map(|unified| &unified.base));
-        let mut names = std::collections::BTreeSet::new();
+        let mut names = BTreeSet::new();
         for base in bases {
             names.extend(file::children(&base.join(parent))?);
         }
@@ -389,86 +384,6 @@ impl Cgroup {
         }
         Ok(removed)
     }
-}
-
-/// `<parent>/<name>` or `img/<name>`, checked.
-fn relative_path(name: &str, parent: Option<&str>) -> Result<PathBuf> {
-    let bad = |reason| Error::Name { name: name.to_owned(), reason };
-    if name.contains('/') {
-        return Err(bad("it holds a slash"));
-    }
-    if name.is_empty() {
-        return Err(bad("it is empty"));
-    }
-    if parent.is_some_and(|parent| parent.trim_matches('/').is_empty()) {
-        return Err(bad("its parent would be the root of the hierarchy"));
-    }
-    checked_path(&format!("{}/{name}", parent.map_or(HOME, |parent| parent.trim_matches('/'))))
-}
-
-/// A path of plain components. The kernel's own files have a dot, so a component must not look like one.
-fn checked_path(path: &str) -> Result<PathBuf> {
-    let bad = |reason| Err(Error::Name { name: path.to_owned(), reason });
-    let trimmed = path.trim_matches('/');
-    for component in trimmed.split('/') {
-        match component {
-            "" => return bad("a component is empty"),
-            "." | ".." => return bad("it leads upwards"),
-            _ if component.len() > 255 => return bad("a component is longer than 255 bytes"),
-            _ if component.bytes().any(|byte| byte < b' ' || byte == 0x7f) => {
-                return bad("it holds a control character");
-            }
-            _ if component.starts_with("cgroup.") => return bad("names that start with `cgroup.` are the kernel's"),
-            _ => {}
-        }
-    }
-    Ok(PathBuf::from(trimmed))
-}
-
-/// Version 1's cpuset groups start empty and take nobody in until both lists are set: copy the parent's.
-fn inherit_cpuset(directory: &Path) -> Result<()> {
-    let Some(parent) = directory.parent() else { return Ok(()) };
-    for name in ["cpuset.cpus", "cpuset.mems"] {
-        if file::read(&directory.join(name))?.trim().is_empty() {
-            file::write(&directory.join(name), file::read(&parent.join(name))?.trim())?;
-        }
-    }
-    Ok(())
-}
-
-/// Makes controllers usable in the cgroup2 group `path` below `base`, by naming them in `subtree_control` of each group above.
-///
-/// The kernel refuses (EBUSY) in a group that has processes of its own, other than the very root: where `base` is a
-/// delegated group or a container's root, those are moved into a leaf beside ours first.
-fn enable_controllers(base: &Path, path: &Path, controllers: &std::collections::BTreeSet<&str>) -> Result<()> {
-    if controllers.is_empty() {
-        return Ok(());
-    }
-    let mut directory = base.to_owned();
-    for component in path.components() {
-        let control = directory.join("cgroup.subtree_control");
-        let enabled = file::read(&control)?;
-        let missing: Vec<String> = controllers
-            .iter()
-            .filter(|&&name| !enabled.split_whitespace().any(|known| known == name))
-            .map(|name| format!("+{name}"))
-            .collect();
-        if !missing.is_empty() {
-            let order = missing.join(" ");
-            match file::write_raw(&control, &order) {
-                Err(error) if error.raw_os_error() == Some(libc::EBUSY) && directory == base => {
-                    let leaf = base.join(LEAF);
-                    file::make_directory(&leaf)?;
-                    control::move_all(|| control::processes_in(base), &leaf)?;
-                    file::write(&control, &order)?;
-                }
-                Err(source) => return Err(Error::io("enable controllers in", control, source)),
-                Ok(()) => {}
-            }
-        }
-        directory.push(component);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

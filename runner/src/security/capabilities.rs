@@ -258,7 +258,7 @@ pub fn apply(capabilities: &LinuxCapabilities) -> Result<()> {
 }
 
 /// Edit distance, for "did you mean". Inputs are short words.
-fn distance(left: &str, right: &str) -> usize {
+pub(crate) fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().take(64).collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (i, a) in left.chars().enumerate() {

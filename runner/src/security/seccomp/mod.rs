@@ -2,7 +2,7 @@
 //!
 //! [`policy::default`] and [`profile::parse`] give an OCI `LinuxSeccomp`, [`compile`] turns one into a [`Program`], all in the
 //! parent; the child only calls [`Program::load`]. The compiler makes a binary tree over ranges of call numbers for each
-//! architecture (a linear list of 350 tests costs each process 0.7 ms), so that a call runs through some fifteen
+//! architecture (a linear list of 350 tests costs each process 0.7 ms), so that a call runs through some ten
 //! instructions. The x32 calls of x86_64 always answer ENOSYS, and an architecture that is not named kills the process.
 
 mod assembler;
