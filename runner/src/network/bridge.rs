@@ -73,7 +73,7 @@ impl NetworkDriver for Bridge<'_> {
             netns.ok_or_else(|| Error::Config("a bridge network needs the container's namespace".to_owned()))?;
         let (mut links, mut firewall) = (Socket::route()?, Socket::netfilter()?);
         let ready = self.bridge(site, &mut links)?;
-        let notices = self.host(&mut firewall)?;
+        let notices = self.host(&mut firewall, ready.subnet)?;
 
         let leases = Leases::open(site.state_dir, &config.name)?;
         let ip = self.address(&leases, &ready, site, id)?;
@@ -90,12 +90,13 @@ impl NetworkDriver for Bridge<'_> {
             host_index: 0,
             ports: Vec::new(),
         };
-        let made = attach(&mut attachment, &ready, &mut links, site, id, netns)
+        let made = attach(&mut attachment, &ready, &mut links, site, id, netns, !config.publish.is_empty())
             .and_then(|()| publish::publish(&mut firewall, site, &config.publish, ip, id));
         let published = match made {
             Ok(published) => published,
             Err(first) => {
-                let cleanup = detach(&attachment, id, site, &mut links, &mut firewall);
+                let mut cleanup = release_claims(&attachment, id, site, &mut firewall);
+                cleanup.extend(remove_interface(&attachment, id, &mut links).err());
                 return Err(if cleanup.is_empty() {
                     first
                 } else {
@@ -190,9 +191,9 @@ impl Bridge<'_> {
     }
 
     /// Makes the host forward for the bridge; returns what the user should be told.
-    fn host(&self, firewall: &mut Socket) -> Result<Vec<String>> {
+    fn host(&self, firewall: &mut Socket, subnet: Subnet) -> Result<Vec<String>> {
         let config = self.config;
-        nft::ensure(firewall, &nft::Bridge { name: &config.name, internal: config.internal })?;
+        nft::ensure(firewall, &nft::Bridge { name: &config.name, subnet, internal: config.internal })?;
         if config.internal {
             return Ok(Vec::new());
         }
@@ -266,6 +267,7 @@ fn attach(
     site: &Site<'_>,
     id: &str,
     netns: BorrowedFd<'_>,
+    hairpin: bool,
 ) -> Result<()> {
     let name = attachment.host_interface.clone();
     let veth = Veth {
@@ -295,7 +297,7 @@ fn attach(
     if host.master != Some(ready.link.index) {
         return Err(verify(format!("{name} is not a port of {}", attachment.bridge)));
     }
-    route::bring_up_veth(links, &host, &format!("{ALIAS_PREFIX}{id}"))?;
+    route::bring_up_veth(links, &host, &format!("{ALIAS_PREFIX}{id}"), hairpin)?;
 
     let mut inside = namespace::visit(netns, Socket::route)?;
     let peer = &attachment.interface;
@@ -304,7 +306,10 @@ fn attach(
     let gateway = (!attachment.internal).then_some(attachment.gateway);
     route::configure_container(&mut inside, &link, attachment.ip, attachment.subnet, gateway)?;
 
-    let link = route::link_by_index(&mut inside, link.index)?.unwrap_or_default();
+    // From the container outwards: the bridge runs when its first port does.
+    let link = route::settle(&mut inside, link.index)?.unwrap_or_default();
+    route::settle(links, host.index)?;
+    route::settle(links, ready.link.index)?;
     if !link.up || link.mac != Some(attachment.mac.bytes()) {
         return Err(verify(format!("{peer} is not up with the address {}", attachment.mac)));
     }
@@ -314,12 +319,11 @@ fn attach(
     Ok(())
 }
 
-/// Removes all that belongs to a container; goes on after an error and returns them all.
-fn detach(attachment: &Attachment, id: &str, site: &Site<'_>, links: &mut Socket, firewall: &mut Socket) -> Vec<Error> {
+/// Gives back a container's ports and its address; goes on after an error and returns them all.
+fn release_claims(attachment: &Attachment, id: &str, site: &Site<'_>, firewall: &mut Socket) -> Vec<Error> {
     let mut errors = Vec::new();
     // Ports first: nothing may be sent to an address that is no longer the container's.
     errors.extend(publish::remove(firewall, |owner| owner == id).err());
-    errors.extend(remove_interface(attachment, id, links).err());
     errors.extend(Leases::open(site.state_dir, &attachment.bridge).and_then(|l| l.release(attachment.ip, id)).err());
     errors
 }
@@ -338,7 +342,15 @@ fn remove_interface(attachment: &Attachment, id: &str, links: &mut Socket) -> Re
 pub(super) fn teardown(site: &Site<'_>, state: &State) -> Result<()> {
     let Some(attachment) = &state.attachment else { return Ok(()) };
     let (mut links, mut firewall) = (Socket::route()?, Socket::netfilter()?);
-    let errors = detach(attachment, &state.container_id, site, &mut links, &mut firewall);
+    let mut errors = release_claims(attachment, &state.container_id, site, &mut firewall);
+    errors.extend(remove_interface(attachment, &state.container_id, &mut links).err());
+    if errors.is_empty() { Ok(()) } else { Err(Error::Teardown(errors)) }
+}
+
+/// Removes a container's network but for its interfaces, which the kernel removes with their namespace.
+pub(super) fn release(site: &Site<'_>, state: &State) -> Result<()> {
+    let Some(attachment) = &state.attachment else { return Ok(()) };
+    let errors = release_claims(attachment, &state.container_id, site, &mut Socket::netfilter()?);
     if errors.is_empty() { Ok(()) } else { Err(Error::Teardown(errors)) }
 }
 
@@ -346,7 +358,8 @@ pub(super) fn teardown(site: &Site<'_>, state: &State) -> Result<()> {
 pub(super) fn reload(site: &Site<'_>, state: &State) -> Result<Vec<String>> {
     let Some(attachment) = &state.attachment else { return Ok(Vec::new()) };
     let mut firewall = Socket::netfilter()?;
-    nft::ensure(&mut firewall, &nft::Bridge { name: &attachment.bridge, internal: attachment.internal })?;
+    let (subnet, internal) = (attachment.subnet, attachment.internal);
+    nft::ensure(&mut firewall, &nft::Bridge { name: &attachment.bridge, subnet, internal })?;
     let elements: Vec<Element> = attachment.ports.iter().map(|port| element(attachment.ip, port)).collect();
     publish::restore(&mut firewall, site.state_dir, &elements, &state.container_id)?;
     if attachment.internal { Ok(Vec::new()) } else { nft::allow_forwarding(&mut firewall, &attachment.bridge) }

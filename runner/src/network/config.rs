@@ -287,7 +287,10 @@ impl FromStr for MacAddr {
         let mut bytes = [0; 6];
         let mut parts = text.split([':', '-']);
         for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(invalid)?;
+            let part = parts
+                .next()
+                .filter(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit()))
+                .ok_or_else(invalid)?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| invalid())?;
         }
         if parts.next().is_some() {
@@ -497,8 +500,7 @@ mod tests {
         for wrong in
             ["01:00:00:00:00:01", "00:00:00:00:00:00", "02:69:0a:4c:00", "02:69:0a:4c:00:02:03", "+2:69:0a:4c:00:02"]
         {
-            let parsed = wrong.parse::<MacAddr>();
-            assert!(parsed.is_err() || wrong.starts_with('+'), "{wrong}");
+            assert!(wrong.parse::<MacAddr>().is_err(), "{wrong}");
         }
     }
 

@@ -4,6 +4,7 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use super::config::{MacAddr, Subnet};
 use super::error::{Error, Result};
@@ -23,6 +24,7 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
+const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
@@ -32,6 +34,9 @@ const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_MODE: u16 = 4;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
@@ -44,7 +49,10 @@ const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 
 const AF_INET: u8 = libc::AF_INET as u8;
+const OPERSTATE_UP: u8 = 6;
 const IFF_UP: u32 = libc::IFF_UP as u32;
+/// How many milliseconds to wait for an interface to settle.
+const SETTLE_ATTEMPTS: usize = 100;
 /// The loopback device is the first of each namespace.
 const LOOPBACK_INDEX: u32 = 1;
 
@@ -59,6 +67,8 @@ pub(super) struct Link {
     pub(super) master: Option<u32>,
     pub(super) mtu: u32,
     pub(super) up: bool,
+    /// Whether packets pass: it is up, and so is its other end or, for a bridge, a port.
+    pub(super) operational: bool,
     pub(super) mac: Option<[u8; 6]>,
     pub(super) alias: Option<String>,
 }
@@ -102,6 +112,7 @@ fn parse_link(body: &[u8]) -> Option<Link> {
             IFLA_IFNAME => link.name = text(value)?,
             IFLA_MTU => link.mtu = read_u32(value, 0)?,
             IFLA_MASTER => link.master = read_u32(value, 0),
+            IFLA_OPERSTATE => link.operational = value.first() == Some(&OPERSTATE_UP),
             IFLA_ADDRESS => link.mac = value.try_into().ok(),
             IFLA_IFALIAS => link.alias = text(value),
             IFLA_LINKINFO => link.kind = attribute(value, IFLA_INFO_KIND).and_then(text),
@@ -127,6 +138,20 @@ pub(super) fn link_by_index(socket: &mut Socket, index: u32) -> Result<Option<Li
         w.u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
     };
     socket.get(&format!("look up interface {index}"), RTM_GETLINK, request, parse_link)
+}
+
+/// Waits until packets pass an interface, which is some time after it was brought up: until then the kernel drops them,
+/// and the sender tries again a second later. Newer kernels (6.7) are done when they answer; others are asked again, and
+/// after a while left to themselves.
+pub(super) fn settle(socket: &mut Socket, index: u32) -> Result<Option<Link>> {
+    for _ in 0..SETTLE_ATTEMPTS {
+        let link = link_by_index(socket, index)?;
+        if link.as_ref().is_none_or(|link| link.operational) {
+            return Ok(link);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    link_by_index(socket, index)
 }
 
 /// Every interface of the namespace.
@@ -264,8 +289,10 @@ pub(super) fn create_veth(socket: &mut Socket, veth: &Veth<'_>) -> Result<()> {
     socket.all(batch)
 }
 
-/// Marks the host's end with its owner and brings it up.
-pub(super) fn bring_up_veth(socket: &mut Socket, link: &Link, alias: &str) -> Result<()> {
+/// Marks the host's end with its owner and brings it up. With `hairpin` the bridge also sends packets back to where they
+/// came from, as a container that asks its own published port wants where the bridge itself sees the firewall
+/// (`bridge-nf-call-iptables`).
+pub(super) fn bring_up_veth(socket: &mut Socket, link: &Link, alias: &str, hairpin: bool) -> Result<()> {
     let name = &link.name;
     let mut batch = Batch::new();
     batch.add(format!("mark {name} as a container's"), RTM_NEWLINK, NLM_F_ACK, |w| {
@@ -276,6 +303,16 @@ pub(super) fn bring_up_veth(socket: &mut Socket, link: &Link, alias: &str) -> Re
         link_header(w, link.index, 0, 0);
         no_ipv6_address(w);
     });
+    if hairpin {
+        batch.add(format!("let {name} reach itself"), RTM_NEWLINK, NLM_F_ACK, |w| {
+            link_header(w, link.index, 0, 0);
+            w.nest(IFLA_LINKINFO, |w| {
+                w.text(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, |w| {
+                    w.attr(IFLA_BRPORT_MODE, &[1]);
+                });
+            });
+        });
+    }
     add_up(&mut batch, name, link.index);
     tolerate(socket.each(batch)?, |index, errno| index == 1 && errno == libc::EAFNOSUPPORT)
 }

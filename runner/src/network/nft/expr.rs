@@ -129,7 +129,7 @@ impl Expressions<'_, '_> {
     }
 
     /// Goes on if the destination is an address of this host.
-    pub(super) fn to_this_host(&mut self) -> &mut Self {
+    pub(super) fn local_destination(&mut self) -> &mut Self {
         self.expression("fib", |w| {
             w.be32(1, REG_1).be32(2, FIB_RESULT_ADDRTYPE).be32(3, FIB_F_DADDR);
         })

@@ -5,6 +5,7 @@
 //! set bridges   { type ifname }                  every bridge of ours
 //! set internal  { type ifname }                  those with no way out
 //! set within    { type ifname . ifname }         each bridge with itself
+//! set subnets   { type ipv4_addr; flags interval } the bridges' subnets
 //! set protocols { type inet_proto; tcp, udp, sctp }
 //! map ports     { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service }
 //! map any_ports { type inet_proto . inet_service : ipv4_addr . inet_service }
@@ -12,6 +13,9 @@
 //!
 //! Rules are only trusted if all of them are there in this program's version; else they are made anew in one transaction.
 
+use std::net::Ipv4Addr;
+
+use super::super::config::Subnet;
 use super::super::error::Result;
 use super::super::netlink::{Socket, Writer, attribute, attributes, text};
 use super::expr::{
@@ -22,8 +26,8 @@ use super::{
     DELRULE, DELSETELEM, DELTABLE, GETSETELEM, MAKE, MAKE_LAST, NEWCHAIN, NEWRULE, NEWSET, NEWSETELEM, NEWTABLE,
     NFPROTO_IPV4, NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_RULE_TABLE,
     NFTA_RULE_USERDATA, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET,
-    NFTA_SET_ELEM_LIST_TABLE, NFTA_TABLE_NAME, TABLE, Transaction, absent_is_empty, comment_data, header, kind, rules,
-    unless,
+    NFTA_SET_ELEM_LIST_TABLE, NFTA_TABLE_NAME, TABLE, Transaction, absent_is_empty, comment, comment_data, header,
+    kind, rules, unless,
 };
 
 /// Comment on each rule; the number changes whenever the rules below do.
@@ -32,6 +36,7 @@ const VERSION: &str = "img rules 1";
 const BRIDGES: &str = "bridges";
 const INTERNAL: &str = "internal";
 const WITHIN: &str = "within";
+const SUBNETS: &str = "subnets";
 const PROTOCOLS: &str = "protocols";
 /// Map of ports published on one address.
 pub(super) const PORTS: &str = "ports";
@@ -71,9 +76,15 @@ const RULES: &[Statement] = &[
     }),
     // From 127.0.0.1 to a published port: the container could not answer to that address.
     ("postrouting", |e| e.meta(META_OIFNAME, REG_1).in_set(BRIDGES).ip_is_loopback(IP_SOURCE).masquerade()),
-    // From a container to a published port of its own bridge: the answer must come back by the host.
+    // From a container to a published port of a bridge of ours: the answer must come back by the host. Not by the
+    // interface, which is not known where the bridge hands its frames to the firewall (bridge-nf-call-iptables).
     ("postrouting", |e| {
-        e.meta(META_IIFNAME, REG_1).in_set(BRIDGES).meta(META_OIFNAME, REG_1).in_set(BRIDGES).published().masquerade();
+        e.meta(META_OIFNAME, REG_1)
+            .in_set(BRIDGES)
+            .published()
+            .ip_address(IP_SOURCE, REG_1)
+            .in_set(SUBNETS)
+            .masquerade();
     }),
     ("forward", |e| {
         e.meta(META_IIFNAME, REG_1).in_set(INTERNAL).meta(META_OIFNAME, REG_1).not_in_set(INTERNAL).verdict(DROP);
@@ -86,12 +97,12 @@ const RULES: &[Statement] = &[
 ];
 
 fn publish_one(e: &mut Expressions<'_, '_>) {
-    e.to_this_host().meta(META_L4PROTO, REG_1).in_set(PROTOCOLS);
+    e.local_destination().meta(META_L4PROTO, REG_1).in_set(PROTOCOLS);
     e.ip_address(IP_DESTINATION, REG_1).meta(META_L4PROTO, REG_1B).destination_port(REG_1C).map(PORTS).redirect();
 }
 
 fn publish_any(e: &mut Expressions<'_, '_>) {
-    e.to_this_host().meta(META_L4PROTO, REG_1).in_set(PROTOCOLS);
+    e.local_destination().meta(META_L4PROTO, REG_1).in_set(PROTOCOLS);
     e.meta(META_L4PROTO, REG_1).destination_port(REG_1B).map(ANY_PORTS).redirect();
 }
 
@@ -100,7 +111,11 @@ const TYPE_IPV4: u32 = 7;
 const TYPE_PROTO: u32 = 12;
 const TYPE_SERVICE: u32 = 13;
 const TYPE_IFNAME: u32 = 41;
+const SET_F_INTERVAL: u32 = 4;
 const SET_F_MAP: u32 = 8;
+const NFTA_SET_ELEM_FLAGS: u16 = 3;
+const NFTA_SET_ELEM_USERDATA: u16 = 6;
+const ELEM_INTERVAL_END: u32 = 1;
 
 /// A type put together from several; six bits each.
 const fn joined(types: &[u32]) -> u32 {
@@ -112,40 +127,41 @@ const fn joined(types: &[u32]) -> u32 {
     all
 }
 
-/// Name, number, type and length of the key, byte order of the parts of the key for nft(8) (1 the machine's, 2 the
-/// network's; `None` where it needs none), whether it is a map to address and port.
+/// Name of a set, type and length of its key, and whether nft(8) must be told that the key is in the machine's byte order.
 struct SetShape {
     name: &'static str,
     key_type: u32,
     key_length: u32,
     host_order: bool,
-    map: bool,
+    /// `SET_F_MAP` for a map to address and port, `SET_F_INTERVAL`, or 0.
+    flags: u32,
 }
 
-const SETS: [SetShape; 6] = [
-    SetShape { name: BRIDGES, key_type: TYPE_IFNAME, key_length: 16, host_order: true, map: false },
-    SetShape { name: INTERNAL, key_type: TYPE_IFNAME, key_length: 16, host_order: true, map: false },
+const SETS: [SetShape; 7] = [
+    SetShape { name: SUBNETS, key_type: TYPE_IPV4, key_length: 4, host_order: false, flags: SET_F_INTERVAL },
+    SetShape { name: BRIDGES, key_type: TYPE_IFNAME, key_length: 16, host_order: true, flags: 0 },
+    SetShape { name: INTERNAL, key_type: TYPE_IFNAME, key_length: 16, host_order: true, flags: 0 },
     SetShape {
         name: WITHIN,
         key_type: joined(&[TYPE_IFNAME, TYPE_IFNAME]),
         key_length: 32,
         host_order: false,
-        map: false,
+        flags: 0,
     },
-    SetShape { name: PROTOCOLS, key_type: TYPE_PROTO, key_length: 1, host_order: false, map: false },
+    SetShape { name: PROTOCOLS, key_type: TYPE_PROTO, key_length: 1, host_order: false, flags: 0 },
     SetShape {
         name: PORTS,
         key_type: joined(&[TYPE_IPV4, TYPE_PROTO, TYPE_SERVICE]),
         key_length: 12,
         host_order: false,
-        map: true,
+        flags: SET_F_MAP,
     },
     SetShape {
         name: ANY_PORTS,
         key_type: joined(&[TYPE_PROTO, TYPE_SERVICE]),
         key_length: 8,
         host_order: false,
-        map: true,
+        flags: SET_F_MAP,
     },
 ];
 
@@ -153,6 +169,8 @@ const SETS: [SetShape; 6] = [
 pub(in super::super) struct Bridge<'a> {
     /// Its interface's name.
     pub(in super::super) name: &'a str,
+    /// Its subnet.
+    pub(in super::super) subnet: Subnet,
     /// Whether it has no way out.
     pub(in super::super) internal: bool,
 }
@@ -215,9 +233,9 @@ fn add_table(transaction: &mut Transaction) {
 fn add_set(transaction: &mut Transaction, set: &SetShape, number: u32) {
     let step = format!("create the firewall set {} of table {TABLE}", set.name);
     transaction.add(step, NEWSET, MAKE, NFPROTO_IPV4, |w| {
-        w.text(1, TABLE).text(2, set.name).be32(3, if set.map { SET_F_MAP } else { 0 });
+        w.text(1, TABLE).text(2, set.name).be32(3, set.flags);
         w.be32(4, set.key_type).be32(5, set.key_length);
-        if set.map {
+        if set.flags == SET_F_MAP {
             w.be32(6, joined(&[TYPE_IPV4, TYPE_SERVICE])).be32(7, 8);
         }
         w.be32(10, number);
@@ -233,6 +251,43 @@ fn add_bridge(transaction: &mut Transaction, bridge: &Bridge<'_>) {
     if bridge.internal {
         add_element(transaction, INTERNAL, &interface(bridge.name), bridge.name);
     }
+    let step = format!("add {} to the firewall set {SUBNETS}", bridge.subnet);
+    transaction.add(step, NEWSETELEM, MAKE, NFPROTO_IPV4, |w| interval(w, bridge.name, bridge.subnet));
+}
+
+/// The two elements of an interval: its first address, and the one after its last. The comment tells whose it is, and
+/// by the length of the prefix where it ends.
+fn interval(w: &mut Writer<'_>, name: &str, subnet: Subnet) {
+    let end = Ipv4Addr::from_bits(subnet.broadcast().to_bits().wrapping_add(1));
+    w.text(NFTA_SET_ELEM_LIST_TABLE, TABLE).text(NFTA_SET_ELEM_LIST_SET, SUBNETS);
+    w.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |w| {
+        for (address, flags) in [(subnet.network(), 0), (end, ELEM_INTERVAL_END)] {
+            w.nest(NFTA_LIST_ELEM, |w| {
+                w.be32(NFTA_SET_ELEM_FLAGS, flags).nest(NFTA_SET_ELEM_KEY, |w| {
+                    w.attr(NFTA_DATA_VALUE, &address.octets());
+                });
+                if flags == 0 {
+                    w.attr(NFTA_SET_ELEM_USERDATA, &comment_data(&format!("{name}/{}", subnet.prefix())));
+                }
+            });
+        }
+    });
+}
+
+/// The subnets entered for a bridge.
+fn subnets(socket: &mut Socket, name: &str) -> Result<Vec<Subnet>> {
+    let mut found = Vec::new();
+    list(socket, SUBNETS, |element| match element {
+        None => found.clear(),
+        Some((key, element)) => {
+            let comment = attribute(element, NFTA_SET_ELEM_USERDATA).and_then(comment).unwrap_or_default();
+            let prefix = comment.rsplit_once('/').filter(|(owner, _)| *owner == name).map(|(_, prefix)| prefix.parse());
+            if let (Some(Ok(prefix)), Ok(address)) = (prefix, <[u8; 4]>::try_from(key)) {
+                found.extend(Subnet::new(address.into(), prefix));
+            }
+        }
+    })?;
+    Ok(found)
 }
 
 fn interface(name: &str) -> [u8; 16] {
@@ -260,20 +315,30 @@ fn add_element(transaction: &mut Transaction, set: &str, key: &[u8], what: &str)
 /// The interface names in a set.
 fn names(socket: &mut Socket, set: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
+    list(socket, set, |element| match element {
+        Some((key, _)) => found.extend(text(key)),
+        None => found.clear(),
+    })?;
+    Ok(found)
+}
+
+/// Hands the key and the attributes of each element of a set to `read`; after a `None` the list begins anew. A set that
+/// is not there has none.
+fn list(socket: &mut Socket, set: &str, mut read: impl FnMut(Option<(&[u8], &[u8])>)) -> Result<()> {
     let request = |w: &mut Writer<'_>| {
         header(w, NFPROTO_IPV4);
         w.text(NFTA_SET_ELEM_LIST_TABLE, TABLE).text(NFTA_SET_ELEM_LIST_SET, set);
     };
     let listed = socket.dump(&format!("list the firewall set {set}"), kind(GETSETELEM), request, |body| {
-        let Some(body) = body else { return found.clear() };
+        let Some(body) = body else { return read(None) };
         let list = body.get(4..).and_then(|rest| attribute(rest, NFTA_SET_ELEM_LIST_ELEMENTS)).unwrap_or_default();
         for (_, element) in attributes(list) {
-            let key = attribute(element, NFTA_SET_ELEM_KEY).and_then(|key| attribute(key, NFTA_DATA_VALUE));
-            found.extend(key.and_then(text));
+            if let Some(key) = attribute(element, NFTA_SET_ELEM_KEY).and_then(|key| attribute(key, NFTA_DATA_VALUE)) {
+                read(Some((key, element)));
+            }
         }
     });
-    absent_is_empty(listed)?;
-    Ok(found)
+    absent_is_empty(listed)
 }
 
 /// Takes the bridge out of the sets; with the last one goes the table.
@@ -292,6 +357,10 @@ pub(in super::super) fn delete_bridge(socket: &mut Socket, name: &str) -> Result
                 let key = interface(name).repeat(times);
                 transaction.add(step, DELSETELEM, 0, NFPROTO_IPV4, |w| element(w, set, &key));
             }
+        }
+        for subnet in subnets(socket, name)? {
+            let step = format!("remove {subnet} from the firewall set {SUBNETS}");
+            transaction.add(step, DELSETELEM, 0, NFPROTO_IPV4, |w| interval(w, name, subnet));
         }
     }
     unless(transaction.commit(socket)?, &[libc::ENOENT]).map(drop)
