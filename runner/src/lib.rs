@@ -1,1 +1,48 @@
-//! placeholder
+//! Bundle in, process out: namespaces, mounts, cgroups, networks.
+//!
+//! The crate takes a container as plain data ([`Container`]: layers, an OCI runtime spec, a network) and makes a process of it, by
+//! system calls alone: no subprocess, no daemon, no async runtime. It knows neither images nor registries and never prints.
+//!
+//! ```text
+//!  Container ──► plan ──► create ──► init (the child) ──► the program
+//!                           │  dialogue (docs/runner-dialogue.md)
+//!                           ▼
+//!                        monitor: terminal or pipes, log, exit status, attach socket
+//!
+//!  state directory ──► state, exec, kill, stop, pause, update, wait, delete, attach, logs
+//! ```
+//!
+//! All functions that clone or enter mount namespaces want a single-threaded caller and say so; those that
+//! can do without fork a helper by themselves.
+
+pub mod attach;
+mod broker;
+pub mod cgroup;
+mod container;
+mod create;
+mod error;
+pub mod exec;
+mod init;
+mod inroot;
+pub mod layers;
+pub mod log;
+pub mod monitor;
+mod mount;
+pub mod network;
+pub mod plan;
+mod rootfs;
+mod run_in;
+pub mod security;
+pub mod spec;
+pub mod state;
+mod sys;
+pub mod validate;
+mod verbs;
+
+pub use container::{Container, Rootfs};
+pub use error::{Error, Result};
+pub use init::dialogue::{Failure, FailureKind};
+pub use monitor::{After, DetachKeys, Foreground, MonitorOptions, OnExit, run_foreground, start_monitored};
+pub use run_in::run_in;
+pub use state::{Exit, ProcessId, State, Status};
+pub use verbs::{delete, kill, pause, stop, sweep, unpause, update, wait};

@@ -1,0 +1,86 @@
+//! Work in a forked child, for callers with threads.
+//!
+//! Moving between mount namespaces and cloning containers needs a single-threaded process. [`in_child`] forks one (by fork(3), after
+//! which malloc works), runs a closure there and brings its result back over a pipe. The rule: the child closes every
+//! descriptor it was not given, so that no lock and no pipe of another thread lives on in it.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Doing, Error, Result};
+use crate::init::dialogue::Failure;
+use crate::sys;
+
+/// The longest result.
+const MAX_RESULT: u64 = 64 << 20;
+
+/// Runs `work` in a child and returns its result. An error comes back as its text.
+pub fn in_child<T: Serialize + DeserializeOwned>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let (reader, writer) = io::pipe().doing(|| "make a pipe".into())?;
+    let child = spawn(&[writer.as_raw_fd()], || {
+        let answer = work().map_err(|error| Failure::new("", &error));
+        let bytes = serde_json::to_vec(&answer).unwrap_or_default();
+        i32::from((&writer).write_all(&bytes).is_err())
+    })?;
+    drop(writer);
+    let mut bytes = Vec::new();
+    let read = reader.take(MAX_RESULT).read_to_end(&mut bytes);
+    sys::wait(child.as_fd()).doing(|| "wait for a helper process".into())?;
+    read.doing(|| "read from a helper process".into())?;
+    let answer: std::result::Result<T, Failure> =
+        serde_json::from_slice(&bytes).map_err(|_| Error::invalid("a helper process ended without an answer"))?;
+    answer.map_err(Error::Start)
+}
+
+/// Forks a child that keeps standard input and output and `keep`, runs `work` and leaves with its result. Returns its pidfd.
+pub fn spawn(keep: &[RawFd], work: impl FnOnce() -> i32) -> Result<OwnedFd> {
+    match sys::fork().doing(|| "start a helper process".into())? {
+        sys::Forked::Child => {
+            let code = if close_all_but(keep).is_ok() { work() } else { 125 };
+            sys::exit(code)
+        }
+        sys::Forked::Parent(pid) => {
+            let pid = rustix::process::Pid::from_raw(pid).ok_or_else(|| Error::invalid("fork gave no process id"))?;
+            rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+                .doing(|| "watch a helper process".into())
+        }
+    }
+}
+
+/// Closes all descriptors above 2 that are not in `keep`.
+pub fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
+    let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(*fd).ok()).filter(|fd| *fd > 2).collect();
+    keep.sort_unstable();
+    keep.dedup();
+    let mut first = 3;
+    for fd in keep {
+        if fd > first {
+            sys::close_range(first, fd - 1)?;
+        }
+        first = fd + 1;
+    }
+    sys::close_range(first, u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_and_errors_come_back() {
+        assert_eq!(in_child(|| Ok(vec![1, 2, 3])).unwrap(), [1, 2, 3]);
+        let error = in_child(|| -> Result<()> { Err(Error::NotFound("x".into())) }).unwrap_err();
+        assert_eq!(error.to_string(), "no such container: x");
+    }
+
+    #[test]
+    fn descriptors_do_not_leak_into_the_child() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let number = file.as_raw_fd();
+        let open = in_child(|| Ok(std::fs::exists(format!("/proc/self/fd/{number}")).unwrap_or(true))).unwrap();
+        assert!(!open);
+    }
+}

@@ -1,0 +1,76 @@
+//! What a container is made of, as plain data handed in by the caller.
+//!
+//! Nothing here does anything. The rule: paths in these types are host paths that the caller vouches for; everything below the
+//! root file system is looked up by descriptor later.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::Spec;
+
+use crate::layers::LayerMount;
+use crate::log::LogConfig;
+use crate::network;
+
+/// A container to be started.
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// Names it, its cgroup and everything else made for it: letters, digits, `-`, `_`, `.`, at most 64.
+    pub id: String,
+    /// The run directory; the layer mounts are shared by all containers below one.
+    pub run_dir: PathBuf,
+    /// Its transient state, usually `<run_dir>/containers/<id>`; made 0700 if missing, removed by [`crate::delete`].
+    pub state_dir: PathBuf,
+    /// Its root file system.
+    pub rootfs: Rootfs,
+    /// All else, as the OCI runtime spec has it. `root.path` is not used; `root.readonly` is. `process.user.username` may be
+    /// `name|uid[:group|gid]`, looked up in the root.
+    pub spec: Spec,
+    /// Its network, set up in the network namespace that the spec asks for; `None`: nothing is set up.
+    pub network: Option<network::Config>,
+    /// Run a built-in init as PID 1, which reaps and forwards signals.
+    pub init: bool,
+    /// Where its output is kept; `None`: nowhere.
+    pub log: Option<LogConfig>,
+    /// Make the working directory if the image has none.
+    pub create_cwd: bool,
+    /// The cgroup to make its group in; `None`: ours.
+    pub cgroup_parent: Option<String>,
+    /// The signal that asks it to stop (`STOPSIGNAL`), usually SIGTERM.
+    pub stop_signal: i32,
+}
+
+/// A root file system.
+#[derive(Clone, Debug)]
+pub enum Rootfs {
+    /// Layers, with a writable directory on top.
+    Overlay {
+        /// The layers, the topmost first. None at all is allowed (`FROM scratch`).
+        lowers: Vec<LayerMount>,
+        /// What the container writes. `upper` and `work` must lie in one directory.
+        upper: PathBuf,
+        /// The overlay's own work.
+        work: PathBuf,
+        /// Never sync: for containers that are removed when they end.
+        volatile: bool,
+    },
+    /// Layers, and what the container writes is kept in memory and gone when it ends.
+    TmpfsOverlay {
+        /// The layers, the topmost first.
+        lowers: Vec<LayerMount>,
+        /// How much it may write, in bytes; `None`: half of the memory.
+        size: Option<u64>,
+    },
+    /// A directory as it is.
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Mount it read-only.
+        readonly: bool,
+    },
+}
+
+impl Container {
+    pub(crate) fn has_terminal(&self) -> bool {
+        self.spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal) == Some(true)
+    }
+}

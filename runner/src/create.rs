@@ -1,0 +1,339 @@
+//! The parent's side of a start: prepare everything of the host, clone, lead the dialogue, and take all back if it fails.
+//!
+//! The contract with the child is drawn in `docs/runner-dialogue.md`. The rule: creation is recorded before a thing is made, so that
+//! whatever moment this process is killed in, [`crate::sweep`] finds by the state directory what is left.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use oci_spec::runtime::{Capability, Process, Spec};
+use rustix::fs::{Mode, OFlags};
+
+use crate::cgroup::Cgroup;
+use crate::container::{Container, Rootfs};
+use crate::error::{Doing, Error, Result};
+use crate::init::dialogue::{Channel, Message};
+use crate::init::{self, Materials};
+use crate::inroot::Stub;
+use crate::plan::{MountKind, Plan, Settings, Step};
+use crate::security::seccomp;
+use crate::sys::MountAttr;
+use crate::{mount, network, rootfs, state, sys};
+
+/// How long a child may take to become the program; mounting a slow network file system is the worst case.
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// A container whose program runs.
+#[derive(Debug)]
+pub(crate) struct Created {
+    /// The first process, by its number in our pid namespace.
+    pub pid: i32,
+    /// The first process.
+    pub pidfd: OwnedFd,
+    /// The master of its terminal.
+    pub console: Option<OwnedFd>,
+    /// Its groups.
+    pub cgroup: Cgroup,
+    /// Its network.
+    pub network: Option<network::Network>,
+    /// Mount points that had to be made in its root.
+    pub stubs: Vec<Stub>,
+}
+
+/// Checks an id, which becomes the name of directories, groups and interfaces.
+pub(crate) fn check_id(id: &str) -> Result<()> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if id.is_empty() || id.len() > 64 || !id.bytes().all(plain) || !id.as_bytes()[0].is_ascii_alphanumeric() {
+        return Err(Error::invalid(format!("{id:?} cannot be the id of a container")));
+    }
+    Ok(())
+}
+
+/// Starts the container's first process. `stdio` are the child's descriptors, not used with a terminal. The caller is
+/// single-threaded, and the state directory exists.
+pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Result<Created> {
+    check_id(&container.id)?;
+    let settings = Settings { init: container.init, create_cwd: container.create_cwd };
+    let plan = Plan::for_container(&container.spec, settings)?;
+    let process = process_of(&container.spec)?;
+    let linux = container.spec.linux().as_ref();
+    let seccomp = linux.and_then(|linux| linux.seccomp().as_ref()).map(seccomp::compile).transpose()?;
+    let privileged = may_mount(process);
+    let rootfs = rootfs::prepare(&container.run_dir, &container.rootfs, privileged)?;
+    let binds = binds(&plan)?;
+    let (namespaces, pid_namespace) = joined(&plan)?;
+    let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
+    let mut cgroup = Cgroup::create(&container.id, container.cgroup_parent.as_deref(), &resources)?;
+    let wants_view =
+        plan.steps.iter().any(|step| matches!(step, Step::Mount(mount) if mount.kind == MountKind::Cgroup));
+    let result = (|| {
+        let materials = Materials {
+            plan: &plan,
+            process,
+            tasks: cgroup.tasks_fds(),
+            namespaces,
+            rootfs: Some(rootfs),
+            binds,
+            cgroup_view: if wants_view { cgroup_view(&cgroup)? } else { Vec::new() },
+            seccomp,
+            stdio,
+            first_closed: 3,
+            die_with_parent: true,
+        };
+        start_child(plan.new_namespaces, &cgroup, pid_namespace.as_ref(), materials, |pid| {
+            setup_network(container, pid)
+        })
+    })();
+    match result {
+        Ok((child, network)) => Ok(Created {
+            pid: child.pid,
+            pidfd: child.pidfd,
+            console: child.console,
+            cgroup,
+            network: network.network,
+            stubs: child.stubs,
+        }),
+        Err(error) => {
+            // The first error is what the user wants to know; a group that stays is swept later.
+            let _ = cgroup.remove();
+            Err(error)
+        }
+    }
+}
+
+/// A child that became its program.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub pid: i32,
+    pub pidfd: OwnedFd,
+    pub console: Option<OwnedFd>,
+    pub stubs: Vec<Stub>,
+}
+
+/// Clones the child and leads the dialogue until the program runs. `meanwhile` is done while the child mounts, given its
+/// pid; what it made is its own to take back if it fails, and `undo` of what it returned is called if the child fails.
+pub(crate) fn start_child<T: Undo>(
+    new_namespaces: u64,
+    cgroup: &Cgroup,
+    pid_namespace: Option<&OwnedFd>,
+    materials: Materials<'_>,
+    meanwhile: impl FnOnce(i32) -> Result<T>,
+) -> Result<(Started, T)> {
+    let (ours, theirs) = Channel::pair().doing(|| "make the socket to the child".into())?;
+    sys::set_dumpable(false).doing(|| "seal the process".into())?;
+    let child = match pid_namespace {
+        None => sys::clone_child(new_namespaces, cgroup.directory_fd()),
+        Some(target) => {
+            // Only children change their pid namespace; afterwards ours are ordinary again.
+            let own = std::fs::File::open("/proc/self/ns/pid").doing(|| "open the pid namespace".into())?;
+            sys::setns(target.as_fd(), libc::CLONE_NEWPID).doing(|| "join the pid namespace".into())?;
+            let child = sys::clone_child(new_namespaces, cgroup.directory_fd());
+            if !matches!(child, Ok(sys::Forked::Child)) {
+                sys::setns(own.as_fd(), libc::CLONE_NEWPID).doing(|| "return to the own pid namespace".into())?;
+            }
+            child
+        }
+    };
+    let (pid, pidfd) = match child.doing(|| "start the container's first process (clone3)".into())? {
+        sys::Forked::Child => {
+            drop(ours);
+            init::run(&materials, &theirs)
+        }
+        sys::Forked::Parent(child) => child,
+    };
+    drop(theirs);
+    let kill = |error: Error| {
+        let _ = sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+        let _ = sys::wait(pidfd.as_fd());
+        error
+    };
+    let made = match meanwhile(pid) {
+        Ok(made) => made,
+        Err(error) => return Err(kill(error)),
+    };
+    let dialogue = || -> Result<(Option<OwnedFd>, Vec<Stub>)> {
+        match ours.send(&Message::Go, None) {
+            // A child that failed has hung up, and left a message that says why.
+            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
+            result => result.doing(|| "talk to the child".into())?,
+        }
+        let (mut console, mut stubs) = (None, Vec::new());
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            wait_readable(&ours, deadline)?;
+            match ours.receive().doing(|| "listen to the child".into())? {
+                Some((Message::Console, fd)) => console = fd,
+                Some((Message::Stubs(made), _)) => stubs = made,
+                Some((Message::Failed(failure), _)) => return Err(Error::Start(failure)),
+                Some((Message::Go, _)) => return Err(Error::invalid("the child spoke out of turn")),
+                None => return Ok((console, stubs)),
+            }
+        }
+    };
+    let outcome = dialogue();
+    // Only now: closing the last descriptor of a detached mount costs an RCU grace period, for each layer, and it is not the
+    // child on its way to the program that should pay it.
+    drop(materials);
+    match outcome {
+        Ok((console, stubs)) => Ok((Started { pid, pidfd, console, stubs }, made)),
+        Err(error) => {
+            let error = kill(error);
+            made.undo();
+            Err(error)
+        }
+    }
+}
+
+fn wait_readable(channel: &Channel, deadline: Instant) -> Result<()> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::Timeout {
+                doing: "starting the container's first process".into(),
+                seconds: START_LIMIT.as_secs(),
+            });
+        }
+        let mut entry = [libc::pollfd { fd: channel.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+        if sys::poll(&mut entry, Some(left)).doing(|| "wait for the child".into())? > 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Something made for a child, to be taken back if the child fails.
+pub(crate) trait Undo {
+    fn undo(self);
+}
+
+impl Undo for () {
+    fn undo(self) {}
+}
+
+/// A container's network together with what is needed to remove it.
+struct MadeNetwork<'a> {
+    state_dir: &'a Path,
+    network: Option<network::Network>,
+}
+
+impl Undo for MadeNetwork<'_> {
+    fn undo(self) {
+        if let Some(network) = self.network {
+            // The child's error is the one to show; leftovers are found by their names later.
+            let _ = teardown_network(self.state_dir, &network.state);
+        }
+    }
+}
+
+fn setup_network(container: &Container, pid: i32) -> Result<MadeNetwork<'_>> {
+    let state_dir = container.state_dir.as_path();
+    let Some(config) = &container.network else { return Ok(MadeNetwork { state_dir, network: None }) };
+    let path = format!("/proc/{pid}/ns/net");
+    let namespace = std::fs::File::open(&path).doing(|| format!("open {path}"))?;
+    let network = with_site(state_dir, |site| Ok(network::setup(config, site, Some(namespace.as_fd()))?))?;
+    Ok(MadeNetwork { state_dir, network: Some(network) })
+}
+
+/// Takes a container's network back.
+pub(crate) fn teardown_network(state_dir: &Path, network: &network::State) -> Result<()> {
+    with_site(state_dir, |site| Ok(network::teardown(network, site)?))
+}
+
+/// What all networks below one run directory share: a directory beside the containers', and who is alive.
+fn with_site<T>(state_dir: &Path, work: impl FnOnce(&network::Site<'_>) -> Result<T>) -> Result<T> {
+    let containers = state_dir.parent().unwrap_or(state_dir);
+    let folder: PathBuf = containers.parent().unwrap_or(containers).join("network");
+    let is_alive = |prefix: &str| is_alive(containers, prefix);
+    work(&network::Site { state_dir: &folder, is_alive: &is_alive })
+}
+
+/// Whether a container whose id begins so is there and not known to have ended. In doubt it is.
+pub(crate) fn is_alive(containers: &Path, prefix: &str) -> bool {
+    let Ok(entries) = std::fs::read_dir(containers) else { return false };
+    entries.flatten().any(|entry| {
+        entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes())
+            && match state::load(&entry.path()) {
+                Ok(state) => state.status != state::Status::Stopped,
+                Err(Error::NotFound(_)) => true,
+                Err(_) => true,
+            }
+    })
+}
+
+pub(crate) fn process_of(spec: &Spec) -> Result<&Process> {
+    spec.process().as_ref().ok_or_else(|| Error::invalid("the spec has no process"))
+}
+
+/// Whether the process holds CAP_SYS_ADMIN: it could remount anyway, so its root is not `nodev`.
+fn may_mount(process: &Process) -> bool {
+    let bounding = process.capabilities().as_ref().and_then(|sets| sets.bounding().as_ref());
+    process.capabilities().is_none() || bounding.is_some_and(|set| set.contains(&Capability::SysAdmin))
+}
+
+/// Opens the sources of bind mounts as detached clones, with their attributes set.
+fn binds(plan: &Plan) -> Result<BTreeMap<usize, OwnedFd>> {
+    let mut binds = BTreeMap::new();
+    for step in &plan.steps {
+        let Step::Mount(step) = step else { continue };
+        let MountKind::Bind { source, recursive } = &step.kind else { continue };
+        let at = source.display();
+        let clone = mount::clone_path(source, *recursive).doing(|| format!("bind mount {at}"))?;
+        let options = &step.options;
+        mount::set_attributes(&clone, false, options.attributes).doing(|| format!("set the mount options of {at}"))?;
+        let tree = MountAttr { propagation: 0, ..options.recursive };
+        mount::set_attributes(&clone, true, tree).doing(|| format!("set the mount options below {at}"))?;
+        binds.insert(step.index, clone);
+    }
+    Ok(binds)
+}
+
+/// Opens the namespaces to join; that of pids apart, since it is joined by the parent.
+#[allow(clippy::type_complexity)]
+fn joined(plan: &Plan) -> Result<(Vec<(i32, OwnedFd)>, Option<OwnedFd>)> {
+    let (mut list, mut pid) = (Vec::new(), None);
+    for (kind, path) in &plan.joined {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let fd =
+            rustix::fs::open(path, flags, Mode::empty()).doing(|| format!("open the namespace {}", path.display()))?;
+        if *kind == libc::CLONE_NEWPID {
+            pid = Some(fd);
+        } else {
+            list.push((*kind, fd));
+        }
+    }
+    Ok((list, pid))
+}
+
+/// Clones of the container's groups of v1 (and of the cgroup2 tree beside them), by hierarchy. Empty where there is only
+/// cgroup2, which the child mounts itself.
+fn cgroup_view(cgroup: &Cgroup) -> Result<Vec<(String, OwnedFd)>> {
+    if cgroup.tasks_fds().is_empty() && Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        return Ok(Vec::new());
+    }
+    let doing = || "open the container's cgroups".to_owned();
+    let mut view = Vec::new();
+    for (_, group) in cgroup.directories() {
+        let name = group.strip_prefix("/sys/fs/cgroup").ok().and_then(|path| path.components().next());
+        if let Some(name) = name {
+            let clone = mount::clone_path(group, false).doing(doing)?;
+            view.push((name.as_os_str().to_string_lossy().into_owned(), clone));
+        }
+    }
+    Ok(view)
+}
+
+/// Removes the mount points that were made for a container from its writable layer, as far as they are still empty.
+pub(crate) fn remove_stubs(rootfs: &Rootfs, stubs: &[Stub]) -> Result<()> {
+    let Rootfs::Overlay { upper, .. } = rootfs else { return Ok(()) };
+    if stubs.is_empty() {
+        return Ok(());
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(upper, flags, Mode::empty()).doing(|| format!("open {}", upper.display()))?;
+    let root = crate::inroot::Root::new(fd);
+    for stub in stubs.iter().rev() {
+        root.remove_stub(stub).doing(|| format!("remove the mount point {}", stub.path.display()))?;
+    }
+    Ok(())
+}

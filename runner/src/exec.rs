@@ -1,0 +1,154 @@
+//! A further process in a running container: the same sandbox, other beginnings.
+//!
+//! The parent joins the container's pid namespace for its children, clones into its cgroup, and the child joins the rest by the
+//! container's pidfd and goes through the same last steps as a first process. Three forms as with containers: in the
+//! foreground, under a monitor of its own (a terminal, or to be detached from), or let go. The rule: a foreground exec dies with its client.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use oci_spec::runtime::{LinuxSeccomp, Process};
+
+use crate::cgroup::Cgroup;
+use crate::create::{self, Started};
+use crate::error::{Doing, Error, Result};
+use crate::init::Materials;
+use crate::monitor::peer::Peer;
+use crate::monitor::relay::{ProgramIo, Relay};
+use crate::monitor::{FORWARDED, Foreground, daemon, pipes};
+use crate::plan::Plan;
+use crate::security::seccomp;
+use crate::state::{self, ProcessId, State, Status};
+use crate::sys::{self, Ended};
+
+/// What is executed.
+#[derive(Clone, Debug)]
+pub struct Exec {
+    /// Program, arguments, environment, user, limits, capabilities; as in a container's spec.
+    pub process: Process,
+    /// The system call filter; that of the container's spec, usually.
+    pub seccomp: Option<LinuxSeccomp>,
+}
+
+/// The namespaces an exec joins, that of pids aside.
+const NAMESPACES: i32 =
+    libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
+
+fn code_of(ended: Ended) -> i32 {
+    match ended {
+        Ended::Exited(code) => code,
+        Ended::Signalled(signal) => 128 + signal,
+    }
+}
+
+/// Runs a program in the container with this process's standard output, error and (if wanted) input, and returns its
+/// exit code. The caller must be single-threaded, and the process must not ask for a terminal.
+///
+/// # Errors
+/// [`Error::NotRunning`], [`Error::Start`].
+pub fn exec_foreground(dir: &Path, exec: &Exec, options: Foreground) -> Result<i32> {
+    if exec.process.terminal() == Some(true) {
+        return Err(Error::invalid("an exec with a terminal needs a monitor"));
+    }
+    let (program, stdio) = pipes(options.stdin)?;
+    let signals =
+        if options.forward_signals { Some(sys::signal_fd(&FORWARDED).doing(|| "watch signals".into())?) } else { None };
+    let started = start(dir, exec, Some(stdio), true)?;
+    let mut relay = Relay::new(program, None, libc::SIGTERM);
+    relay.signals = signals;
+    relay.add_peer(Peer::local(options.stdin));
+    let code = code_of(relay.run(&started.pidfd)?);
+    relay.finish(code)?;
+    Ok(code)
+}
+
+/// Runs a program under a monitor of its own and returns as soon as it runs, with the connection for
+/// [`crate::attach::attach`]. If the client vanishes without detaching, the program is ended. The caller must be single-threaded.
+///
+/// # Errors
+/// As [`exec_foreground`].
+pub fn exec_monitored(dir: &Path, exec: &Exec, stdin: bool) -> Result<(ProcessId, UnixStream)> {
+    // The monitor's working directory is the root.
+    let dir = &std::path::absolute(dir).doing(|| format!("find {}", dir.display()))?;
+    let (id, client) = daemon::start(true, |owner, report| {
+        let terminal = exec.process.terminal() == Some(true);
+        let result = (|| {
+            let (mut program, stdio) = if terminal {
+                (ProgramIo::default(), None)
+            } else {
+                let (program, stdio) = pipes(stdin)?;
+                (program, Some(stdio))
+            };
+            let started = start(dir, exec, stdio, true)?;
+            program.console = started.console;
+            let id = ProcessId::of(started.pid)?.unwrap_or(ProcessId { pid: started.pid, start_time: 0 });
+            Ok::<_, Error>((id, started.pidfd, program))
+        })();
+        match result {
+            Err(error) => report.send::<ProcessId>(Err(&error)),
+            Ok((id, pidfd, program)) => {
+                report.send(Ok(&id));
+                let mut relay = Relay::new(program, None, libc::SIGTERM);
+                if let Some(owner) = owner.and_then(|stream| Peer::socket(stream, true).ok()) {
+                    relay.add_peer(owner);
+                }
+                sys::trim_memory();
+                if let Ok(ended) = relay.run(&pidfd) {
+                    // The client may have gone.
+                    let _ = relay.finish(code_of(ended));
+                }
+            }
+        }
+    })?;
+    let client = client.ok_or_else(|| Error::invalid("the monitor gave no connection"))?;
+    Ok((id, client))
+}
+
+/// Starts a program and lets it go (`exec -d`): its input is empty, its output is dropped, it ends with the container.
+///
+/// # Errors
+/// As [`exec_foreground`].
+pub fn exec_detached(dir: &Path, exec: &Exec) -> Result<ProcessId> {
+    use rustix::fs::{Mode, OFlags};
+    let null = || {
+        rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).doing(|| "open /dev/null".into())
+    };
+    let mut exec = exec.clone();
+    exec.process.set_terminal(Some(false));
+    // Started by a process that ends at once, so that the host's init inherits it and reaps it: the end of a pid namespace waits
+    // for every process in it to be reaped.
+    crate::broker::in_child(|| {
+        let started = start(dir, &exec, Some([null()?, null()?, null()?]), false)?;
+        Ok(ProcessId::of(started.pid)?.unwrap_or(ProcessId { pid: started.pid, start_time: 0 }))
+    })
+}
+
+/// Starts the process.
+fn start(dir: &Path, exec: &Exec, stdio: Option<[OwnedFd; 3]>, die_with_parent: bool) -> Result<Started> {
+    let state: State = state::load(dir)?;
+    if state.status == Status::Paused {
+        return Err(Error::invalid(format!("container {} is paused", state.id)));
+    }
+    let container = state.pidfd()?;
+    let plan = Plan::for_exec(&exec.process, exec.seccomp.is_some())?;
+    let seccomp = exec.seccomp.as_ref().map(seccomp::compile).transpose()?;
+    let cgroup = Cgroup::open(&state.cgroup)?;
+    // A pidfd names all namespaces of its process at once; the pid namespace goes the way of the parent.
+    let pid_namespace = container.as_fd().try_clone_to_owned().doing(|| "use the container's process".into())?;
+    let materials = Materials {
+        plan: &plan,
+        process: &exec.process,
+        tasks: cgroup.tasks_fds(),
+        namespaces: vec![(NAMESPACES, container)],
+        rootfs: None,
+        binds: Default::default(),
+        cgroup_view: Vec::new(),
+        seccomp,
+        stdio,
+        first_closed: 3,
+        die_with_parent,
+    };
+    let (started, ()) = create::start_child(0, &cgroup, Some(&pid_namespace), materials, |_| Ok(()))?;
+    Ok(started)
+}

@@ -1,0 +1,290 @@
+//! The steps that build the container's view of the file system: root, mounts, masks, pivot.
+//!
+//! Every target is a descriptor found below the new root ([`Root`]), and every mount is complete before it is attached. The
+//! rule: /proc and /sys must be real directories in the image, and nothing is mounted into a procfs but the few files that
+//! tools replace on purpose.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Component, Path};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+
+use super::Child;
+use crate::error::{Doing, Error, Result};
+use crate::inroot::{Missing, Root};
+use crate::mount::{self, Context};
+use crate::plan::mount_options::MountOptions;
+use crate::plan::{MountKind, MountStep};
+use crate::sys::{self, MountAttr};
+
+/// `f_type` of procfs (linux/magic.h).
+pub const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+
+/// Files of /proc that may be replaced by a bind mount, as lxcfs does.
+const REPLACEABLE: [&str; 8] = ["cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"];
+
+/// Makes all mounts of the (new) mount namespace private.
+pub fn isolate() -> Result<()> {
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).doing(|| "open the root".into())?;
+    mount::make_private(&root, true).doing(|| "make all mounts private".into())
+}
+
+impl Child<'_> {
+    pub(super) fn mount_root(&mut self) -> Result<()> {
+        let Some(rootfs) = &self.materials.rootfs else {
+            return Err(Error::invalid("the root file system was not prepared"));
+        };
+        let root = rootfs.mount()?;
+        // On top of the old root: a place that is always there, and that is gone after the pivot.
+        let place =
+            rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).doing(|| "open the root".into())?;
+        mount::attach(&root, place).doing(|| "attach the root file system".into())?;
+        self.root = Some(Root::new(root));
+        Ok(())
+    }
+
+    pub(super) fn mount(&mut self, step: &MountStep) -> Result<()> {
+        let at = step.destination.display();
+        let doing = || format!("mount on {at}");
+        let (mounted, is_directory) = match &step.kind {
+            MountKind::Bind { source, .. } => {
+                let clone = self.materials.binds.get(&step.index);
+                let clone = clone.ok_or_else(|| Error::invalid(format!("{} was not opened", source.display())))?;
+                let kind = rustix::fs::fstat(clone).doing(|| format!("examine {}", source.display()))?.st_mode;
+                (clone.try_clone().doing(doing)?, FileType::from_raw_mode(kind) == FileType::Directory)
+            }
+            MountKind::Cgroup => (self.cgroup_view(&step.options)?, true),
+            MountKind::FileSystem(kind) => {
+                (file_system(kind, &step.options).doing(|| format!("mount {kind} on {at}"))?, true)
+            }
+        };
+        let target = self.target(&step.destination, &step.kind, is_directory)?;
+        mount::attach(&mounted, &target).doing(doing)?;
+        if matches!(step.kind, MountKind::Bind { .. }) {
+            // Attributes were set by the parent, while the clone was detached. Propagation takes effect in place.
+            let (kind, tree) = step.options.propagation.unwrap_or((libc::MS_PRIVATE, true));
+            propagate(&mounted, kind, tree).doing(|| format!("set the propagation of {at}"))?;
+        } else if let Some((kind, tree)) = step.options.propagation {
+            propagate(&mounted, kind, tree).doing(|| format!("set the propagation of {at}"))?;
+        }
+        Ok(())
+    }
+
+    /// The descriptor to mount on, made if it is missing.
+    fn target(&mut self, destination: &Path, kind: &MountKind, is_directory: bool) -> Result<OwnedFd> {
+        let at = destination.display();
+        let special = matches!(kind, MountKind::FileSystem(kind) if kind == "proc" || kind == "sysfs");
+        if special {
+            self.refuse_link(destination)?;
+        }
+        let missing = if is_directory { Missing::Directory } else { Missing::File };
+        let found = self.root()?.find(destination, missing).doing(|| format!("find the mount point {at}"))?;
+        self.stubs.extend(found.made);
+        let magic = sys::file_system_magic_of(&found.fd).doing(|| format!("examine the mount point {at}"))?;
+        if magic == PROC_SUPER_MAGIC && !matches!(kind, MountKind::FileSystem(kind) if kind == "proc") {
+            let name = destination.strip_prefix("/proc").ok().and_then(Path::to_str).unwrap_or("");
+            if !matches!(kind, MountKind::Bind { .. }) || !REPLACEABLE.contains(&name) {
+                return Err(Error::invalid(format!("cannot mount on {at}: it lies in procfs")));
+            }
+        }
+        let mode = rustix::fs::fstat(&found.fd).doing(|| format!("examine the mount point {at}"))?.st_mode;
+        if (FileType::from_raw_mode(mode) == FileType::Directory) != is_directory {
+            let (source, target) = if is_directory { ("directory", "file") } else { ("file", "directory") };
+            return Err(Error::invalid(format!("cannot mount a {source} on {at}, which is a {target} in the image")));
+        }
+        Ok(found.fd)
+    }
+
+    /// /proc and /sys decide what masks and kernel parameters mean, so an image may not redirect them.
+    fn refuse_link(&mut self, destination: &Path) -> Result<()> {
+        let root = self.root()?;
+        let mut directory = root.as_fd().try_clone_to_owned().doing(|| "open the root".into())?;
+        for part in destination.components() {
+            let Component::Normal(name) = part else { continue };
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            match rustix::fs::openat(&directory, name, flags, Mode::empty()) {
+                Ok(next) => directory = next,
+                Err(rustix::io::Errno::NOENT) => return Ok(()),
+                Err(error) => return Err(Error::io(format!("examine {}", destination.display()), error)),
+            }
+            let mode = rustix::fs::fstat(&directory).doing(|| format!("examine {}", destination.display()))?.st_mode;
+            if FileType::from_raw_mode(mode) != FileType::Directory {
+                return Err(Error::invalid(format!("{} is not a real directory in the image", destination.display())));
+            }
+        }
+        Ok(())
+    }
+
+    /// The container's own groups: cgroup2 as it is, or for v1 a tmpfs with one directory for each hierarchy.
+    fn cgroup_view(&self, options: &MountOptions) -> Result<OwnedFd> {
+        let doing = || "mount the cgroup view".to_owned();
+        let attributes = options.attributes.set;
+        if self.materials.cgroup_view.is_empty() {
+            return Context::new("cgroup2").and_then(|context| context.mount(attributes)).doing(doing);
+        }
+        let view = mount::empty_tmpfs("0755", Some(1 << 16), attributes & !mount::MOUNT_ATTR_RDONLY).doing(doing)?;
+        for (name, group) in &self.materials.cgroup_view {
+            rustix::fs::mkdirat(&view, name.as_str(), Mode::from_raw_mode(0o755)).doing(doing)?;
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let place = rustix::fs::openat(&view, name.as_str(), flags, Mode::empty()).doing(doing)?;
+            let group = group.try_clone().doing(doing)?;
+            mount::set_attributes(&group, false, MountAttr { set: attributes, ..MountAttr::default() }).doing(doing)?;
+            mount::attach(&group, place).doing(doing)?;
+        }
+        mount::set_attributes(&view, false, MountAttr { set: attributes, ..MountAttr::default() }).doing(doing)?;
+        Ok(view)
+    }
+
+    pub(super) fn make_working_directory(&mut self, path: &Path) -> Result<()> {
+        // A directory made here belongs to the container, it is no stub.
+        self.root()?
+            .find(path, Missing::Directory)
+            .doing(|| format!("make the working directory {}", path.display()))?;
+        Ok(())
+    }
+
+    pub(super) fn mask(&mut self, path: &Path) -> Result<()> {
+        let at = path.display();
+        let Some(target) = self.existing(path)? else { return Ok(()) };
+        let doing = || format!("mask {at}");
+        let mode = rustix::fs::fstat(&target).doing(doing)?.st_mode;
+        let mask = if FileType::from_raw_mode(mode) == FileType::Directory {
+            if self.empty_mask.is_none() {
+                let attributes = mount::MOUNT_ATTR_RDONLY
+                    | mount::MOUNT_ATTR_NODEV
+                    | mount::MOUNT_ATTR_NOSUID
+                    | mount::MOUNT_ATTR_NOEXEC;
+                self.empty_mask = Some(mount::empty_tmpfs("0555", Some(4096), attributes).doing(doing)?);
+            }
+            &mut self.empty_mask
+        } else {
+            if self.null_mask.is_none() {
+                self.null_mask = Some(self.null_device()?);
+            }
+            &mut self.null_mask
+        };
+        // The first of a kind is attached itself; the next ones are clones of it.
+        let Some(source) = mask else { return Ok(()) };
+        match mount::clone_fd(source.as_fd(), false) {
+            Ok(clone) => mount::attach(&clone, &target).doing(doing),
+            Err(_) => mount::attach(source.as_fd(), &target).doing(doing),
+        }
+    }
+
+    /// The null device of the container's /dev, which must be the real one: the image could have planted a link.
+    fn null_device(&mut self) -> Result<OwnedFd> {
+        let doing = || "open /dev/null to mask files with".to_owned();
+        let fd = self.root()?.open(Path::new("/dev/null"), OFlags::PATH | OFlags::NOFOLLOW).doing(doing)?;
+        let stat = rustix::fs::fstat(&fd).doing(doing)?;
+        let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+            && (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)) == (1, 3);
+        if is_null { Ok(fd) } else { Err(Error::invalid("/dev/null in the container is not the null device")) }
+    }
+
+    pub(super) fn make_read_only(&mut self, path: &Path) -> Result<()> {
+        let doing = || format!("make {} read-only", path.display());
+        let Some(target) = self.existing(path)? else { return Ok(()) };
+        let clone = mount::clone_fd(&target, true).doing(doing)?;
+        mount::make_read_only(&clone, true).doing(doing)?;
+        mount::attach(&clone, &target).doing(doing)
+    }
+
+    /// A path that may be missing, as not every kernel has all of them.
+    fn existing(&mut self, path: &Path) -> Result<Option<OwnedFd>> {
+        match self.root()?.open(path, OFlags::PATH) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
+            Err(error) => Err(Error::io(format!("open {}", path.display()), error)),
+        }
+    }
+
+    pub(super) fn make_root_read_only(&mut self) -> Result<()> {
+        let root = self.root()?;
+        mount::make_read_only(root, false).doing(|| "make the root read-only".into())
+    }
+
+    /// The new root becomes the root. The old one lies on top of it for a moment and is then let go.
+    pub(super) fn pivot_root(&mut self) -> Result<()> {
+        let doing = || "change the root".to_owned();
+        let root = self.root()?;
+        rustix::process::fchdir(root).doing(doing)?;
+        rustix::process::pivot_root(".", ".").doing(doing)?;
+        rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).doing(doing)?;
+        rustix::process::chdir("/").doing(doing)
+    }
+
+    /// Writes to a file of a procfs of our own, which nothing can be mounted over.
+    pub(super) fn write_proc(&mut self, path: &str, text: &str) -> Result<()> {
+        if self.proc.is_none() {
+            let proc = Context::new("proc").and_then(|context| context.mount(0));
+            self.proc = Some(proc.doing(|| "open procfs".into())?);
+        }
+        let Some(proc) = &self.proc else { return Ok(()) };
+        let resolve = rustix::fs::ResolveFlags::BENEATH
+            | rustix::fs::ResolveFlags::NO_SYMLINKS
+            | rustix::fs::ResolveFlags::NO_XDEV;
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat2(proc, path, flags, Mode::empty(), resolve);
+        file.and_then(|file| rustix::io::write(file, text.as_bytes()))
+            .doing(|| format!("write {text:?} to /proc/{path}"))
+            .map(drop)
+    }
+
+    /// Writes to a file of the process's own directory there.
+    pub(super) fn write_own_proc(&mut self, file: &str, text: &str) -> Result<()> {
+        let pid = rustix::process::getpid().as_raw_nonzero();
+        self.write_proc(&format!("{pid}/{file}"), text)
+    }
+
+    pub(super) fn enter_working_directory(&mut self, path: &Path) -> Result<()> {
+        let at = path.display();
+        let directory = self
+            .root()?
+            .open(path, OFlags::PATH | OFlags::DIRECTORY)
+            .doing(|| format!("enter the working directory {at}"))?;
+        rustix::process::fchdir(&directory).doing(|| format!("enter the working directory {at}"))?;
+        // Opened below the root it cannot be outside; the kernel's own word for it is asked for all the same.
+        let mut here = [0u8; 4096];
+        let length = sys::getcwd(&mut here).doing(|| format!("find the working directory {at} again"))?;
+        if here.first() != Some(&b'/') || length == 0 {
+            return Err(Error::invalid(format!("the working directory {at} lies outside of the container")));
+        }
+        Ok(())
+    }
+}
+
+/// A new file system with the options of the Spec, detached.
+fn file_system(kind: &str, options: &MountOptions) -> std::io::Result<OwnedFd> {
+    let context = Context::new(kind)?;
+    context.set("source", kind)?;
+    for (key, value) in &options.data {
+        match value {
+            Some(value) => context.set(key, value)?,
+            None => context.flag(key)?,
+        }
+    }
+    context.mount(options.attributes.set)
+}
+
+/// Changes the propagation of an attached mount. Shared makes a group of its own first, so it is private before.
+fn propagate(mounted: &OwnedFd, kind: u64, tree: bool) -> std::io::Result<()> {
+    debug_assert!(mounted.as_raw_fd() >= 0);
+    mount::set_attributes(mounted, tree, MountAttr { propagation: kind, ..MountAttr::default() })
+}
+
+/// Opens the terminal multiplexer of the container's devpts and checks that it is one.
+pub fn open_ptmx(root: &Root) -> Result<OwnedFd> {
+    const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
+    let doing = || "open /dev/pts/ptmx in the container".to_owned();
+    let resolve = rustix::fs::ResolveFlags::BENEATH | rustix::fs::ResolveFlags::NO_SYMLINKS;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let fd = rustix::fs::openat2(root, "dev/pts/ptmx", flags, Mode::empty(), resolve).doing(doing)?;
+    if sys::file_system_magic_of(&fd).doing(doing)? != DEVPTS_SUPER_MAGIC {
+        return Err(Error::invalid("/dev/pts in the container is not a devpts"));
+    }
+    let stat = rustix::fs::statx(&fd, "", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::BASIC_STATS).doing(doing)?;
+    if (stat.stx_rdev_major, stat.stx_rdev_minor) != (5, 2) {
+        return Err(Error::invalid("/dev/pts/ptmx in the container is not a terminal multiplexer"));
+    }
+    Ok(fd)
+}

@@ -1,0 +1,268 @@
+//! The child: from the clone to the exec, one loop over the plan.
+//!
+//! [`run`] never returns: the process becomes the program, or says which step failed and ends. All state between steps is in [`Child`].
+//! The rule: nothing of the host is opened here by path; what the child needs was opened by the parent and is borrowed.
+
+mod devices;
+pub mod dialogue;
+mod execute;
+mod filesystem;
+mod identity;
+mod reaper;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use oci_spec::runtime::Process;
+
+use crate::error::{Doing, Error, Result};
+use crate::inroot::{Root, Stub};
+use crate::plan::{Plan, Step};
+use crate::security::capabilities::Sets;
+use crate::security::seccomp;
+use crate::{rootfs, security, sys};
+use dialogue::{Channel, Failure, Message};
+
+/// What the parent prepared for the child.
+#[derive(Debug)]
+pub struct Materials<'a> {
+    /// The steps.
+    pub plan: &'a Plan,
+    /// The program.
+    pub process: &'a Process,
+    /// The `tasks` files of v1 groups.
+    pub tasks: &'a [OwnedFd],
+    /// Namespaces to join: flags, and a namespace file or pidfd.
+    pub namespaces: Vec<(i32, OwnedFd)>,
+    /// The root file system; `None` for exec, which takes the one it joins.
+    pub rootfs: Option<rootfs::Prepared>,
+    /// Detached clones of bind sources, by the number of the mount in the Spec.
+    pub binds: BTreeMap<usize, OwnedFd>,
+    /// Clones of the container's v1 and hybrid groups by the name of their hierarchy; empty where cgroup2 is all there is.
+    pub cgroup_view: Vec<(String, OwnedFd)>,
+    /// The system call filter.
+    pub seccomp: Option<seccomp::Program>,
+    /// Standard input, output, error; not used with a terminal.
+    pub stdio: Option<[OwnedFd; 3]>,
+    /// First descriptor that is not passed on (3, and more with preserved ones).
+    pub first_closed: u32,
+    /// Whether the child dies with the parent.
+    pub die_with_parent: bool,
+}
+
+/// The state between steps.
+struct Child<'a> {
+    materials: &'a Materials<'a>,
+    channel: &'a Channel,
+    root: Option<Root>,
+    null_mask: Option<OwnedFd>,
+    empty_mask: Option<OwnedFd>,
+    proc: Option<OwnedFd>,
+    console: Option<OwnedFd>,
+    stubs: Vec<Stub>,
+    user: identity::Identity,
+    sets: Option<Sets>,
+}
+
+/// Carries out the plan. The caller is the child of a clone and has nothing else to do.
+pub fn run(materials: &Materials<'_>, channel: &Channel) -> ! {
+    let mut child = Child {
+        materials,
+        channel,
+        root: None,
+        null_mask: None,
+        empty_mask: None,
+        proc: None,
+        console: None,
+        stubs: Vec::new(),
+        user: identity::Identity::default(),
+        sets: materials.process.capabilities().as_ref().map(Sets::from_oci),
+    };
+    let failure = match child.begin() {
+        Err(error) => Failure::new("begin", &error),
+        Ok(()) => 'steps: {
+            for step in &materials.plan.steps {
+                if let Err(error) = child.step(step) {
+                    break 'steps Failure::new(step.to_string(), &error);
+                }
+            }
+            Failure::new("execute the program", &io::Error::other("the plan ended without an exec"))
+        }
+    };
+    let code = failure.exit_code();
+    // If the parent is gone there is nobody to tell.
+    let _ = channel.send(&Message::Failed(failure), None);
+    sys::exit(code)
+}
+
+impl Child<'_> {
+    fn begin(&self) -> Result<()> {
+        sys::set_dumpable(false).doing(|| "seal the process".into())?;
+        sys::reset_signals().doing(|| "reset the signals".into())?;
+        // Modes are meant as they are given, until the program's own umask is set.
+        rustix::process::umask(rustix::fs::Mode::empty());
+        self.die_with_parent()
+    }
+
+    /// Asks to die with the parent, and dies now if that was too late.
+    fn die_with_parent(&self) -> Result<()> {
+        if self.materials.die_with_parent {
+            sys::die_with_parent().doing(|| "tie the process to its parent".into())?;
+            if self.channel.is_closed() {
+                sys::exit(125);
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::JoinCgroups => self.join_cgroups(),
+            Step::JoinNamespaces => self.join_namespaces(),
+            Step::NewCgroupNamespace => sys::unshare(libc::CLONE_NEWCGROUP).doing(|| "make a cgroup namespace".into()),
+            Step::NewKeyring => Ok(security::keyring::join_session()?),
+            Step::IsolateMounts => filesystem::isolate(),
+            Step::MountRoot => self.mount_root(),
+            Step::Mount(mount) => self.mount(mount),
+            Step::MakeDevices(nodes) => self.make_devices(nodes),
+            Step::OpenConsole => self.open_console(),
+            Step::MakeWorkingDirectory(path) => self.make_working_directory(path),
+            Step::Mask(path) => self.mask(path),
+            Step::MakeReadOnly(path) => self.make_read_only(path),
+            Step::MakeRootReadOnly => self.make_root_read_only(),
+            Step::PivotRoot => self.pivot_root(),
+            Step::Synchronise => self.synchronise(),
+            Step::SetHostname(name) => nix::unistd::sethostname(name).doing(|| format!("set the host name {name:?}")),
+            Step::SetDomainname(name) => {
+                rustix::system::setdomainname(name.as_bytes()).doing(|| format!("set the domain name {name:?}"))
+            }
+            Step::SetSysctl(path, value) => self.write_proc(&format!("sys/{path}"), value),
+            Step::SetOomScore(score) => self.write_own_proc("oom_score_adj", &score.to_string()),
+            Step::SetRlimit(name, number, soft, hard) => set_rlimit(name, *number, *soft, *hard),
+            Step::SetPersonality(persona) => sys::personality(*persona).doing(|| "set the personality".into()),
+            Step::SetLabel(file, text) => self.write_own_proc(&format!("attr/{file}"), text),
+            Step::LookUpUser => self.look_up_user(),
+            Step::EnterWorkingDirectory(path) => self.enter_working_directory(path),
+            Step::ConnectStdio => self.connect_stdio(),
+            Step::SetUmask(mask) => {
+                rustix::process::umask(rustix::fs::Mode::from_raw_mode(*mask));
+                Ok(())
+            }
+            Step::DropBoundingCapabilities => self.sets.as_ref().map_or(Ok(()), |sets| Ok(sets.apply_bounding()?)),
+            Step::SetNoNewPrivileges => sys::set_no_new_privs().doing(|| "set no_new_privs".into()),
+            Step::LoadSeccomp => match &self.materials.seccomp {
+                Some(program) => Ok(program.load()?),
+                None => Err(Error::invalid("the seccomp filter was not prepared")),
+            },
+            Step::ChangeUser => self.change_user(),
+            Step::SetCapabilities => {
+                if let Some(sets) = &self.sets {
+                    sets.apply_sets()?;
+                }
+                // The change of credentials made the kernel forget both.
+                self.die_with_parent()?;
+                sys::set_dumpable(false).doing(|| "seal the process".into())
+            }
+            Step::BecomeInit => self.become_init(),
+            Step::Execute => self.execute(),
+        }
+    }
+
+    fn root(&mut self) -> Result<&Root> {
+        if self.root.is_none() {
+            // An exec has joined the container's mounts: its root is ours.
+            let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+            let fd = rustix::fs::open("/", flags, rustix::fs::Mode::empty()).doing(|| "open the root".into())?;
+            self.root = Some(Root::new(fd));
+        }
+        self.root.as_ref().ok_or_else(|| Error::invalid("there is no root"))
+    }
+
+    fn join_cgroups(&self) -> Result<()> {
+        for tasks in self.materials.tasks {
+            rustix::io::write(tasks, b"0").doing(|| "join the container's cgroups".into())?;
+        }
+        Ok(())
+    }
+
+    fn join_namespaces(&self) -> Result<()> {
+        for (kinds, fd) in &self.materials.namespaces {
+            sys::setns(fd.as_fd(), *kinds).doing(|| format!("join the {} namespace", namespace_names(*kinds)))?;
+        }
+        Ok(())
+    }
+
+    fn synchronise(&mut self) -> Result<()> {
+        if !self.stubs.is_empty() {
+            let stubs = std::mem::take(&mut self.stubs);
+            self.channel.send(&Message::Stubs(stubs), None).doing(|| "tell of new mount points".into())?;
+        }
+        match self.channel.receive().doing(|| "wait for the network".into())? {
+            Some((Message::Go, _)) => Ok(()),
+            // The parent gave up, and has its own error to show.
+            _ => sys::exit(125),
+        }
+    }
+
+    fn connect_stdio(&mut self) -> Result<()> {
+        // With an init, the program's process makes its own session; the init itself has no terminal.
+        if !self.has_init() {
+            new_session(self.console.as_ref().map(AsFd::as_fd))?;
+        }
+        let doing = || "connect standard input and output".to_owned();
+        match (&self.console, &self.materials.stdio) {
+            (Some(console), _) => sys::set_stdio([console.as_fd(); 3]).doing(doing),
+            (None, Some([stdin, stdout, stderr])) => {
+                sys::set_stdio([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]).doing(doing)
+            }
+            (None, None) => Err(Error::invalid("standard input and output were not prepared")),
+        }
+    }
+
+    fn has_init(&self) -> bool {
+        self.materials.plan.steps.contains(&Step::BecomeInit)
+    }
+
+    fn become_init(&mut self) -> Result<()> {
+        match sys::fork().doing(|| "start the program below the init".into())? {
+            sys::Forked::Parent(child) => reaper::run(child),
+            sys::Forked::Child => {
+                sys::set_dumpable(false).doing(|| "seal the process".into())?;
+                new_session(self.console.as_ref().map(AsFd::as_fd))
+            }
+        }
+    }
+}
+
+/// A new session, with the terminal as its controlling one.
+fn new_session(console: Option<BorrowedFd<'_>>) -> Result<()> {
+    rustix::process::setsid().doing(|| "make a session".into())?;
+    match console {
+        Some(console) => sys::set_controlling_terminal(console).doing(|| "take the terminal".into()),
+        None => Ok(()),
+    }
+}
+
+fn set_rlimit(name: &str, number: u32, soft: u64, hard: u64) -> Result<()> {
+    sys::set_rlimit(number, soft, hard).map_err(|error| {
+        let mut doing = format!("set the limit {name} to {soft}:{hard}");
+        if let (Some(libc::EPERM), Ok((_, have))) = (error.raw_os_error(), sys::get_rlimit(number)) {
+            doing = format!("{doing}, the hard limit here is {have} and raising it needs CAP_SYS_RESOURCE");
+        }
+        Error::io(doing, error)
+    })
+}
+
+/// The names of `CLONE_NEW*` flags, for messages.
+fn namespace_names(kinds: i32) -> String {
+    let names = [
+        (libc::CLONE_NEWNS, "mount"),
+        (libc::CLONE_NEWPID, "pid"),
+        (libc::CLONE_NEWNET, "network"),
+        (libc::CLONE_NEWIPC, "ipc"),
+        (libc::CLONE_NEWUTS, "uts"),
+        (libc::CLONE_NEWCGROUP, "cgroup"),
+    ];
+    names.iter().filter(|(flag, _)| kinds & flag != 0).map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,54 @@
+//! The log of a container: JSON lines as Docker's json-file driver writes them, in bounded files.
+//!
+//! One line is `{"log":"…\n","stream":"stdout","time":"…Z"}`; a line of output longer than 16 KiB is split and only its last part
+//! ends with a newline. [`Writer`] rotates `log.json` to `log.json.1`, `.2`, … and deletes the oldest. The rule: what
+//! was written is never rewritten, so readers may follow without a lock.
+
+mod reader;
+mod writer;
+
+use std::path::PathBuf;
+
+pub use reader::{Entry, Query, Reader};
+pub use writer::Writer;
+
+/// The longest piece of output in one line of the log.
+pub(crate) const MAX_PIECE: usize = 16 * 1024;
+
+/// Where and how much is logged.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LogConfig {
+    /// The current file; older ones have `.1`, `.2`, … appended.
+    pub path: PathBuf,
+    /// The size in bytes at which a new file is begun; at least 64 KiB.
+    pub max_size: u64,
+    /// How many files there are at most, the current one included; at least 1.
+    pub max_files: u32,
+}
+
+impl LogConfig {
+    /// The default bounds: three files of 10 MiB.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), max_size: 10 << 20, max_files: 3 }
+    }
+
+    /// The file that is `age` rotations old.
+    pub(crate) fn file(&self, age: u32) -> PathBuf {
+        if age == 0 {
+            return self.path.clone();
+        }
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{age}"));
+        name.into()
+    }
+}
+
+/// Which of the two outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// Standard output, and everything of a terminal.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}

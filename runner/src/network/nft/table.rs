@@ -1,0 +1,367 @@
+//! Our own table, `ip img`. Its rules never change while containers come and go: bridges are elements of sets, published
+//! ports are elements of maps. In the words of nft(8):
+//!
+//! ```text
+//! set bridges   { type ifname }                  every bridge of ours
+//! set internal  { type ifname }                  those with no way out
+//! set within    { type ifname . ifname }         each bridge with itself
+//! set subnets   { type ipv4_addr; flags interval } the bridges' subnets
+//! set protocols { type inet_proto; tcp, udp, sctp }
+//! map ports     { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service }
+//! map any_ports { type inet_proto . inet_service : ipv4_addr . inet_service }
+//! ```
+//!
+//! Rules are only trusted if all of them are there in this program's version; else they are made anew in one transaction.
+
+use std::net::Ipv4Addr;
+
+use super::super::config::Subnet;
+use super::super::error::Result;
+use super::super::netlink::{Socket, Writer, attribute, attributes, text};
+use super::expr::{
+    ACCEPT, DROP, Expressions, IP_DESTINATION, IP_SOURCE, META_IIFNAME, META_L4PROTO, META_OIFNAME, REG_1, REG_1B,
+    REG_1C, REG_2, RETURN,
+};
+use super::{
+    DELRULE, DELSETELEM, DELTABLE, GETSETELEM, MAKE, MAKE_LAST, NEWCHAIN, NEWRULE, NEWSET, NEWSETELEM, NEWTABLE,
+    NFPROTO_IPV4, NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_RULE_TABLE,
+    NFTA_RULE_USERDATA, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET,
+    NFTA_SET_ELEM_LIST_TABLE, NFTA_TABLE_NAME, TABLE, Transaction, absent_is_empty, comment, comment_data, header,
+    kind, rules, unless,
+};
+
+/// Comment on each rule; the number changes whenever the rules below do.
+const VERSION: &str = "img rules 1";
+
+const BRIDGES: &str = "bridges";
+const INTERNAL: &str = "internal";
+const WITHIN: &str = "within";
+const SUBNETS: &str = "subnets";
+const PROTOCOLS: &str = "protocols";
+/// Map of ports published on one address.
+pub(super) const PORTS: &str = "ports";
+/// Map of ports published on every address of the host.
+pub(super) const ANY_PORTS: &str = "any_ports";
+
+const HOOK_PREROUTING: u32 = 0;
+const HOOK_FORWARD: u32 = 2;
+const HOOK_LOCAL_OUT: u32 = 3;
+const HOOK_POSTROUTING: u32 = 4;
+
+/// Name, type, hook and priority of each chain.
+const CHAINS: [(&str, &str, u32, i32); 5] = [
+    ("raw", "filter", HOOK_PREROUTING, -300),
+    ("prerouting", "nat", HOOK_PREROUTING, -100),
+    ("output", "nat", HOOK_LOCAL_OUT, -100),
+    ("postrouting", "nat", HOOK_POSTROUTING, 100),
+    ("forward", "filter", HOOK_FORWARD, 0),
+];
+
+/// A rule as data: its chain and what writes its expressions.
+type Statement = (&'static str, fn(&mut Expressions<'_, '_>));
+
+/// Every rule, in order.
+const RULES: &[Statement] = &[
+    // Replies to 127.0.0.1 need route_localnet on the bridge; nobody on the bridge may use it to reach the host's
+    // loopback services.
+    ("raw", |e| e.meta(META_IIFNAME, REG_1).in_set(BRIDGES).ip_is_loopback(IP_DESTINATION).verdict(DROP)),
+    // A neighbour that sends to 127.0.0.1 over the wire must not reach what is published on loopback only.
+    ("prerouting", |e| e.not_from_loopback_device().ip_is_loopback(IP_DESTINATION).verdict(RETURN)),
+    ("prerouting", |e| publish_one(e)),
+    ("prerouting", |e| publish_any(e)),
+    ("output", |e| publish_one(e)),
+    ("output", |e| publish_any(e)),
+    ("postrouting", |e| {
+        e.meta(META_IIFNAME, REG_1).in_set(BRIDGES).meta(META_OIFNAME, REG_1).not_in_set(BRIDGES).masquerade();
+    }),
+    // From 127.0.0.1 to a published port: the container could not answer to that address.
+    ("postrouting", |e| e.meta(META_OIFNAME, REG_1).in_set(BRIDGES).ip_is_loopback(IP_SOURCE).masquerade()),
+    // From a container to a published port of a bridge of ours: the answer must come back by the host. Not by the
+    // interface, which is not known where the bridge hands its frames to the firewall (bridge-nf-call-iptables).
+    ("postrouting", |e| {
+        e.meta(META_OIFNAME, REG_1)
+            .in_set(BRIDGES)
+            .published()
+            .ip_address(IP_SOURCE, REG_1)
+            .in_set(SUBNETS)
+            .masquerade();
+    }),
+    ("forward", |e| {
+        e.meta(META_IIFNAME, REG_1).in_set(INTERNAL).meta(META_OIFNAME, REG_1).not_in_set(INTERNAL).verdict(DROP);
+    }),
+    ("forward", |e| e.meta(META_OIFNAME, REG_1).in_set(BRIDGES).established().verdict(ACCEPT)),
+    ("forward", |e| e.meta(META_OIFNAME, REG_1).in_set(BRIDGES).published().verdict(ACCEPT)),
+    ("forward", |e| e.meta(META_IIFNAME, REG_1).meta(META_OIFNAME, REG_2).in_set(WITHIN).verdict(ACCEPT)),
+    // What was not published is reached from the host and the same bridge only.
+    ("forward", |e| e.meta(META_OIFNAME, REG_1).in_set(BRIDGES).verdict(DROP)),
+];
+
+fn publish_one(e: &mut Expressions<'_, '_>) {
+    e.local_destination().meta(META_L4PROTO, REG_1).in_set(PROTOCOLS);
+    e.ip_address(IP_DESTINATION, REG_1).meta(META_L4PROTO, REG_1B).destination_port(REG_1C).map(PORTS).redirect();
+}
+
+fn publish_any(e: &mut Expressions<'_, '_>) {
+    e.local_destination().meta(META_L4PROTO, REG_1).in_set(PROTOCOLS);
+    e.meta(META_L4PROTO, REG_1).destination_port(REG_1B).map(ANY_PORTS).redirect();
+}
+
+/// Types of nft(8), which the kernel only keeps for those who list the set.
+const TYPE_IPV4: u32 = 7;
+const TYPE_PROTO: u32 = 12;
+const TYPE_SERVICE: u32 = 13;
+const TYPE_IFNAME: u32 = 41;
+const SET_F_INTERVAL: u32 = 4;
+const SET_F_MAP: u32 = 8;
+const NFTA_SET_ELEM_FLAGS: u16 = 3;
+const NFTA_SET_ELEM_USERDATA: u16 = 6;
+const ELEM_INTERVAL_END: u32 = 1;
+
+/// A type put together from several; six bits each.
+const fn joined(types: &[u32]) -> u32 {
+    let (mut all, mut i) = (0, 0);
+    while i < types.len() {
+        all = all << 6 | types[i];
+        i += 1;
+    }
+    all
+}
+
+/// Name of a set, type and length of its key, and whether nft(8) must be told that the key is in the machine's byte order.
+struct SetShape {
+    name: &'static str,
+    key_type: u32,
+    key_length: u32,
+    host_order: bool,
+    /// `SET_F_MAP` for a map to address and port, `SET_F_INTERVAL`, or 0.
+    flags: u32,
+}
+
+const SETS: [SetShape; 7] = [
+    SetShape { name: SUBNETS, key_type: TYPE_IPV4, key_length: 4, host_order: false, flags: SET_F_INTERVAL },
+    SetShape { name: BRIDGES, key_type: TYPE_IFNAME, key_length: 16, host_order: true, flags: 0 },
+    SetShape { name: INTERNAL, key_type: TYPE_IFNAME, key_length: 16, host_order: true, flags: 0 },
+    SetShape {
+        name: WITHIN,
+        key_type: joined(&[TYPE_IFNAME, TYPE_IFNAME]),
+        key_length: 32,
+        host_order: false,
+        flags: 0,
+    },
+    SetShape { name: PROTOCOLS, key_type: TYPE_PROTO, key_length: 1, host_order: false, flags: 0 },
+    SetShape {
+        name: PORTS,
+        key_type: joined(&[TYPE_IPV4, TYPE_PROTO, TYPE_SERVICE]),
+        key_length: 12,
+        host_order: false,
+        flags: SET_F_MAP,
+    },
+    SetShape {
+        name: ANY_PORTS,
+        key_type: joined(&[TYPE_PROTO, TYPE_SERVICE]),
+        key_length: 8,
+        host_order: false,
+        flags: SET_F_MAP,
+    },
+];
+
+/// A bridge as the firewall knows it.
+pub(in super::super) struct Bridge<'a> {
+    /// Its interface's name.
+    pub(in super::super) name: &'a str,
+    /// Its subnet.
+    pub(in super::super) subnet: Subnet,
+    /// Whether it has no way out.
+    pub(in super::super) internal: bool,
+}
+
+/// Makes the table if it is not there, or not whole, and enters the bridge.
+pub(in super::super) fn ensure(socket: &mut Socket, bridge: &Bridge<'_>) -> Result<()> {
+    let mut transaction = Transaction::new();
+    if !is_whole(socket)? {
+        add_table(&mut transaction);
+    }
+    if !transaction.is_empty() || !names(socket, BRIDGES)?.iter().any(|name| name == bridge.name) {
+        add_bridge(&mut transaction, bridge);
+    }
+    transaction.commit_all(socket)
+}
+
+/// Whether the rules are all there, in order and of this version.
+fn is_whole(socket: &mut Socket) -> Result<bool> {
+    let found = rules(socket, NFPROTO_IPV4, TABLE, None)?;
+    let mut wanted: Vec<&str> = RULES.iter().map(|(chain, _)| *chain).collect();
+    let mut got: Vec<&str> = found.iter().map(|rule| rule.chain.as_str()).collect();
+    wanted.sort_unstable();
+    got.sort_unstable();
+    Ok(wanted == got && found.iter().all(|rule| rule.comment.as_deref() == Some(VERSION)))
+}
+
+fn add_table(transaction: &mut Transaction) {
+    transaction.add("create the firewall table img", NEWTABLE, MAKE, NFPROTO_IPV4, |w| {
+        w.text(NFTA_TABLE_NAME, TABLE);
+    });
+    for (name, kind, hook, priority) in CHAINS {
+        let step = format!("create the firewall chain {name} of table {TABLE}");
+        transaction.add(step, NEWCHAIN, MAKE, NFPROTO_IPV4, |w| {
+            w.text(1, TABLE).text(3, name).text(7, kind).be32(5, ACCEPT);
+            w.nest(4, |w| {
+                w.be32(1, hook).be32(2, priority.cast_unsigned());
+            });
+        });
+    }
+    for (number, set) in (1..).zip(&SETS) {
+        add_set(transaction, set, number);
+    }
+    for protocol in [6, 17, 132] {
+        add_element(transaction, PROTOCOLS, &[protocol], "the protocol");
+    }
+    // Rules of another version, or what was left of ours.
+    transaction.add("clear the firewall rules of table img", DELRULE, 0, NFPROTO_IPV4, |w| {
+        w.text(NFTA_RULE_TABLE, TABLE);
+    });
+    for (chain, write) in RULES {
+        let step = format!("add the firewall rules of {chain} to table {TABLE}");
+        transaction.add(step, NEWRULE, MAKE_LAST, NFPROTO_IPV4, |w| {
+            w.text(NFTA_RULE_TABLE, TABLE).text(NFTA_RULE_CHAIN, chain);
+            w.nest(NFTA_RULE_EXPRESSIONS, |w| write(&mut Expressions(w)));
+            w.attr(NFTA_RULE_USERDATA, &comment_data(VERSION));
+        });
+    }
+}
+
+fn add_set(transaction: &mut Transaction, set: &SetShape, number: u32) {
+    let step = format!("create the firewall set {} of table {TABLE}", set.name);
+    transaction.add(step, NEWSET, MAKE, NFPROTO_IPV4, |w| {
+        w.text(1, TABLE).text(2, set.name).be32(3, set.flags);
+        w.be32(4, set.key_type).be32(5, set.key_length);
+        if set.flags == SET_F_MAP {
+            w.be32(6, joined(&[TYPE_IPV4, TYPE_SERVICE])).be32(7, 8);
+        }
+        w.be32(10, number);
+        if set.host_order {
+            w.attr(13, &[0, 4, 1, 0, 0, 0]);
+        }
+    });
+}
+
+fn add_bridge(transaction: &mut Transaction, bridge: &Bridge<'_>) {
+    add_element(transaction, BRIDGES, &interface(bridge.name), bridge.name);
+    add_element(transaction, WITHIN, &interface(bridge.name).repeat(2), bridge.name);
+    if bridge.internal {
+        add_element(transaction, INTERNAL, &interface(bridge.name), bridge.name);
+    }
+    let step = format!("add {} to the firewall set {SUBNETS}", bridge.subnet);
+    transaction.add(step, NEWSETELEM, MAKE, NFPROTO_IPV4, |w| interval(w, bridge.name, bridge.subnet));
+}
+
+/// The two elements of an interval: its first address, and the one after its last. The comment tells whose it is, and
+/// by the length of the prefix where it ends.
+fn interval(w: &mut Writer<'_>, name: &str, subnet: Subnet) {
+    let end = Ipv4Addr::from_bits(subnet.broadcast().to_bits().wrapping_add(1));
+    w.text(NFTA_SET_ELEM_LIST_TABLE, TABLE).text(NFTA_SET_ELEM_LIST_SET, SUBNETS);
+    w.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |w| {
+        for (address, flags) in [(subnet.network(), 0), (end, ELEM_INTERVAL_END)] {
+            w.nest(NFTA_LIST_ELEM, |w| {
+                w.be32(NFTA_SET_ELEM_FLAGS, flags).nest(NFTA_SET_ELEM_KEY, |w| {
+                    w.attr(NFTA_DATA_VALUE, &address.octets());
+                });
+                if flags == 0 {
+                    w.attr(NFTA_SET_ELEM_USERDATA, &comment_data(&format!("{name}/{}", subnet.prefix())));
+                }
+            });
+        }
+    });
+}
+
+/// The subnets entered for a bridge.
+fn subnets(socket: &mut Socket, name: &str) -> Result<Vec<Subnet>> {
+    let mut found = Vec::new();
+    list(socket, SUBNETS, |element| match element {
+        None => found.clear(),
+        Some((key, element)) => {
+            let comment = attribute(element, NFTA_SET_ELEM_USERDATA).and_then(comment).unwrap_or_default();
+            let prefix = comment.rsplit_once('/').filter(|(owner, _)| *owner == name).map(|(_, prefix)| prefix.parse());
+            if let (Some(Ok(prefix)), Ok(address)) = (prefix, <[u8; 4]>::try_from(key)) {
+                found.extend(Subnet::new(address.into(), prefix));
+            }
+        }
+    })?;
+    Ok(found)
+}
+
+fn interface(name: &str) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..name.len().min(15)].copy_from_slice(&name.as_bytes()[..name.len().min(15)]);
+    bytes
+}
+
+fn element(w: &mut Writer<'_>, set: &str, key: &[u8]) {
+    w.text(NFTA_SET_ELEM_LIST_TABLE, TABLE).text(NFTA_SET_ELEM_LIST_SET, set);
+    w.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |w| {
+        w.nest(NFTA_LIST_ELEM, |w| {
+            w.nest(NFTA_SET_ELEM_KEY, |w| {
+                w.attr(NFTA_DATA_VALUE, key);
+            });
+        });
+    });
+}
+
+fn add_element(transaction: &mut Transaction, set: &str, key: &[u8], what: &str) {
+    let step = format!("add {what} to the firewall set {set}");
+    transaction.add(step, NEWSETELEM, MAKE, NFPROTO_IPV4, |w| element(w, set, key));
+}
+
+/// The interface names in a set.
+fn names(socket: &mut Socket, set: &str) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    list(socket, set, |element| match element {
+        Some((key, _)) => found.extend(text(key)),
+        None => found.clear(),
+    })?;
+    Ok(found)
+}
+
+/// Hands the key and the attributes of each element of a set to `read`; after a `None` the list begins anew. A set that
+/// is not there has none.
+fn list(socket: &mut Socket, set: &str, mut read: impl FnMut(Option<(&[u8], &[u8])>)) -> Result<()> {
+    let request = |w: &mut Writer<'_>| {
+        header(w, NFPROTO_IPV4);
+        w.text(NFTA_SET_ELEM_LIST_TABLE, TABLE).text(NFTA_SET_ELEM_LIST_SET, set);
+    };
+    let listed = socket.dump(&format!("list the firewall set {set}"), kind(GETSETELEM), request, |body| {
+        let Some(body) = body else { return read(None) };
+        let list = body.get(4..).and_then(|rest| attribute(rest, NFTA_SET_ELEM_LIST_ELEMENTS)).unwrap_or_default();
+        for (_, element) in attributes(list) {
+            if let Some(key) = attribute(element, NFTA_SET_ELEM_KEY).and_then(|key| attribute(key, NFTA_DATA_VALUE)) {
+                read(Some((key, element)));
+            }
+        }
+    });
+    absent_is_empty(listed)
+}
+
+/// Takes the bridge out of the sets; with the last one goes the table.
+pub(in super::super) fn delete_bridge(socket: &mut Socket, name: &str) -> Result<()> {
+    let known = names(socket, BRIDGES)?;
+    let mut transaction = Transaction::new();
+    if known.iter().all(|other| other == name) {
+        transaction.add("remove the firewall table img", DELTABLE, 0, NFPROTO_IPV4, |w| {
+            w.text(NFTA_TABLE_NAME, TABLE);
+        });
+    } else {
+        let internal = names(socket, INTERNAL)?;
+        for (set, members, times) in [(BRIDGES, &known, 1), (INTERNAL, &internal, 1), (WITHIN, &known, 2)] {
+            if members.iter().any(|member| member == name) {
+                let step = format!("remove {name} from the firewall set {set}");
+                let key = interface(name).repeat(times);
+                transaction.add(step, DELSETELEM, 0, NFPROTO_IPV4, |w| element(w, set, &key));
+            }
+        }
+        for subnet in subnets(socket, name)? {
+            let step = format!("remove {subnet} from the firewall set {SUBNETS}");
+            transaction.add(step, DELSETELEM, 0, NFPROTO_IPV4, |w| interval(w, name, subnet));
+        }
+    }
+    unless(transaction.commit(socket)?, &[libc::ENOENT]).map(drop)
+}

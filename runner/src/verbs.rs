@@ -1,0 +1,294 @@
+//! What can be done to a container from outside: signal, stop, wait, pause, limits, delete, sweep.
+//!
+//! Every verb takes the state directory, loads the truth, acts through a pidfd or the cgroup, and is done; nothing is kept. The
+//! rule: a pid is never signalled by its number, and deleting twice is no error.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use oci_spec::runtime::LinuxResources;
+
+use crate::cgroup::Cgroup;
+use crate::error::{Doing, Error, Result};
+use crate::state::{self, Exit, State, Status};
+use crate::{create, sys};
+
+/// How long SIGKILL may take to be seen to have worked.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// Files of ours in a state directory.
+const OWN_FILES: [&str; 5] = ["state.json", ".state.json.new", "stop-requested", "attach.sock", "lock"];
+
+fn name_of(dir: &Path) -> String {
+    dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Sends a signal to the container's first process, or to all of its processes.
+///
+/// # Errors
+/// [`Error::NotRunning`].
+pub fn kill(dir: &Path, signal: i32, all: bool) -> Result<()> {
+    let state = state::load(dir)?;
+    let pidfd = state.pidfd()?;
+    if !all {
+        return sys::pidfd_send_signal(pidfd.as_fd(), signal).doing(|| format!("signal container {}", state.id));
+    }
+    let cgroup = Cgroup::open(&state.cgroup)?;
+    if signal == libc::SIGKILL {
+        return Ok(cgroup.kill_all()?);
+    }
+    for pid in cgroup.processes()? {
+        let process = rustix::process::Pid::from_raw(pid);
+        let Some(Ok(process)) =
+            process.map(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()))
+        else {
+            continue;
+        };
+        // Between the list and the descriptor the number may have been given to a process elsewhere.
+        if cgroup.processes()?.contains(&pid) {
+            match sys::pidfd_send_signal(process.as_fd(), signal) {
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                result => result.doing(|| format!("signal process {pid} of container {}", state.id))?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Asks the container to stop with `signal` (its own if `None`), waits, and kills it when the time is over (`None`: never). Ends
+/// a pending restart too. A container that is not running is stopped already.
+pub fn stop(dir: &Path, signal: Option<i32>, timeout: Option<Duration>) -> Result<Option<Exit>> {
+    let state = state::load(dir)?;
+    if state.status == Status::Stopped {
+        return Ok(state.exit);
+    }
+    let marker = dir.join("stop-requested");
+    std::fs::write(&marker, "").doing(|| format!("write {}", marker.display()))?;
+    if let Some(pidfd) = open_first(&state)? {
+        if state.status == Status::Paused {
+            // A frozen process takes no signal.
+            unpause(dir)?;
+        }
+        let signal = signal.unwrap_or(state.stop_signal);
+        match sys::pidfd_send_signal(pidfd.as_fd(), signal) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            result => result.doing(|| format!("signal container {}", state.id))?,
+        }
+        if !wait_for(pidfd.as_fd().as_raw_fd(), timeout)? {
+            // Its first process, and with it the pid namespace; then whatever else is in its groups.
+            let _ = sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+            if !wait_for(pidfd.as_fd().as_raw_fd(), Some(KILL_LIMIT))? {
+                return Err(Error::Timeout {
+                    doing: format!("killing container {}", state.id),
+                    seconds: KILL_LIMIT.as_secs(),
+                });
+            }
+        }
+    }
+    let deadline = Instant::now() + KILL_LIMIT;
+    loop {
+        match state::load(dir) {
+            Ok(state) if state.status == Status::Stopped => return Ok(state.exit),
+            // `--rm`: its monitor has removed it.
+            Err(Error::NotFound(_)) => return Ok(None),
+            Ok(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
+            Ok(_) => {
+                let doing = format!("waiting for the monitor of container {}", name_of(dir));
+                return Err(Error::Timeout { doing, seconds: KILL_LIMIT.as_secs() });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn open_first(state: &State) -> Result<Option<std::os::fd::OwnedFd>> {
+    match state.pidfd() {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Error::NotRunning(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits for a pidfd; false if the time is over first.
+fn wait_for(pidfd: i32, timeout: Option<Duration>) -> Result<bool> {
+    let until = timeout.map(|time| Instant::now() + time);
+    loop {
+        let left = until.map(|at| at.saturating_duration_since(Instant::now()));
+        let mut entry = [libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 }];
+        if sys::poll(&mut entry, left).doing(|| "wait for a process".into())? > 0 {
+            return Ok(true);
+        }
+        if until.is_some_and(|at| Instant::now() >= at) {
+            return Ok(false);
+        }
+    }
+}
+
+pub(crate) fn stop_was_requested(dir: &Path) -> bool {
+    dir.join("stop-requested").exists()
+}
+
+pub(crate) fn clear_stop_request(dir: &Path) -> Result<()> {
+    let marker = dir.join("stop-requested");
+    match std::fs::remove_file(&marker) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(format!("remove {}", marker.display()), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Waits until the container has stopped, however often it is started again meanwhile, and says how it ended.
+///
+/// # Errors
+/// [`Error::Timeout`]; [`Error::NotFound`] if it was removed before it could be seen how it ended.
+pub fn wait(dir: &Path, timeout: Option<Duration>) -> Result<Exit> {
+    let until = timeout.map(|time| Instant::now() + time);
+    loop {
+        let state = state::load(dir)?;
+        if state.status == Status::Stopped {
+            return state.exit.ok_or_else(|| Error::invalid(format!("container {} was never started", state.id)));
+        }
+        let left = until.map(|at| at.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            let doing = format!("waiting for container {}", state.id);
+            return Err(Error::Timeout { doing, seconds: timeout.unwrap_or_default().as_secs() });
+        }
+        match open_first(&state)? {
+            Some(pidfd) => drop(wait_for(pidfd.as_raw_fd(), left)?),
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+/// Freezes all processes of the container.
+///
+/// # Errors
+/// [`Error::NotRunning`].
+pub fn pause(dir: &Path) -> Result<()> {
+    set_paused(dir, true)
+}
+
+/// Lets a paused container go on.
+///
+/// # Errors
+/// [`Error::NotRunning`].
+pub fn unpause(dir: &Path) -> Result<()> {
+    set_paused(dir, false)
+}
+
+fn set_paused(dir: &Path, paused: bool) -> Result<()> {
+    let state = state::load(dir)?;
+    if !state.is_running() {
+        return Err(Error::NotRunning(state.id));
+    }
+    let cgroup = Cgroup::open(&state.cgroup)?;
+    if paused {
+        cgroup.freeze()?
+    } else {
+        cgroup.thaw()?
+    }
+    let status = if paused { Status::Paused } else { Status::Running };
+    state::update(dir, |state| {
+        if state.is_running() {
+            state.status = status;
+        }
+    })
+    .map(drop)
+}
+
+/// Changes limits of a running container; what `resources` does not name stays.
+///
+/// # Errors
+/// [`Error::NotRunning`], or a limit that the kernel refuses.
+pub fn update(dir: &Path, resources: &LinuxResources) -> Result<()> {
+    let state = state::load(dir)?;
+    if !state.is_running() {
+        return Err(Error::NotRunning(state.id));
+    }
+    Ok(Cgroup::open(&state.cgroup)?.update(resources)?)
+}
+
+/// Removes all that is left of a container that has ended: cgroup, network, state directory. One that is running is killed
+/// first if `force`, else it is an error. Deleting what is not there is no error.
+pub fn delete(dir: &Path, force: bool) -> Result<()> {
+    let state = match state::load(dir) {
+        Ok(state) => Some(state),
+        Err(Error::NotFound(_)) => None,
+        // A record that cannot be read must not keep the rest from going.
+        Err(Error::Record { .. }) if force => None,
+        Err(error) => return Err(error),
+    };
+    if let Some(state) = &state
+        && state.status != Status::Stopped
+    {
+        if !force {
+            return Err(Error::Running(state.id.clone()));
+        }
+        stop(dir, Some(libc::SIGKILL), Some(KILL_LIMIT))?;
+    }
+    let cgroup = state.as_ref().map_or_else(|| name_of(dir), |state| state.cgroup.clone());
+    if let Ok(mut cgroup) = Cgroup::open(&cgroup) {
+        cgroup.kill_all()?;
+        cgroup.remove()?;
+    }
+    if let Some(network) = state.as_ref().and_then(|state| state.network.as_ref()) {
+        create::teardown_network(dir, network)?;
+    }
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(format!("remove {}", dir.display()), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes our records from a state directory, and the directory if nothing else is in it.
+pub(crate) fn remove_records(dir: &Path) -> Result<()> {
+    for name in OWN_FILES {
+        let path = dir.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(format!("remove {}", path.display()), error));
+            }
+            _ => {}
+        }
+    }
+    match std::fs::remove_dir(dir) {
+        Err(error) if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTEMPTY)) => {
+            Err(Error::io(format!("remove {}", dir.display()), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes back what dead monitors left: processes, cgroups, networks. The state directories stay, with an unknown exit,
+/// for the caller to show or to [`delete`]. Returns the directories of containers that had something left.
+pub fn sweep(containers: &Path) -> Result<Vec<PathBuf>> {
+    let mut swept = Vec::new();
+    for (dir, loaded) in state::list(containers)? {
+        let Ok(state) = loaded else { continue };
+        let orphan =
+            state.is_running() && state.monitor.is_none_or(|monitor| monitor.open().is_ok_and(|fd| fd.is_none()));
+        let stale = state.status == Status::Stopped && state.exit.as_ref().is_some_and(|exit| exit.code.is_none());
+        if !orphan && !stale {
+            continue;
+        }
+        if let Ok(mut cgroup) = Cgroup::open(&state.cgroup) {
+            cgroup.kill_all()?;
+            cgroup.remove()?;
+            swept.push(dir.clone());
+        }
+        if let Some(network) = &state.network {
+            create::teardown_network(&dir, network)?;
+        }
+        state::update(&dir, |state| {
+            state.status = Status::Stopped;
+            state.process = None;
+            state.network = None;
+            state.exit = Some(Exit::unknown());
+        })?;
+    }
+    Ok(swept)
+}
