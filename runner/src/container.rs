@@ -27,6 +27,8 @@ pub struct Container {
     pub spec: Spec,
     /// Its network, set up in the network namespace that the spec asks for; `None`: nothing is set up.
     pub network: Option<network::Config>,
+    /// A file that gets the lines of `/etc/hosts` once the network's address is known, before the program runs.
+    pub hosts: Option<HostsFile>,
     /// Run a built-in init as PID 1, which reaps and forwards signals.
     pub init: bool,
     /// Where its output is kept; `None`: nowhere.
@@ -37,6 +39,17 @@ pub struct Container {
     pub cgroup_parent: Option<String>,
     /// The signal that asks it to stop (`STOPSIGNAL`), usually SIGTERM.
     pub stop_signal: i32,
+}
+
+/// What `/etc/hosts` of a container says. The file is mounted there by the spec; here it is only written.
+#[derive(Clone, Debug)]
+pub struct HostsFile {
+    /// The file on the host.
+    pub path: PathBuf,
+    /// The container's name inside.
+    pub hostname: String,
+    /// Further names (`--add-host`).
+    pub extra: Vec<(String, network::files::HostAddress)>,
 }
 
 /// A root file system.

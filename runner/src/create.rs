@@ -12,7 +12,7 @@ use oci_spec::runtime::{Capability, Process, Spec};
 use rustix::fs::{Mode, OFlags};
 
 use crate::cgroup::Cgroup;
-use crate::container::{Container, Rootfs};
+use crate::container::{Container, HostsFile, Rootfs};
 use crate::error::{Doing, Error, Result};
 use crate::init::dialogue::{Channel, Message};
 use crate::init::{self, Materials};
@@ -228,16 +228,44 @@ impl Undo for MadeNetwork<'_> {
 
 fn setup_network(container: &Container, pid: i32) -> Result<MadeNetwork<'_>> {
     let state_dir = container.state_dir.as_path();
-    let Some(config) = &container.network else { return Ok(MadeNetwork { state_dir, network: None }) };
-    let path = format!("/proc/{pid}/ns/net");
-    let namespace = std::fs::File::open(&path).doing(|| format!("open {path}"))?;
-    let network = with_site(state_dir, |site| Ok(network::setup(config, site, Some(namespace.as_fd()))?))?;
-    Ok(MadeNetwork { state_dir, network: Some(network) })
+    let made = match &container.network {
+        None => MadeNetwork { state_dir, network: None },
+        Some(config) => {
+            let path = format!("/proc/{pid}/ns/net");
+            let namespace = std::fs::File::open(&path).doing(|| format!("open {path}"))?;
+            let network = with_site(state_dir, |site| Ok(network::setup(config, site, Some(namespace.as_fd()))?))?;
+            MadeNetwork { state_dir, network: Some(network) }
+        }
+    };
+    match container.hosts.as_ref().map_or(Ok(()), |hosts| write_hosts(hosts, made.network.as_ref())) {
+        Ok(()) => Ok(made),
+        Err(error) => {
+            made.undo();
+            Err(error)
+        }
+    }
+}
+
+/// Writes `/etc/hosts`, while the child waits. The file is filled in place: it is mounted already.
+fn write_hosts(hosts: &HostsFile, network: Option<&network::Network>) -> Result<()> {
+    let place = network.and_then(|network| network.state.attachment.as_ref());
+    let text = network::files::hosts(&network::files::Hosts {
+        names: &[&hosts.hostname],
+        ip: place.map(|place| place.ip.into()),
+        gateway: place.map(|place| place.gateway.into()),
+        extra: &hosts.extra,
+    })?;
+    std::fs::write(&hosts.path, text).doing(|| format!("write {}", hosts.path.display()))
 }
 
 /// Takes a container's network back.
 pub(crate) fn teardown_network(state_dir: &Path, network: &network::State) -> Result<()> {
     with_site(state_dir, |site| Ok(network::teardown(network, site)?))
+}
+
+/// Gives a network back whose processes are gone: its interfaces go with the namespace, and nobody waits for them.
+pub(crate) fn release_network(state_dir: &Path, network: &network::State) -> Result<()> {
+    with_site(state_dir, |site| Ok(network::release(network, site)?))
 }
 
 /// What all networks below one run directory share: a directory beside the containers', and who is alive.

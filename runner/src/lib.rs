@@ -39,7 +39,7 @@ mod sys;
 pub mod validate;
 mod verbs;
 
-pub use container::{Container, Rootfs};
+pub use container::{Container, HostsFile, Rootfs};
 pub use error::{Error, Result};
 pub use init::dialogue::{Failure, FailureKind};
 pub use monitor::{After, DetachKeys, Foreground, MonitorOptions, OnExit, run_foreground, start_monitored};

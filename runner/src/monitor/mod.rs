@@ -299,7 +299,7 @@ impl<'a> Session<'a> {
             // Without a pid namespace of its own the container may have left processes.
             let _ = cgroup.kill_all().and_then(|()| cgroup.remove());
             if let Some(network) = network {
-                let _ = create::teardown_network(&self.container.state_dir, &network.state);
+                let _ = create::release_network(&self.container.state_dir, &network.state);
             }
             let _ = create::remove_stubs(&self.container.rootfs, &stubs);
         }

@@ -97,12 +97,12 @@ impl Engine {
             },
             pull: request.pull,
             extra_hosts: request.add_host.clone(),
-            shm_size: request.shm_size.as_deref().map(runner::spec::parse::size).transpose()?,
+            shm_size: request.shm_size.as_deref().map(|text| runner::spec::parse::size("size of /dev/shm", text)).transpose()?,
             source_date_epoch: request.source_date_epoch,
             ..BuildOptions::default()
         };
         let images = images::Images::new(self, watcher);
-        let executor = executor::RunExecutor::new(self)?;
+        let executor = executor::RunExecutor::new(self);
         let output = builder::build(&self.store, &options, &images, &executor, &|event| watcher.build_event(event))?;
         for name in &names {
             self.store.refs().set(name, &output.image, None, Expect::Any)?;

@@ -213,13 +213,22 @@ impl Engine {
         Ok(NetworkConfig { container_id: id.to_owned(), mode })
     }
 
-    fn bridge(&self, asked: &Options) -> Result<BridgeConfig> {
+    /// The bridge as the configuration has it, with nothing published.
+    ///
+    /// # Errors
+    /// A subnet that is none.
+    pub(in crate::engine) fn plain_bridge(&self) -> Result<BridgeConfig> {
         let mut bridge = BridgeConfig::default();
         let settings = &self.settings.network;
         if let Some(name) = &settings.bridge {
             bridge.name.clone_from(name);
         }
         bridge.subnet = settings.subnet.as_deref().map(str::parse).transpose()?;
+        Ok(bridge)
+    }
+
+    fn bridge(&self, asked: &Options) -> Result<BridgeConfig> {
+        let mut bridge = self.plain_bridge()?;
         for text in &asked.publish {
             for port in parse::port(text).map_err(usage)? {
                 bridge.publish.push(mapping(text, &port)?);

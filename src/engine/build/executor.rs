@@ -1,0 +1,133 @@
+//! Commands of RUN: each in a container of its own over the layers so far, its changes left in the upper directory the
+//! builder named. The same sandbox as `img run`, by the same code.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use builder::buildfile::NetworkMode;
+use builder::{Executor, PortError, RunMount, RunMountSource, RunResult, RunStep, Stream};
+use runner::network::{Config as NetworkConfig, Mode};
+use runner::spec::parse::{MountKind, MountRequest};
+use runner::spec::{NamespaceMode, Options as SpecOptions, SharedMemory, build};
+use runner::{Container, HostsFile, Rootfs, run_in};
+
+use super::PortFailure;
+use crate::engine::Engine;
+use crate::engine::container::files::EtcFiles;
+use crate::engine::container::options::Options;
+use crate::engine::layers::to_runner;
+use crate::error::{CommandError, Result};
+
+/// Fills the builder's port.
+pub struct RunExecutor<'a> {
+    engine: &'a Engine,
+}
+
+impl<'a> RunExecutor<'a> {
+    /// Runs commands on the layers of `engine`'s store.
+    pub fn new(engine: &'a Engine) -> Self {
+        Self { engine }
+    }
+
+    fn run_step(&self, step: &RunStep<'_>, output: &mut dyn FnMut(Stream, &[u8])) -> Result<RunResult> {
+        let id = format!("build-{}", &self.engine.store().containers().new_id()?[..24]);
+        let state_dir = self.engine.state_dir(&id);
+        let mut options = Options { add_host: step.extra_hosts.to_vec(), ..Options::default() };
+        options.hostname = Some(step.hostname.unwrap_or("buildkitsandbox").to_owned());
+        let etc = EtcFiles::parse(&options, &id, step.network == NetworkMode::Host)?;
+        let mut mounts = etc.write(&state_dir)?;
+        let mut views = Vec::new();
+        for mount in step.mounts {
+            mounts.push(self.mount(mount, &state_dir, &mut views)?);
+        }
+        let network = match step.network {
+            NetworkMode::None => Mode::None,
+            NetworkMode::Host => Mode::Host,
+            NetworkMode::Default => Mode::Bridge(self.engine.plain_bridge()?),
+        };
+        let mut spec = SpecOptions {
+            id: id.clone(),
+            args: step.args.to_vec(),
+            env: step.env.to_vec(),
+            cwd: step.cwd.to_owned(),
+            user: step.user.to_owned(),
+            hostname: etc.hostname.clone(),
+            mounts,
+            ..SpecOptions::default()
+        };
+        if let Some(size) = step.shm_size {
+            spec.shared_memory = SharedMemory::Size(size);
+        }
+        if matches!(network, Mode::Host) {
+            spec.namespaces.network = NamespaceMode::Host;
+        }
+        let rw = step.upper.parent().unwrap_or(Path::new("/"));
+        let snapshot = self.engine.snapshot(step.layers, rw)?;
+        if snapshot.upper != step.upper || snapshot.work != step.work {
+            return Err(CommandError::new("the builder's directories are not `upper` and `work` of one directory"));
+        }
+        let container = Container {
+            id: id.clone(),
+            run_dir: self.engine.runroot.clone(),
+            hosts: Some(HostsFile { path: state_dir.join("hosts"), hostname: etc.hostname.clone(), extra: etc.extra }),
+            state_dir,
+            rootfs: Rootfs::Overlay {
+                lowers: to_runner(snapshot.layers),
+                upper: snapshot.upper,
+                work: snapshot.work,
+                volatile: true,
+            },
+            spec: build(&spec)?,
+            network: Some(NetworkConfig { container_id: id, mode: network }),
+            init: false,
+            log: None,
+            create_cwd: true,
+            cgroup_parent: None,
+            stop_signal: 15,
+        };
+        let cancelled = AtomicBool::new(false);
+        let exit = std::thread::scope(|scope| {
+            let done = AtomicBool::new(false);
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    cancelled.store(step.cancel.is_cancelled(), Ordering::Relaxed);
+                    std::thread::park_timeout(std::time::Duration::from_millis(50));
+                }
+            });
+            let mut pass = |stream: runner::log::Stream, bytes: &[u8]| {
+                let stream = match stream {
+                    runner::log::Stream::Stdout => Stream::Stdout,
+                    runner::log::Stream::Stderr => Stream::Stderr,
+                };
+                output(stream, bytes);
+            };
+            let exit = run_in(&container, &mut pass, &cancelled);
+            done.store(true, Ordering::Relaxed);
+            exit
+        })?;
+        Ok(RunResult { exit_code: exit.code.unwrap_or(125) })
+    }
+
+    /// A mount of the step, as the spec takes it.
+    fn mount(&self, mount: &RunMount, _state_dir: &Path, _views: &mut Vec<PathBuf>) -> Result<MountRequest> {
+        let mut request = match &mount.source {
+            RunMountSource::Cache { path } => MountRequest::new(MountKind::Bind, path.to_str(), &mount.target),
+            RunMountSource::Tmpfs { size } => {
+                let mut request = MountRequest::new(MountKind::Tmpfs, None, &mount.target);
+                request.tmpfs_size = *size;
+                request
+            }
+            RunMountSource::Layers { .. } => {
+                return Err(CommandError::new("RUN --mount=type=bind is not supported yet"));
+            }
+        };
+        request.read_only = mount.read_only;
+        Ok(request)
+    }
+}
+
+impl Executor for RunExecutor<'_> {
+    fn run(&self, step: &RunStep<'_>, output: &mut dyn FnMut(Stream, &[u8])) -> std::result::Result<RunResult, PortError> {
+        self.run_step(step, output).map_err(|error| Box::new(PortFailure(error)) as PortError)
+    }
+}
