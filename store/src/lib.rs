@@ -166,6 +166,17 @@ impl Store {
         cache::Cache::new(self)
     }
 
+    /// A new empty directory (0700) for unfinished work that is no layer or blob yet, such as the changes of a build
+    /// step. Whoever asked removes it; if he dies, the next writer does.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::LockTimeout`].
+    pub fn scratch(&self) -> Result<PathBuf> {
+        let path = self.lease()?.temporary("scratch");
+        files::create_dir(&path)?;
+        Ok(path)
+    }
+
     /// The lease of this handle, made at its first use.
     pub(crate) fn lease(&self) -> Result<Arc<Lease>> {
         let mut lease = self.inner.lease.lock().unwrap_or_else(PoisonError::into_inner);
