@@ -212,10 +212,7 @@ impl From<runner::network::Error> for CommandError {
 
 impl From<builder::BuildError> for CommandError {
     fn from(error: builder::BuildError) -> Self {
-        let hint = error.hint();
-        let mut error = wrap(error);
-        error.hints.extend(hint);
-        error
+        wrap(error)
     }
 }
 

@@ -12,6 +12,7 @@
 //!                                        └──► Executor (RUN)
 //! ```
 
+mod build;
 pub mod buildfile;
 pub mod cancel;
 pub mod config;
@@ -23,10 +24,13 @@ pub mod glob;
 pub mod key;
 pub mod op;
 pub mod options;
+mod output;
 pub mod plan;
 pub mod platform;
 pub mod ports;
+mod solve;
 
+pub use build::build;
 pub use buildfile::{Buildfile, DEFAULT_NAMES, Diagnostic, default_name};
 pub use cancel::Cancel;
 pub use error::BuildError;

@@ -26,7 +26,8 @@ impl Platform {
     /// A message for anything else.
     pub fn parse(text: &str) -> Result<Self, String> {
         let legal = |part: &str| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+            part.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
         };
         let parts: Vec<&str> = text.split('/').collect();
         if !parts.iter().all(|part| legal(part)) {

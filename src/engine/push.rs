@@ -146,7 +146,7 @@ impl Engine {
                 return Ok(CompressedLayer { origin: Some(origin_of(target)), ..form.clone() });
             }
         }
-        let mut scratch = self.store.scratch()?;
+        let mut scratch = self.store.scratch_file()?;
         let size = self.store.layers().info(layer)?.tar_size;
         progress.event(Event::Started(&id, size));
         let threads = std::thread::available_parallelism().map_or(1, usize::from);

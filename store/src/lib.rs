@@ -170,11 +170,22 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn scratch(&self) -> Result<fs::File> {
+    pub fn scratch_file(&self) -> Result<fs::File> {
         let path = self.lease()?.temporary("scratch");
         let file = files::create_file(&path)?;
         fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         Ok(file)
+    }
+
+    /// A new empty directory (0700) for unfinished work that is no layer or blob yet, such as the changes of a build
+    /// step. Whoever asked removes it; if he dies, the next writer does.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::LockTimeout`].
+    pub fn scratch(&self) -> Result<PathBuf> {
+        let path = self.lease()?.temporary("scratch");
+        files::create_dir(&path)?;
+        Ok(path)
     }
 
     /// The lease of this handle, made at its first use.

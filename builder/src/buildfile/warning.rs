@@ -32,8 +32,6 @@ pub enum Rule {
     UndefinedVar,
     /// A variable in FROM that no global ARG defines.
     UndefinedArgInFrom,
-    /// A COPY or ADD of something that the ignore file leaves out.
-    CopyIgnoredFile,
     /// `--platform` of a FROM is the constant that it would be anyway.
     RedundantTargetPlatform,
     /// Not a published check: a source pattern that matched nothing, a path that leads out of the context, or a build
@@ -59,7 +57,6 @@ impl Rule {
             Self::LegacyKeyValueFormat => "LegacyKeyValueFormat",
             Self::UndefinedVar => "UndefinedVar",
             Self::UndefinedArgInFrom => "UndefinedArgInFrom",
-            Self::CopyIgnoredFile => "CopyIgnoredFile",
             Self::RedundantTargetPlatform => "RedundantTargetPlatform",
             Self::Unused => "Unused",
         }

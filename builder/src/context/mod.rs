@@ -263,7 +263,7 @@ impl Files for BuildContext {
         Ok(found)
     }
 
-    fn open(&self, path: &LayerPath) -> Result<Box<dyn Read + '_>, OpError> {
+    fn open(&self, path: &LayerPath) -> Result<Box<dyn Read + Send + '_>, OpError> {
         let fd = self
             .open_at(path.as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
             .map_err(|error| OpError::io(format!("open {path} in the build context"), error))?;

@@ -71,7 +71,7 @@ impl Files for FakeFiles {
         Ok(inside.map(|(name, (node, _))| (name.name().unwrap().to_vec(), node.clone())).collect())
     }
 
-    fn open(&self, path: &LayerPath) -> Result<Box<dyn Read + '_>, OpError> {
+    fn open(&self, path: &LayerPath) -> Result<Box<dyn Read + Send + '_>, OpError> {
         Ok(Box::new(self.nodes[path].1.as_slice()))
     }
 

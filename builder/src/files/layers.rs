@@ -108,7 +108,7 @@ impl Files for LayerFiles {
         Ok(self.tree.children(path).map(|node| (node.name().to_vec(), Self::convert(&node))).collect())
     }
 
-    fn open(&self, path: &LayerPath) -> Result<Box<dyn Read + '_>, OpError> {
+    fn open(&self, path: &LayerPath) -> Result<Box<dyn Read + Send + '_>, OpError> {
         let missing = || OpError::Message(format!("there is no file {path} in {}", self.name));
         let node = self.tree.get(path).ok_or_else(missing)?;
         Ok(Box::new(FileReader::new(self.tar(node.source())?, node.kind())?))

@@ -87,7 +87,7 @@ pub trait Files: Send + Sync {
     ///
     /// # Errors
     /// [`OpError`] if it cannot be opened.
-    fn open(&self, path: &LayerPath) -> Result<Box<dyn Read + '_>, OpError>;
+    fn open(&self, path: &LayerPath) -> Result<Box<dyn Read + Send + '_>, OpError>;
 
     /// Digest and hidden attributes of the regular file `node` at `path`.
     ///

@@ -2,6 +2,7 @@
 //! unpacks; `run` calls the executor; `layer` writes the result as a layer's tar. Nothing here mounts anything or
 //! keeps a root file system: destinations are found in the merged tables of contents of the layers below.
 
+pub mod archive;
 pub mod chmod;
 pub mod chown;
 pub mod layer;
@@ -46,6 +47,14 @@ pub enum OpError {
     /// A command failed.
     #[error("the command exited with code {0}")]
     Exit(i32),
+    /// A command failed, and these are the last lines it wrote.
+    #[error("{source}")]
+    Logged {
+        /// What happened to it.
+        source: Box<OpError>,
+        /// The lines.
+        output: Vec<String>,
+    },
     /// The build was told to stop.
     #[error("cancelled")]
     Cancelled,

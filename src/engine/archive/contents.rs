@@ -58,7 +58,7 @@ impl Engine {
             }
         };
         let (_, mut plain) = store::layer::compression::decompress(BufReader::with_capacity(1 << 20, source))?;
-        let mut scratch = self.store.scratch()?;
+        let mut scratch = self.store.scratch_file()?;
         io::copy(&mut plain, &mut scratch).context(format!("cannot read the archive {name}"))?;
         Contents::index(scratch).context(format!("cannot read the archive {name}"))
     }

@@ -1,0 +1,392 @@
+//! Walking the plan. Each stage that is needed has a thread, which does its steps one after the other and waits only
+//! where it needs another stage; a step is looked up in the build cache by its key and run if it is not there. Two
+//! stages that come to the same key at the same time run it once. The first failure stops the rest.
+//!
+//! ```text
+//!   stage thread:  wait for base ─► for each step: key ─► cached? ─► result ─► … ─► publish
+//!                                                  ▲          │ no
+//!                        wait for the stages it reads         └─► slot ─► op ─► layer ─► record
+//! ```
+
+mod gate;
+mod lines;
+mod run;
+mod steps;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde_json::json;
+use store::cache::CacheRecord;
+use store::layer::Time;
+use store::{DiffId, Digest, Store};
+
+use crate::buildfile::Buildfile;
+use crate::cancel::Cancel;
+use crate::context::BuildContext;
+use crate::error::BuildError;
+use crate::event::{Event, Step};
+use crate::files::{Files, LayerFiles};
+use crate::key::{FileSystemId, KeyBuilder};
+use crate::op::OpError;
+use crate::options::BuildOptions;
+use crate::plan::{Base, Plan, PlannedStage, PlannedStep};
+use crate::ports::Executor;
+use gate::{Board, Claim, Claims, Slots};
+
+/// What a step made.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StepResult {
+    /// Its layer, if it changed anything.
+    pub(crate) layer: Option<DiffId>,
+    /// When it was made, as the config has it.
+    pub(crate) created: String,
+    /// How long it took, milliseconds.
+    pub(crate) duration_ms: u64,
+}
+
+/// What a stage made.
+#[derive(Clone, Debug)]
+pub(crate) struct StageResult {
+    /// Its layers, those of its base included, lowest first.
+    pub(crate) layers: Vec<DiffId>,
+    /// Names its files.
+    pub(crate) id: FileSystemId,
+    /// Results of its steps.
+    pub(crate) steps: Vec<StepResult>,
+}
+
+/// Everything the threads share.
+pub(crate) struct Solver<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) file: &'a Buildfile,
+    pub(crate) plan: &'a Plan,
+    pub(crate) options: &'a BuildOptions,
+    pub(crate) executor: &'a dyn Executor,
+    pub(crate) events: &'a (dyn Fn(Event) + Sync),
+    /// SOURCE_DATE_EPOCH.
+    pub(crate) epoch: Option<i64>,
+    context: OnceLock<Arc<BuildContext>>,
+    opening: Mutex<()>,
+    cancel: Cancel,
+    slots: Slots,
+    board: Board<Arc<StageResult>>,
+    claims: Claims<StepResult>,
+    /// Merged layers, by their list.
+    trees: Mutex<HashMap<Vec<DiffId>, Arc<LayerFiles>>>,
+    failure: Mutex<Option<BuildError>>,
+    pub(crate) cached: AtomicUsize,
+    pub(crate) executed: AtomicUsize,
+}
+
+/// A step's key, and what was found on the way to it.
+struct Prepared<'a> {
+    key: KeyBuilder,
+    work: Work<'a>,
+}
+
+/// What is left to do for a step that is not cached.
+enum Work<'a> {
+    Workdir { path: &'a str, user: &'a str },
+    Copy(steps::CopyWork<'a>),
+    Run(run::RunWork<'a>),
+}
+
+impl<'a> Solver<'a> {
+    pub(crate) fn new(
+        store: &'a Store,
+        file: &'a Buildfile,
+        plan: &'a Plan,
+        options: &'a BuildOptions,
+        executor: &'a dyn Executor,
+        events: &'a (dyn Fn(Event) + Sync),
+    ) -> Result<Self, BuildError> {
+        let jobs = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from).max(2));
+        Ok(Self {
+            store,
+            file,
+            plan,
+            options,
+            executor,
+            events,
+            epoch: epoch(options)?,
+            context: OnceLock::new(),
+            opening: Mutex::new(()),
+            cancel: options.cancel.child(),
+            slots: Slots::new(jobs.max(1)),
+            board: Board::new(plan.stages.len()),
+            claims: Claims::default(),
+            trees: Mutex::default(),
+            failure: Mutex::default(),
+            cached: AtomicUsize::new(0),
+            executed: AtomicUsize::new(0),
+        })
+    }
+
+    /// Does all stages; gives their results by index.
+    pub(crate) fn solve(&self) -> Result<Vec<Option<Arc<StageResult>>>, BuildError> {
+        std::thread::scope(|scope| {
+            for (index, stage) in self.plan.stages.iter().enumerate() {
+                if let Some(stage) = stage {
+                    scope.spawn(move || {
+                        // Whatever happens in it, those who wait for the stage must hear of its end.
+                        let publish = self.board.promise(index);
+                        publish.keep(self.stage(stage).map(Arc::new));
+                    });
+                }
+            }
+        });
+        if let Some(context) = self.context.get() {
+            context.save(self.store)?;
+        }
+        if let Some(error) = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(error);
+        }
+        let results = self.board.results();
+        if self.cancel.is_cancelled() || results[self.plan.target].is_none() {
+            return Err(BuildError::Cancelled);
+        }
+        Ok(results)
+    }
+
+    /// Does one stage; none if it or one before it failed.
+    fn stage(&self, stage: &PlannedStage) -> Option<StageResult> {
+        let mut result = match &stage.base {
+            Base::Scratch => StageResult { layers: Vec::new(), id: FileSystemId::of(&[]), steps: Vec::new() },
+            Base::Image(image) => {
+                StageResult { layers: image.layers.clone(), id: FileSystemId::of(&image.layers), steps: Vec::new() }
+            }
+            Base::Stage(index) => {
+                let base = self.board.wait(*index, &self.cancel)?;
+                StageResult { layers: base.layers.clone(), id: base.id, steps: Vec::new() }
+            }
+        };
+        for step in &stage.steps {
+            match self.step(stage, &mut result, step) {
+                Ok(()) => {}
+                Err(OpError::Cancelled) => {
+                    (self.events)(Event::Stopped(Arc::clone(&step.info)));
+                    return None;
+                }
+                Err(error) => {
+                    (self.events)(Event::Failed(Arc::clone(&step.info)));
+                    self.fail(&step.info, error);
+                    return None;
+                }
+            }
+        }
+        Some(result)
+    }
+
+    /// Remembers the first failure and stops the rest.
+    fn fail(&self, step: &Arc<Step>, error: OpError) {
+        let (error, output) = match error {
+            OpError::Logged { source, output } => (*source, output),
+            other => (other, Vec::new()),
+        };
+        let keyword = step.text.split_whitespace().next().unwrap_or_default();
+        let mut diagnostic = self.file.source.diagnostic(step.span, format!("{keyword} failed: {error}"));
+        diagnostic.hint = match &error {
+            OpError::Advised { hint, .. } => Some(hint.clone()),
+            OpError::Exit(137) => Some("it was killed; out of memory is a common reason".to_owned()),
+            _ => None,
+        };
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.is_none() {
+            *failure = Some(BuildError::Step {
+                diagnostic: Box::new(diagnostic),
+                step: Arc::clone(step),
+                output,
+                source: error,
+            });
+        }
+        self.cancel.cancel();
+    }
+
+    /// Does one step on top of `state`.
+    fn step(&self, stage: &PlannedStage, state: &mut StageResult, step: &PlannedStep) -> Result<(), OpError> {
+        if self.cancel.is_cancelled() {
+            return Err(OpError::Cancelled);
+        }
+        let mut prepared = self.prepare(stage, state, step)?;
+        let key = prepared.key.finish();
+        let result = loop {
+            match self.claims.claim(key) {
+                Claim::Mine(guard) => {
+                    let result = self.look_up_or_run(stage, state, step, &mut prepared, &key)?;
+                    guard.done(result.clone());
+                    break result;
+                }
+                Claim::Others(waiting) => {
+                    // None: the other one failed, or was stopped. Then it is our turn.
+                    if let Some(result) = waiting.wait(&self.cancel)? {
+                        self.note_cached(step);
+                        break result;
+                    }
+                }
+            }
+        };
+        state.layers.extend(result.layer);
+        state.id = state.id.after(&key, &state.layers, result.layer.is_some());
+        state.steps.push(result);
+        Ok(())
+    }
+
+    fn note_cached(&self, step: &PlannedStep) {
+        self.cached.fetch_add(1, Ordering::Relaxed);
+        (self.events)(Event::Cached(Arc::clone(&step.info)));
+    }
+
+    fn look_up_or_run(
+        &self,
+        stage: &PlannedStage,
+        state: &StageResult,
+        step: &PlannedStep,
+        prepared: &mut Prepared<'_>,
+        key: &Digest,
+    ) -> Result<StepResult, OpError> {
+        let mut keys = vec![(*key, prepared.key.explain())];
+        if !stage.no_cache {
+            if let Some(result) = self.look_up(key)? {
+                self.note_cached(step);
+                return Ok(result);
+            }
+            // What is copied from another stage may be the same although that stage is not.
+            if let Some(second) = self.second_key(state, prepared)? {
+                let second_key = second.finish();
+                if let Some(result) = self.look_up(&second_key)? {
+                    self.record(*key, &prepared.key.explain(), step, &result)?;
+                    self.note_cached(step);
+                    return Ok(result);
+                }
+                keys.push((second_key, second.explain()));
+            }
+        }
+        let _slot = self.slots.take(&self.cancel)?;
+        (self.events)(Event::Started(Arc::clone(&step.info)));
+        let started = Instant::now();
+        let layer = match &mut prepared.work {
+            Work::Workdir { path, user } => self.make_workdir(state, path, user)?,
+            Work::Copy(copy) => self.make_copy(state, copy)?,
+            Work::Run(run) => self.make_run(state, step, run)?,
+        };
+        let duration = started.elapsed();
+        let result = StepResult {
+            layer: layer.as_ref().map(|info| info.diff_id),
+            created: self.now(),
+            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        };
+        for (key, parts) in &keys {
+            self.record(*key, parts, step, &result)?;
+        }
+        self.executed.fetch_add(1, Ordering::Relaxed);
+        let layer = layer.map(|info| (info.diff_id, info.tar_size));
+        (self.events)(Event::Finished { step: Arc::clone(&step.info), duration, layer });
+        Ok(result)
+    }
+
+    /// The time of what is made now, as the config has it.
+    pub(crate) fn now(&self) -> String {
+        let now = self.epoch.and_then(|epoch| Timestamp::from_second(epoch).ok()).unwrap_or_else(Timestamp::now);
+        now.to_string()
+    }
+
+    /// The time of files that are made, if it is given.
+    fn time(&self) -> Option<Time> {
+        self.epoch.map(|seconds| Time { seconds, nanoseconds: 0 })
+    }
+
+    fn look_up(&self, key: &Digest) -> Result<Option<StepResult>, OpError> {
+        let Some(record) = self.store.cache().get(key)? else { return Ok(None) };
+        if let Some(layer) = &record.layer {
+            // Between the look-up and this it may have been collected.
+            self.store.protect(&[layer.0])?;
+            if !self.store.layers().has(layer) {
+                return Ok(None);
+            }
+        }
+        let value = &record.value;
+        let created = value.get("created").and_then(|created| created.as_str()).unwrap_or_default().to_owned();
+        let duration_ms = value.get("duration_ms").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        Ok(Some(StepResult { layer: record.layer, created, duration_ms }))
+    }
+
+    fn record(
+        &self,
+        key: Digest,
+        parts: &serde_json::Value,
+        step: &PlannedStep,
+        result: &StepResult,
+    ) -> Result<(), OpError> {
+        let value = json!({
+            "created": result.created,
+            "duration_ms": result.duration_ms,
+            "stage": step.info.stage,
+            "instruction": step.info.text.chars().take(4096).collect::<String>(),
+            "parts": parts,
+        });
+        self.store.cache().put(&CacheRecord { key, layer: result.layer, value })?;
+        Ok(())
+    }
+
+    /// The build context, opened when first needed.
+    fn context(&self) -> Result<Arc<dyn Files>, OpError> {
+        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(context) = self.context.get() {
+            return Ok(Arc::<BuildContext>::clone(context));
+        }
+        let Some(path) = &self.options.context else {
+            return Err(OpError::Advised {
+                message: "this build has no context to copy from".to_owned(),
+                hint: "give a directory as the context of the build".to_owned(),
+            });
+        };
+        let name = &self.options.buildfile_name;
+        let opened = BuildContext::open(self.store, path, name, self.options.ignore.as_deref())?;
+        let context = self.context.get_or_init(|| Arc::new(opened));
+        Ok(Arc::<BuildContext>::clone(context))
+    }
+
+    /// The merge of `layers`.
+    fn tree(&self, layers: &[DiffId], name: &str) -> Result<Arc<LayerFiles>, OpError> {
+        if let Some(tree) = self.trees.lock().unwrap_or_else(PoisonError::into_inner).get(layers) {
+            return Ok(Arc::clone(tree));
+        }
+        let tree = Arc::new(LayerFiles::new(self.store, name, layers)?);
+        self.trees.lock().unwrap_or_else(PoisonError::into_inner).insert(layers.to_vec(), Arc::clone(&tree));
+        Ok(tree)
+    }
+
+    /// What stage `index` made, when it is done.
+    fn source(&self, index: usize) -> Result<Arc<StageResult>, OpError> {
+        self.board.wait(index, &self.cancel).ok_or(OpError::Cancelled)
+    }
+}
+
+/// SOURCE_DATE_EPOCH: the option, or the build argument of that name.
+fn epoch(options: &BuildOptions) -> Result<Option<i64>, BuildError> {
+    let argument = options.build_args.iter().rev().find(|(name, _)| name == "SOURCE_DATE_EPOCH");
+    let seconds = match (options.source_date_epoch, argument) {
+        (Some(seconds), _) => Some(seconds),
+        (None, Some((_, text))) if !text.is_empty() => Some(
+            text.parse()
+                .map_err(|_| BuildError::Options(format!("SOURCE_DATE_EPOCH is a number of seconds, not {text:?}")))?,
+        ),
+        _ => None,
+    };
+    match seconds {
+        Some(seconds) if Timestamp::from_second(seconds).is_err() => {
+            Err(BuildError::Options(format!("SOURCE_DATE_EPOCH {seconds} is out of range")))
+        }
+        seconds => Ok(seconds),
+    }
+}
+
+/// How long a thread sleeps at most before it looks whether the build was cancelled.
+const TICK: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests;
