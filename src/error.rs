@@ -121,6 +121,7 @@ pub trait Context<T> {
 
 impl<T, E: Into<CommandError>> Context<T> for std::result::Result<T, E> {
     fn context(self, message: impl Into<String>) -> Result<T> {
+        let message = message.into();
         self.with_context(|| message)
     }
 
@@ -132,7 +133,7 @@ impl<T, E: Into<CommandError>> Context<T> for std::result::Result<T, E> {
                 CommandError { message, source: Some(source), .. } if message.is_empty() => source,
                 other => Box::new(Cause(other)),
             };
-            CommandError { kind, message: message.into(), source: Some(source), hints }
+            CommandError { kind, message: message().into(), source: Some(source), hints }
         })
     }
 }

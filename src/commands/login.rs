@@ -54,7 +54,9 @@ impl Run for Login {
             }
             None => ask("Password: ", false)?,
         };
-        context.engine()?.login(registry, &user, &password)?;
+        if let Some(file) = context.engine()?.login(registry, &user, &password)? {
+            ui::warn(format_args!("the password is kept unencrypted in {}; a credential helper would be safer", file.display()));
+        }
         ui::outln("Login Succeeded")?;
         Ok(ExitCode::SUCCESS)
     }

@@ -5,7 +5,6 @@
 
 mod build;
 mod commit;
-mod cp;
 mod diff;
 mod doctor;
 mod exec;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 
 use super::{
-    Run, build, commit, cp, diff, doctor, exec, export, generate, history, images, import, inspect, is_option, load, login,
+    Run, build, commit, diff, doctor, exec, export, generate, history, images, import, inspect, is_option, load, login,
     logs, ps, pull, push, rm, rmi, run, save, start, stop, system, tag, version,
 };
 use crate::config::Context;
@@ -97,7 +97,6 @@ pub const COMMANDS: &[Command] = &[
     command::<logs::Attach>("attach", &[], Containers),
     command::<commit::Commit>("commit", &[], Containers),
     command::<diff::Diff>("diff", &[], Containers),
-    command::<cp::Cp>("cp", &[], Containers),
     command::<export::Export>("export", &[], Containers),
     command::<version::Info>("info", &[], System),
     command::<version::Version>("version", &[], System),

@@ -38,6 +38,19 @@ pub struct Info {
     pub mem_total: u64,
 }
 
+/// The kind of cgroup hierarchy, in words.
+fn cgroups() -> Result<String> {
+    use runner::cgroup::Mode;
+    let hierarchies = runner::cgroup::Hierarchies::detect().map_err(runner::Error::from)?;
+    Ok(match hierarchies.mode() {
+        Mode::V1 => "version 1",
+        Mode::V2 => "version 2",
+        Mode::Hybrid => "hybrid",
+        Mode::None => "none",
+    }
+    .to_owned())
+}
+
 impl Engine {
     /// Looks at everything.
     ///
@@ -57,7 +70,7 @@ impl Engine {
             images: self.store.images().list()?.len(),
             containers: self.store.containers().ids()?.len(),
             containers_running: self.running()?.len(),
-            cgroups: runner::cgroup::mode_name()?,
+            cgroups: cgroups()?,
             kernel_version: rustix::system::uname().release().to_string_lossy().into_owned(),
             architecture: registry_client::Platform::host().architecture,
             ncpu: std::thread::available_parallelism().map_or(1, usize::from),

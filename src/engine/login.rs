@@ -1,27 +1,26 @@
 //! Logging in to and out of registries.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use registry_client::auth::store::{add, remove};
-use registry_client::{Credential, LoginOutcome};
+use registry_client::auth::store::{Kept, add, remove};
 
 use super::Engine;
 use crate::error::{CommandError, Result};
 
 impl Engine {
-    /// Asks `registry` whether user and password are right, then keeps them.
+    /// Asks `registry` whether user and password are right, then keeps them. Gives the file, if they
+    /// are kept in one, where they are encoded but not encrypted.
     ///
     /// # Errors
     /// A registry that cannot be reached or refuses them, a file that cannot be written.
-    pub fn login(&self, registry: &str, user: &str, password: &str) -> Result<()> {
+    pub fn login(&self, registry: &str, user: &str, password: &str) -> Result<Option<PathBuf>> {
         let file = self.login_file()?;
         let outcome = self.client()?.ping_login(registry, user, password)?;
-        let credential = match outcome {
-            LoginOutcome::IdentityToken(token) => Credential::IdentityToken(token),
-            _ => Credential::Password { username: user.to_owned(), password: password.to_owned() },
-        };
-        add(file, &self.settings.helper_directories, registry, &credential)?;
-        Ok(())
+        let kept = add(file, &self.settings.helper_directories, &outcome.registry, &outcome.credential)?;
+        Ok(match kept {
+            Kept::InFile => Some(file.to_path_buf()),
+            Kept::InHelper(_) => None,
+        })
     }
 
     /// Forgets the credentials of `registry`; says whether there were any.

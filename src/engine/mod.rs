@@ -6,8 +6,8 @@ pub mod build;
 pub mod changes;
 pub mod commit;
 pub mod container;
-pub mod copy;
 pub mod doctor;
+pub mod export;
 pub mod history;
 pub mod images;
 pub mod import;
@@ -20,6 +20,7 @@ pub mod pull;
 pub mod push;
 pub mod registry;
 pub mod system;
+pub mod tree;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

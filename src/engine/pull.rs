@@ -88,17 +88,17 @@ impl Engine {
         let resolved = client.resolve(reference, &platform)?;
         let config = ImageConfig::parse(&resolved.config_bytes)?;
         let diff_ids = &config.rootfs.diff_ids;
-        if diff_ids.len() != resolved.layers().len() {
+        if diff_ids.len() != resolved.layers.len() {
             return Err(CommandError::new(format!(
                 "the manifest has {} layers and the config {}",
-                resolved.layers().len(),
+                resolved.layers.len(),
                 diff_ids.len()
             )));
         }
         let mut named: Vec<Digest> = diff_ids.iter().map(|layer| layer.0).collect();
         named.push(Digest::of(&resolved.config_bytes));
         self.store.protect(&named)?;
-        let fetched = self.fetch_layers(&client, reference, resolved.layers(), diff_ids, progress)?;
+        let fetched = self.fetch_layers(&client, reference, &resolved.layers, diff_ids, progress)?;
         drop(client);
 
         let (image, digest) = self.record_image(reference, &resolved, diff_ids.len())?;
@@ -116,7 +116,7 @@ impl Engine {
         }
         let digest = manifests[manifests.len() - 1];
         let origin = format!("{}/{}", reference.registry(), reference.repository());
-        let compressed = resolved.layers().iter().map(|layer| {
+        let compressed = resolved.layers.iter().map(|layer| {
             vec![CompressedLayer {
                 media_type: layer.media_type.as_str().to_owned(),
                 digest: to_store(&layer.digest),

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use registry_client::{Client, Descriptor, MediaType, Reference};
 use serde_json::json;
@@ -22,8 +22,6 @@ use super::progress::{Event, Progress};
 use super::pull::to_client;
 use crate::error::{CommandError, Context as _, Result};
 
-/// Level of gzip, as docker and podman choose it.
-const GZIP_LEVEL: u32 = 6;
 /// Layers pushed at one time.
 const STREAMS: usize = 2;
 
@@ -134,13 +132,13 @@ impl Engine {
         let id = layer.short();
         for form in known {
             let descriptor = describe(form);
-            if client.has_blob(target, &descriptor)? {
+            if client.has_blob(target, &descriptor.digest)? {
                 progress.event(Event::Done(&id, "Layer already exists"));
                 return Ok(form.clone());
             }
             let origin = form.origin.as_deref().and_then(|origin| origin.strip_prefix(&format!("{}/", target.registry())));
             if let Some(repository) = origin.filter(|repository| *repository != target.repository())
-                && client.mount_blob(target, &descriptor, repository)?
+                && mount(client, target, &descriptor, repository)?
             {
                 progress.event(Event::Done(&id, "Mounted"));
                 return Ok(CompressedLayer { origin: Some(origin_of(target)), ..form.clone() });
@@ -151,7 +149,7 @@ impl Engine {
         progress.event(Event::Started(&id, size));
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let reader = self.store.layers().reader(layer)?;
-        let compressed = compress(reader, &mut scratch, Compression::Gzip, GZIP_LEVEL, threads)?;
+        let compressed = compress(reader, &mut scratch, Compression::Gzip, None, threads)?;
         let form = CompressedLayer {
             media_type: MediaType::OCI_LAYER_GZIP.to_owned(),
             digest: compressed.digest,
@@ -190,6 +188,21 @@ impl Engine {
             }).collect::<Vec<_>>(),
         });
         Ok(Manifest { media_type: MediaType::OCI_MANIFEST.to_owned(), bytes: serde_json::to_vec(&manifest)? })
+    }
+}
+
+/// Asks the registry to take a blob from another of its repositories; says whether it did. We do not have the bytes, so
+/// an upload that it wants instead is broken off before it begins.
+fn mount(client: &Client, target: &Reference, descriptor: &Descriptor, repository: &str) -> Result<bool> {
+    let refused = AtomicBool::new(false);
+    let open = |_| {
+        refused.store(true, Ordering::Relaxed);
+        Err(io::Error::new(io::ErrorKind::NotFound, "the compressed layer is not kept"))
+    };
+    match client.push_blob(target, descriptor, &open, Some(repository), None) {
+        Ok(_) => Ok(true),
+        Err(_) if refused.load(Ordering::Relaxed) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -72,7 +72,10 @@ impl BuildWatcher for BuildProgress {
 impl State {
     fn event(&mut self, event: Event, quiet: bool) {
         match event {
-            Event::Warning(warning) => warn(Escaped(&warning.to_string())),
+            Event::Warning(warning) => {
+                let place = warning.span.start;
+                warn(Escaped(&format!("line {}: {} ({})", place.line, warning.message, warning.rule.name())));
+            },
             Event::Output { step, line, .. } => self.output(step, &line, quiet),
             Event::Failed(step) => {
                 self.end(&step, "failed", quiet);

@@ -10,6 +10,7 @@ mod save;
 use serde::{Deserialize, Serialize};
 
 pub use load::Loaded;
+pub use save::write_file;
 
 /// The annotation that carries a whole name in `index.json`.
 const NAME_ANNOTATION: &str = "io.containerd.image.name";

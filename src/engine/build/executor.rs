@@ -86,8 +86,8 @@ impl<'a> RunExecutor<'a> {
             stop_signal: 15,
         };
         let cancelled = AtomicBool::new(false);
+        let done = AtomicBool::new(false);
         let exit = std::thread::scope(|scope| {
-            let done = AtomicBool::new(false);
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     cancelled.store(step.cancel.is_cancelled(), Ordering::Relaxed);

@@ -48,7 +48,7 @@ impl Engine {
             last: None,
         };
         // All words are understood before a volume is made or a record written.
-        self.check(&id, &data, config)?;
+        self.check_flags(&id, &data, config)?;
         let uses: Vec<Digest> = image.iter().flat_map(|image| {
             std::iter::once(image.id.0).chain(image.layers().iter().map(|layer| layer.0))
         }).collect();

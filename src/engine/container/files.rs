@@ -62,9 +62,10 @@ impl EtcFiles {
     /// A file that cannot be written.
     pub fn write(&self, directory: &Path) -> Result<Vec<MountRequest>> {
         fs::DirBuilder::new().recursive(true).create(directory).context("cannot make the container's state directory")?;
+        let (host, upstream) = (read("/etc/resolv.conf"), read("/run/systemd/resolve/resolv.conf"));
         let resolver = Resolver {
-            host: &read("/etc/resolv.conf"),
-            upstream: Some(&read("/run/systemd/resolve/resolv.conf")).filter(|text| !text.is_empty()).map(String::as_str),
+            host: &host,
+            upstream: Some(upstream.as_str()).filter(|text| !text.is_empty()),
             dns: &self.dns,
             search: &self.search,
             options: &[],

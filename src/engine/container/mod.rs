@@ -4,6 +4,7 @@
 pub mod create;
 pub mod exec;
 pub mod files;
+mod fill;
 pub mod inspect;
 pub mod list;
 pub mod logs;

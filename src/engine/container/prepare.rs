@@ -29,7 +29,7 @@ impl Engine {
     ///
     /// # Errors
     /// The first that does not, with a hint.
-    pub(super) fn check(&self, id: &str, data: &ContainerData, image: Option<&RunConfig>) -> Result<()> {
+    pub(super) fn check_flags(&self, id: &str, data: &ContainerData, image: Option<&RunConfig>) -> Result<()> {
         let (options, _) = self.spec_options(id, data, image)?;
         self.network(id, &data.options)?.validate()?;
         EtcFiles::parse(&data.options, id, false)?;
@@ -279,7 +279,7 @@ fn resources(asked: &Options) -> Result<ResourceOptions> {
 }
 
 /// All mounts the flags ask for, in the order in which they are made; two at one place are refused.
-pub(super) fn parse_mounts(asked: &Options) -> Result<Vec<MountRequest>> {
+pub(in crate::engine) fn parse_mounts(asked: &Options) -> Result<Vec<MountRequest>> {
     let mut mounts = Vec::new();
     for text in &asked.volumes {
         mounts.push(parse::volume(text).map_err(usage)?);

@@ -1,0 +1,80 @@
+//! `export` and `diff`: a container's file system as a tar, and what the container has changed in it.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use store::layer::Kind;
+use store::layer::diff::scan_upper;
+use store::layer::tar::Writer;
+
+use super::Engine;
+use super::archive::write_file;
+use super::tree::{Change, Merged, changes};
+use crate::error::{CommandError, Context as _, Result};
+
+impl Engine {
+    /// Writes the file system of a container, mounts left out, to the file `output` or standard output.
+    ///
+    /// # Errors
+    /// No such container, a file that cannot be written.
+    pub fn export(&self, name: &str, output: Option<&Path>) -> Result<()> {
+        let record = self.container_record(&self.find_container(name)?)?;
+        if record.data.options.rootfs.is_some() {
+            return Err(CommandError::new(format!("container {name} runs a directory of the host; tar that")));
+        }
+        let paths = self.store.containers().container_paths(&record.id)?;
+        let merged = Merged::new(&self.store, &record.data.layers, Some(&paths.upper))?;
+        match output {
+            None => write_tree(&merged, io::stdout().lock()),
+            Some(path) => write_file(path, |file| write_tree(&merged, file)),
+        }
+    }
+
+    /// What a container has changed in its file system.
+    ///
+    /// # Errors
+    /// No such container, an upper directory that cannot be read.
+    pub fn diff(&self, name: &str) -> Result<Vec<Change>> {
+        let record = self.container_record(&self.find_container(name)?)?;
+        let paths = self.store.containers().container_paths(&record.id)?;
+        let below = Merged::new(&self.store, &record.data.layers, None)?;
+        let upper = File::open(&paths.upper).with_context(|| format!("cannot open {}", paths.upper.display()))?;
+        Ok(changes(&below.tree, &scan_upper(upper.as_fd())?))
+    }
+}
+
+/// Writes a whole tree; of several names of a file the first in path order has the data, the others link to it.
+fn write_tree(merged: &Merged, output: impl Write) -> Result<()> {
+    let mut tar = Writer::new(BufWriter::with_capacity(1 << 20, output));
+    let mut first_names = std::collections::HashMap::new();
+    for node in merged.tree.walk() {
+        let mut entry = node.entry();
+        if entry.path.is_root() {
+            continue;
+        }
+        if let Some(group) = node.link_group() {
+            match first_names.entry(group) {
+                std::collections::hash_map::Entry::Occupied(first) => {
+                    let target: &store::layer::LayerPath = first.get();
+                    entry.kind = Kind::HardLink { target: target.clone() };
+                }
+                std::collections::hash_map::Entry::Vacant(free) => {
+                    free.insert(entry.path.clone());
+                }
+            }
+        }
+        match &mut entry.kind {
+            Kind::File { .. } => merged.with_data(&node, |data| Ok(tar.append(&entry, Some(data)).map(drop)?))?,
+            kind => {
+                if let Kind::Directory { opaque, implied } = kind {
+                    (*opaque, *implied) = (false, false);
+                }
+                tar.append(&entry, None)?;
+            }
+        }
+    }
+    tar.finish()?.flush().context("cannot write the tar")?;
+    Ok(())
+}

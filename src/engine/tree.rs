@@ -1,0 +1,92 @@
+//! The file system of a container as data: the trees of its layers merged with what lies in its own upper directory.
+//! Nothing is mounted; file data come from the layers' tars and from the upper directory by descriptor.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+
+use store::layer::diff::{open_upper, scan_upper};
+use store::layer::tree::{FileReader, NodeRef, Tree};
+use store::layer::{Entry, Kind};
+use store::{DiffId, Store};
+
+use crate::error::{CommandError, Context as _, Result};
+
+/// A container's or image's merged tree.
+pub struct Merged {
+    /// The tree; sources are numbered as the layers are, the upper directory last.
+    pub tree: Tree,
+    tars: Vec<File>,
+    upper: Option<File>,
+}
+
+impl Merged {
+    /// The tree of `layers`, lowest first, with `upper` on top.
+    ///
+    /// # Errors
+    /// A layer that is not there or damaged, an upper directory that cannot be read.
+    pub fn new(store: &Store, layers: &[DiffId], upper: Option<&std::path::Path>) -> Result<Self> {
+        let mut tree = Tree::new();
+        let mut tars = Vec::new();
+        for layer in layers {
+            tree.apply(store.layers().toc(layer)?.entries())?;
+            tars.push(store.layers().open_tar(layer)?);
+        }
+        let upper = match upper {
+            None => None,
+            Some(path) => {
+                let upper = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+                tree.apply(&scan_upper(upper.as_fd())?)?;
+                Some(upper)
+            }
+        };
+        Ok(Self { tree, tars, upper })
+    }
+
+    /// Gives the bytes of the regular file `node` to `work`.
+    ///
+    /// # Errors
+    /// A file that cannot be opened, and what `work` says.
+    pub fn with_data<T>(&self, node: &NodeRef<'_>, work: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
+        match (self.tars.get(node.source()), &self.upper) {
+            (Some(tar), _) => work(&mut FileReader::new(tar, node.kind())?),
+            (None, Some(upper)) => {
+                let Kind::File { size, .. } = node.kind() else { return Err(CommandError::new("not a regular file")) };
+                work(&mut open_upper(upper.as_fd(), &self.name_in_upper(node))?.take(*size))
+            }
+            (None, None) => Err(CommandError::new(format!("{} has no data", node.path()))),
+        }
+    }
+
+    /// A name by which the file is found in the upper directory: its own, for a hard link too.
+    fn name_in_upper(&self, node: &NodeRef<'_>) -> store::layer::LayerPath {
+        node.path()
+    }
+}
+
+/// One path that a container has changed.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Change {
+    /// `A`dded, `C`hanged or `D`eleted.
+    #[serde(rename = "Kind")]
+    pub kind: char,
+    /// The path.
+    #[serde(rename = "Path")]
+    pub path: String,
+}
+
+/// What the entries of an upper directory change in `below`, in path order.
+pub fn changes(below: &Tree, entries: &[Entry]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for entry in entries {
+        let before = below.get(&entry.path);
+        let kind = match (&entry.kind, before) {
+            (Kind::Whiteout, Some(_)) => 'D',
+            (Kind::Whiteout, None) => continue,
+            (_, Some(_)) => 'C',
+            (_, None) => 'A',
+        };
+        changes.push(Change { kind, path: entry.path.to_string() });
+    }
+    changes
+}
