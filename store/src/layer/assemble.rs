@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::path::NAME_MAX;
 use super::tar::{Member, MemberKind};
 use super::toc::Toc;
 use super::{Entry, Kind, LayerPath, Time};
@@ -95,10 +96,21 @@ fn mark(path: &LayerPath) -> Result<Mark> {
     }
 }
 
+/// The target of a whiteout whose own name is longer than a name may be, because its target's nearly is.
+fn long_whiteout(raw: &[u8]) -> Option<LayerPath> {
+    let start = raw.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+    let name = raw[start..].strip_prefix(b".wh.").filter(|name| name.len() + 4 > NAME_MAX)?;
+    let target = LayerPath::parse(&raw[..start]).ok()?.join(name).ok()?;
+    matches!(mark(&target), Ok(Mark::None)).then_some(target)
+}
+
 impl Assembler {
     /// Takes in the next member; `dirty` says that the padding behind its data is not zero.
     pub(crate) fn add(&mut self, member: Member, dirty: bool) -> Result<()> {
-        let path = LayerPath::parse(&member.path)?;
+        let path = match (LayerPath::parse(&member.path), long_whiteout(&member.path)) {
+            (Err(_), Some(target)) => return self.whiteout(target),
+            (path, _) => path?,
+        };
         match mark(&path)? {
             Mark::None => {}
             Mark::Ignored => return Ok(()),
@@ -363,7 +375,7 @@ impl Assembler {
 
 /// The path that `key` was made of.
 fn path(key: &Key) -> Result<LayerPath> {
-    LayerPath::parse(&key.iter().map(|&byte| if byte == 0 { b'/' } else { byte }).collect::<Vec<u8>>())
+    LayerPath::from_canonical(key.iter().map(|&byte| if byte == 0 { b'/' } else { byte }).collect())
 }
 
 /// What an entry must keep by itself.

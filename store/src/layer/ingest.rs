@@ -75,7 +75,10 @@ pub(crate) fn ingest(store: &Store, reader: impl Read + Send, options: &IngestOp
         let source = scope.spawn(|| pump_source(reader, options.compressed, raw_in, &arrived));
         let inflate = scope.spawn(|| pump_inflated(raw, &[hash_in, main_in], &arrived, &options.limits));
         let hasher = scope.spawn(move || hash_all(&hash));
-        let walked = walk(ChannelReader::new(main, |chunk| tar.write_all(chunk)));
+        let write_failed = |source: io::Error| {
+            io::Error::new(source.kind(), Error::Io { action: "write", path: path.clone(), source })
+        };
+        let walked = walk(ChannelReader::new(main, |chunk| tar.write_all(chunk).map_err(write_failed)));
         // `walk` has dropped its channel, so whatever went wrong, the others end now.
         let ended = |what: &str| Error::Conflict(format!("the {what} thread ended early"));
         let source = source.join().map_err(|_| ended("reading"))?;
@@ -89,12 +92,9 @@ pub(crate) fn ingest(store: &Store, reader: impl Read + Send, options: &IngestOp
         Ok((assembler, digest, size))
     })
     .map_err(|error: Error| match error {
-        // The write into the tar comes out of the tar reader; its cause has the place it belongs to.
+        // What failed on either side of the tar reader comes out of it; the cause is the error to tell.
         Error::Read { what, source } => match source.downcast::<Error>() {
             Ok(inner) => inner,
-            Err(source) if source.raw_os_error().is_some() && options_are_local(&source) => {
-                Error::Io { action: "write", path: path.clone(), source }
-            }
             Err(source) => Error::Read { what, source },
         },
         other => other,
@@ -108,14 +108,6 @@ pub(crate) fn ingest(store: &Store, reader: impl Read + Send, options: &IngestOp
         });
     }
     staging.commit(tar, diff_id, size, assembler)
-}
-
-/// Whether an error is one of writing to the store.
-fn options_are_local(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
-    )
 }
 
 /// Reads `reader` to its verified end; whether it got there before the other side hung up.

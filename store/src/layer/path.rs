@@ -51,6 +51,19 @@ impl LayerPath {
         Ok(Self(path))
     }
 
+    /// Takes bytes that are a path in our own form already, without going through its names one by one.
+    ///
+    /// # Errors
+    /// [`Error::InvalidLayer`] for what [`LayerPath::parse`] refuses or would change.
+    pub fn from_canonical(raw: Vec<u8>) -> Result<Self> {
+        let plain = |name: &[u8]| !matches!(name, b"" | b"." | b"..") && name.len() <= NAME_MAX && !name.contains(&0);
+        if raw.is_empty() || (raw.len() <= PATH_MAX && raw.split(|&byte| byte == b'/').all(plain)) {
+            return Ok(Self(raw));
+        }
+        Self::parse(&raw)?;
+        Err(Error::InvalidLayer(format!("path {:?} is not canonical", raw.escape_ascii().to_string())))
+    }
+
     /// The bytes, without leading slash.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -109,7 +122,11 @@ impl LayerPath {
 
 impl Ord for LayerPath {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.components().cmp(other.components())
+        let (ours, theirs) = (&self.0, &other.0);
+        let same = ours.iter().zip(theirs).take_while(|(a, b)| a == b).count();
+        // The slash ends a name, and a name comes before those that it begins.
+        let rank = |path: &[u8]| path.get(same).map(|&byte| if byte == b'/' { 0 } else { u16::from(byte) + 1 });
+        rank(ours).cmp(&rank(theirs))
     }
 }
 
@@ -157,6 +174,27 @@ mod tests {
         assert_eq!(root.join(b"a").unwrap().join(b"b").unwrap().as_bytes(), b"a/b");
         for bad in [&b"a/b"[..], b"", b".", b"..", b"/"] {
             assert!(root.join(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn order_is_that_of_components() {
+        let raw = ["", "a", "a/b", "a/b/c", "a-b", "a\u{1}b", "ab", "ab/c", "a/bc", "b", "a!/c", "a/b-c"];
+        let paths: Vec<_> = raw.iter().map(|raw| LayerPath::parse(raw.as_bytes()).unwrap()).collect();
+        for one in &paths {
+            for other in &paths {
+                assert_eq!(one.cmp(other), one.components().cmp(other.components()), "{one} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn canonical_is_what_parse_gives() {
+        for good in ["", "a", "a/b"] {
+            assert_eq!(LayerPath::from_canonical(good.into()).unwrap().as_bytes(), good.as_bytes());
+        }
+        for bad in ["/", "a/", "/a", "a//b", "./a", "a/..", "a\0", &"x".repeat(256), &"x/".repeat(3000)] {
+            assert!(LayerPath::from_canonical(bad.into()).is_err(), "{bad}");
         }
     }
 

@@ -333,16 +333,15 @@ impl<'a> Input<'a> {
         Ok(value)
     }
 
-    fn path(raw: &[u8]) -> Result<LayerPath> {
-        let path = LayerPath::parse(raw).map_err(|error| damaged(&error.to_string()))?;
-        if path.as_bytes() == raw { Ok(path) } else { Err(damaged("a path that is not canonical")) }
+    fn path(raw: Vec<u8>) -> Result<LayerPath> {
+        LayerPath::from_canonical(raw).map_err(|error| damaged(&error.to_string()))
     }
 
     fn entry(&mut self, before: &[u8]) -> Result<Entry> {
         let shared = usize::try_from(self.number()?).unwrap_or(usize::MAX);
         let mut raw = before.get(..shared).ok_or_else(|| damaged("a path that shares too much"))?.to_vec();
         raw.extend_from_slice(self.bytes()?);
-        let path = Self::path(&raw)?;
+        let path = Self::path(raw)?;
         let tag = self.byte()?;
         let kind = self.kind(tag & !XATTRS)?;
         let (mode, uid, gid) = (self.small()?, self.small()?, self.small()?);
@@ -371,7 +370,7 @@ impl<'a> Input<'a> {
                 Kind::File { size, extents }
             }
             SPARSE => self.sparse()?,
-            HARD_LINK => Kind::HardLink { target: Self::path(self.bytes()?)? },
+            HARD_LINK => Kind::HardLink { target: Self::path(self.bytes()?.to_vec())? },
             SYMLINK => Kind::Symlink { target: self.bytes()?.to_vec() },
             CHAR_DEVICE => Kind::CharDevice { major: self.small()?, minor: self.small()? },
             BLOCK_DEVICE => Kind::BlockDevice { major: self.small()?, minor: self.small()? },

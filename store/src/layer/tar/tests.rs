@@ -245,6 +245,17 @@ fn whiteouts_are_translated() {
 }
 
 #[test]
+fn a_whiteout_of_a_long_name_is_longer_than_a_name() {
+    let name = "n".repeat(255);
+    let read = |raw_path: &str| raw().pax(b'x', &record("path", raw_path)).file("a", b"").end().read();
+    let toc = read(&format!("d/.wh.{name}")).unwrap();
+    assert_eq!(get(&toc, &format!("d/{name}")).kind, Kind::Whiteout);
+    for bad in [format!("d/.wh.{name}n"), format!(".wh.d/.wh.{name}"), format!("../.wh.{name}")] {
+        assert!(read(&bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn later_members_win() {
     let toc = raw()
         .file("f", b"old")
