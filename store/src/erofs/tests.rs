@@ -184,12 +184,17 @@ fn twenty_thousand_entries_are_quick_and_small() {
         entries.push(dir(&format!("directory-{outer:03}")));
         entries.extend((0..200).map(|n| file(&format!("directory-{outer:03}/some-file-{n:04}.txt"), 512, 3000)));
     }
-    let start = Instant::now();
+    // The best of some: the machine has other things to do as well.
+    let took = (0..5).map(|_| {
+        let start = Instant::now();
+        image_of(&entries, 9).unwrap();
+        start.elapsed()
+    });
+    let took = took.min().unwrap();
     let raw = image_of(&entries, 9).unwrap();
-    let took = start.elapsed();
     eprintln!("{} entries: {} bytes in {took:?}", entries.len(), raw.len());
     assert!(raw.len() < entries.len() * 130);
-    assert!(took.as_millis() < 1000, "{took:?}");
+    assert!(took.as_millis() < 500, "{took:?}");
     assert_eq!(read_back(&raw), entries);
 }
 
