@@ -142,6 +142,9 @@ pub struct ContainerFlags {
     /// Run this directory instead of an image; with :O behind it, a throw-away copy
     #[arg(long, value_name = "DIR[:O]")]
     rootfs: Option<String>,
+    /// Print help; -h is the host name, as in docker
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
     /// The image, then the program and its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "IMAGE [COMMAND]")]
     words: Vec<String>,

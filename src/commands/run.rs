@@ -19,6 +19,7 @@ use crate::ui::{self, progress::Bars};
 /// 128 and the signal's number; 125 when the container could not be made, 126 when the program cannot be executed, 127
 /// when there is no such program. Without -d the container ends when img is killed.
 #[derive(Args)]
+#[command(disable_help_flag = true)]
 pub struct RunCommand {
     /// Run in the background and print the container's id
     #[arg(long, short)]
@@ -55,6 +56,7 @@ impl Run for RunCommand {
 ///
 /// `img start` starts it. Prints its id.
 #[derive(Args)]
+#[command(disable_help_flag = true)]
 pub struct Create {
     /// Write the container's id to this file
     #[arg(long, value_name = "FILE")]

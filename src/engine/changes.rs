@@ -37,7 +37,12 @@ impl Engine {
             no_cache: true,
             ..BuildOptions::default()
         };
-        Ok(builder::build(&self.store, &options, &base, &NoCommands, &|_| {})?.image)
+        let changed = builder::build(&self.store, &options, &base, &NoCommands, &|_| {})?.image;
+        // What it was before has no name, and was made only to be changed.
+        match self.store.images().remove(&image) {
+            Err(error) if !error.is_not_found() && !matches!(error, store::Error::Conflict(_)) => Err(error.into()),
+            _ => Ok(changed),
+        }
     }
 }
 
