@@ -47,7 +47,9 @@ fn buildfile_containerfile_dockerfile_in_that_order() {
     sandbox.write("elsewhere/Other", "FROM busybox\nLABEL from=other\n");
     sandbox.ok(&["build", "-q", "-t", "which", "-f", &sandbox.text("elsewhere/Other"), &context]);
     assert_eq!(sandbox.inspect("which")["Config"]["Labels"]["from"], "other");
-    sandbox.img_with_input(&["build", "-q", "-t", "which", "-f", "-", &context], "FROM busybox\nLABEL from=input\n").ok();
+    sandbox
+        .img_with_input(&["build", "-q", "-t", "which", "-f", "-", &context], "FROM busybox\nLABEL from=input\n")
+        .ok();
     assert_eq!(sandbox.inspect("which")["Config"]["Labels"]["from"], "input");
 }
 
@@ -127,7 +129,8 @@ fn arguments_have_their_scopes() {
     let sandbox = Sandbox::new();
     let text = "ARG BASE=nothing\nARG SHARED=global\nFROM ${BASE}\nARG SHARED\nARG OWN=default\nARG NEVER\nRUN echo \"$SHARED $OWN ${NEVER:-unset}\" > /args\nENV OWN=env\nRUN echo $OWN >> /args\n";
     sandbox.write("context/Buildfile", text);
-    let words = ["build", "-t", "args", "--build-arg", "BASE=busybox", "--build-arg", "OWN=given", "--build-arg", "TYPO=1"];
+    let words =
+        ["build", "-t", "args", "--build-arg", "BASE=busybox", "--build-arg", "OWN=given", "--build-arg", "TYPO=1"];
     let context = sandbox.text("context");
     let mut all = words.to_vec();
     all.push(&context);
@@ -143,7 +146,16 @@ fn expansion_quoting_continuation_comments_and_directives() {
     let text = "# escape=`\nFROM busybox\nENV A=abc.tar.gz\n# a comment\nLABEL d=${X:-def} p=${A:+alt} q='$A' r=\"$A\" s=${A%.*} t=${A%%.*} u=${A#*.} v=${A/tar/zip}\nRUN echo one > /f && `\n    # inside\n    echo two >> /f\n";
     sandbox.build("context", "exp", text).ok();
     let labels = sandbox.inspect("exp")["Config"]["Labels"].clone();
-    let expected = [("d", "def"), ("p", "alt"), ("q", "$A"), ("r", "abc.tar.gz"), ("s", "abc.tar"), ("t", "abc"), ("u", "tar.gz"), ("v", "abc.zip.gz")];
+    let expected = [
+        ("d", "def"),
+        ("p", "alt"),
+        ("q", "$A"),
+        ("r", "abc.tar.gz"),
+        ("s", "abc.tar"),
+        ("t", "abc"),
+        ("u", "tar.gz"),
+        ("v", "abc.zip.gz"),
+    ];
     for (key, value) in expected {
         assert_eq!(labels[key], value, "{labels}");
     }
@@ -171,7 +183,13 @@ fn copy_keeps_trees_and_changes_only_what_it_is_told() {
     tools::run("chmod", ["0750", &tree_path.join("run").to_string_lossy()]);
     tools::run("setfattr", ["-n", "user.kept", "-v", "1", &tree_path.join("run").to_string_lossy()]);
     tools::run("touch", ["-d", "@1000000000", &tree_path.join("a/deep/file").to_string_lossy()]);
-    sandbox.build("context", "copied", "FROM scratch\nCOPY tree /to/\nCOPY --chown=12:34 --chmod=600 tree/run /owned\nCMD [\"x\"]\n").ok();
+    sandbox
+        .build(
+            "context",
+            "copied",
+            "FROM scratch\nCOPY tree /to/\nCOPY --chown=12:34 --chmod=600 tree/run /owned\nCMD [\"x\"]\n",
+        )
+        .ok();
     let out = sandbox.flatten("copied", "out");
     let differing = tree::differences(&tree_path, &out.join("to"), &[]);
     // Docker's builder splits hard links and drops user attributes; keeping either is no fault.
@@ -189,9 +207,18 @@ fn copy_patterns_and_the_ignore_file() {
         sandbox.write(&format!("context/{name}"), name);
     }
     sandbox.write("context/.dockerignore", "# a comment\n**/*.log\n!keep.log\nnode_modules\n");
-    sandbox.build("context", "ign", "FROM busybox\nCOPY *.txt /one/\nCOPY . /all/\nRUN cd /all && find . -type f | sort > /list\n").ok();
+    sandbox
+        .build(
+            "context",
+            "ign",
+            "FROM busybox\nCOPY *.txt /one/\nCOPY . /all/\nRUN cd /all && find . -type f | sort > /list\n",
+        )
+        .ok();
     assert_eq!(run(&sandbox, "ign", &["ls", "/one"]), "a.txt\nb.txt\n");
-    assert_eq!(run(&sandbox, "ign", &["cat", "/list"]), "./.dockerignore\n./Buildfile\n./a.txt\n./b.txt\n./keep.log\n./sub/d.txt\n");
+    assert_eq!(
+        run(&sandbox, "ign", &["cat", "/list"]),
+        "./.dockerignore\n./Buildfile\n./a.txt\n./b.txt\n./keep.log\n./sub/d.txt\n"
+    );
     sandbox.write("context/Buildfile.dockerignore", "*\n!a.txt\n");
     sandbox.build("context", "ign", "FROM busybox\nCOPY . /all/\nRUN cd /all && find . -type f | sort > /list\n").ok();
     assert_eq!(run(&sandbox, "ign", &["cat", "/list"]), "./a.txt\n");
@@ -212,7 +239,9 @@ fn add_unpacks_archives_and_copy_does_not() {
 #[test]
 fn onbuild_triggers_run_in_the_child() {
     let sandbox = Sandbox::new();
-    sandbox.build("base", "framework", "FROM busybox\nONBUILD COPY src /src\nONBUILD RUN wc -c < /src/main > /size\n").ok();
+    sandbox
+        .build("base", "framework", "FROM busybox\nONBUILD COPY src /src\nONBUILD RUN wc -c < /src/main > /size\n")
+        .ok();
     sandbox.write("app/src/main", "12345");
     sandbox.build("app", "child", "FROM framework\n").ok();
     assert_eq!(run(&sandbox, "child", &["cat", "/size"]), "5\n");

@@ -120,7 +120,11 @@ fn two_builds_at_once_both_succeed() {
 #[test]
 fn a_cache_mount_keeps_its_content_between_builds_and_out_of_the_image() {
     let sandbox = Sandbox::new();
-    let step = |n: u32| format!("FROM busybox\nRUN --mount=type=cache,target=/cache,id=counter echo {n} >> /cache/log; cp /cache/log /seen\n");
+    let step = |n: u32| {
+        format!(
+            "FROM busybox\nRUN --mount=type=cache,target=/cache,id=counter echo {n} >> /cache/log; cp /cache/log /seen\n"
+        )
+    };
     sandbox.build("context", "one", &step(1)).ok();
     sandbox.build("context", "two", &step(2)).ok();
     let seen = |image| sandbox.img(&["run", "--rm", "--network", "none", image, "cat", "/seen"]).ok().stdout();
@@ -135,7 +139,16 @@ fn mounts_of_a_step_leave_nothing_in_the_layer() {
     sandbox.write("context/file", "from the context\n");
     let text = "FROM busybox AS tools\nRUN echo from a stage > /tool\nFROM busybox\nRUN --mount=type=bind,source=file,target=/in/file --mount=type=bind,from=tools,source=/tool,target=/in/tool --mount=type=tmpfs,target=/scratch cat /in/file /in/tool > /out && touch /scratch/x && ! touch /in/file 2>/dev/null\n";
     sandbox.build("context", "mounts", text).ok();
-    let out = sandbox.img(&["run", "--rm", "--network", "none", "mounts", "sh", "-c", "cat /out; ls -A /scratch /in/file 2>/dev/null"]);
+    let out = sandbox.img(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "mounts",
+        "sh",
+        "-c",
+        "cat /out; ls -A /scratch /in/file 2>/dev/null",
+    ]);
     assert!(out.stdout().starts_with("from the context\nfrom a stage\n"), "{out}");
     assert!(!out.stdout().contains("x\n"), "{out}");
 }
@@ -144,11 +157,27 @@ fn mounts_of_a_step_leave_nothing_in_the_layer() {
 fn a_secret_is_in_the_step_and_nowhere_else() {
     let sandbox = Sandbox::new();
     let secret = sandbox.write("token", "s3cr3t-t0ken-1234567890");
-    sandbox.write("context/Buildfile", "FROM busybox\nRUN --mount=type=secret,id=token wc -c < /run/secrets/token > /length\n");
-    let out = sandbox.img(&["build", "-t", "sec", "--secret", &format!("id=token,src={secret}"), &sandbox.text("context")]);
+    sandbox.write(
+        "context/Buildfile",
+        "FROM busybox\nRUN --mount=type=secret,id=token wc -c < /run/secrets/token > /length\n",
+    );
+    let out =
+        sandbox.img(&["build", "-t", "sec", "--secret", &format!("id=token,src={secret}"), &sandbox.text("context")]);
     out.ok();
-    let seen = sandbox.img(&["run", "--rm", "--network", "none", "sec", "sh", "-c", "cat /length; ls -A /run/secrets 2>/dev/null"]);
+    let seen = sandbox.img(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "sec",
+        "sh",
+        "-c",
+        "cat /length; ls -A /run/secrets 2>/dev/null",
+    ]);
     assert_eq!(seen.ok().stdout(), "23\n");
-    let store = crate::support::tools::run("sh", ["-c", "! grep -rl s3cr3t-t0ken-1234567890 \"$0\"", &sandbox.root().to_string_lossy()]);
+    let store = crate::support::tools::run(
+        "sh",
+        ["-c", "! grep -rl s3cr3t-t0ken-1234567890 \"$0\"", &sandbox.root().to_string_lossy()],
+    );
     assert_eq!(store.stdout(), "");
 }

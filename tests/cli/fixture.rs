@@ -85,7 +85,7 @@ fn a_command_that_fails_is_told_with_all_it_said() {
     command.args(["-c", "echo out; echo err >&2; exit 3"]);
     let out = Out::of(command, None, std::time::Duration::from_secs(5));
     assert_eq!(out.code(), 3);
-    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(out.ok())));
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| out.ok().code()));
     let message = *caught.expect_err("status 3 is no success").downcast::<String>().unwrap();
     assert!(message.contains("out\n") && message.contains("err\n") && message.contains("ended with 3"), "{message}");
 }

@@ -26,7 +26,10 @@ fn quiet_no_trunc_digests_and_formats() {
     assert_eq!(sandbox.ok(&["images", "-q", "--no-trunc"]), id);
     assert_eq!(sandbox.ok(&["images", "-q"]), id["sha256:".len()..][..12]);
     sandbox.img(&["images", "--digests"]).ok().prints(&["DIGEST", "sha256:"]);
-    assert_eq!(sandbox.ok(&["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]), format!("busybox:latest {}", &id[7..19]));
+    assert_eq!(
+        sandbox.ok(&["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]),
+        format!("busybox:latest {}", &id[7..19])
+    );
     let row = &sandbox.img(&["images", "--format", "json"]).ok().json_lines()[0];
     for key in ["Repository", "Tag", "ID", "CreatedAt", "CreatedSince", "Size"] {
         assert!(row[key].is_string(), "{key} in {row}");

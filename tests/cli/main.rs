@@ -7,4 +7,27 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
+mod build;
+mod build_cache;
+mod commit;
+mod cp_diff;
+mod examples;
+mod exec;
+mod firewall;
 mod fixture;
+mod history;
+mod images;
+mod import_export;
+mod interop;
+mod leaks;
+mod lifecycle;
+mod limits;
+mod logs;
+mod network;
+mod pull;
+mod push;
+mod run;
+mod save_load;
+mod security;
+mod system;

@@ -47,7 +47,10 @@ fn a_digest_pins_the_manifest() {
 fn the_image_id_is_the_digest_of_the_config_bytes() {
     let sandbox = Sandbox::new();
     sandbox.pull("odd");
-    let config = tools::run("skopeo", ["inspect", "--config", "--raw", &format!("oci:{}:latest", images::layout("odd").display())]);
+    let config = tools::run(
+        "skopeo",
+        ["inspect", "--config", "--raw", &format!("oci:{}:latest", images::layout("odd").display())],
+    );
     let path = sandbox.write("config.json", config.bytes());
     let sum = tools::run("sha256sum", [&path]).word();
     let expected = format!("sha256:{}", sum.split(' ').next().unwrap());
@@ -63,7 +66,8 @@ fn the_flattened_tree_of_the_odd_image_is_what_umoci_unpacks() {
     let image = format!("{}:latest", images::layout("odd").display());
     tools::run("umoci", ["unpack", "--image", &image, &theirs]);
     // What a container run-time puts into a root itself is not the image's.
-    let made_for_containers = ["dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab", ".dockerenv"];
+    let made_for_containers =
+        ["dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab", ".dockerenv"];
     // umoci leaves trusted.* out; the odd image has none left above its last layer.
     tree::assert_same(&ours, &sandbox.path("theirs/rootfs"), &made_for_containers);
 }

@@ -60,7 +60,8 @@ fn standard_input_is_piped_with_i_and_closed_without() {
 fn environment() {
     let sandbox = Sandbox::new();
     let file = sandbox.write("env", "# comment\nFROM_FILE=1\nSPACED=a b \nPASSED\n\n");
-    let words = quick(&["-e", "A=1", "-e", "EMPTY=", "-e", "PASSED", "-e", "MISSING", "--env-file", &file, "busybox", "env"]);
+    let words =
+        quick(&["-e", "A=1", "-e", "EMPTY=", "-e", "PASSED", "-e", "MISSING", "--env-file", &file, "busybox", "env"]);
     let mut command = sandbox.command(&words);
     command.env("PASSED", "from the host");
     let out = crate::support::Out::of(command, None, std::time::Duration::from_secs(60));
@@ -78,7 +79,9 @@ fn environment() {
 fn user_group_home_and_folder() {
     let sandbox = Sandbox::new();
     sandbox.pull("busybox");
-    let who = |user: &str| sandbox.img(&quick(&["-u", user, "busybox", "sh", "-c", "id -u; id -g; id -G; echo $HOME"])).ok().stdout();
+    let who = |user: &str| {
+        sandbox.img(&quick(&["-u", user, "busybox", "sh", "-c", "id -u; id -g; id -G; echo $HOME"])).ok().stdout()
+    };
     assert_eq!(who("alice"), "1000\n1000\n1000 29 100\n/home\n");
     assert_eq!(who("1000"), "1000\n1000\n1000 29 100\n/home\n");
     assert_eq!(who("alice:audio"), "1000\n29\n29\n/home\n");
@@ -98,7 +101,10 @@ fn entrypoint_hostname_and_labels() {
     sandbox.img(&quick(&["entry", "other"])).ok().prints_exactly("entry other\n");
     sandbox.img(&quick(&["--entrypoint", "printf", "entry", "x"])).ok().prints_exactly("x");
     sandbox.img(&quick(&["--entrypoint", "", "entry", "echo", "plain"])).ok().prints_exactly("plain\n");
-    sandbox.img(&quick(&["--hostname", "box", "busybox", "sh", "-c", "hostname; grep -c box /etc/hosts"])).ok().prints(&["box\n"]);
+    sandbox
+        .img(&quick(&["--hostname", "box", "busybox", "sh", "-c", "hostname; grep -c box /etc/hosts"]))
+        .ok()
+        .prints(&["box\n"]);
     let id = sandbox.ok(&["create", "--label", "a=1", "--label", "b", "busybox"]);
     let labels = sandbox.inspect(&id)["Config"]["Labels"].clone();
     assert_eq!((&labels["a"], &labels["b"]), (&"1".into(), &"".into()));
@@ -110,9 +116,15 @@ fn bind_mounts() {
     sandbox.write("shared/file", "host\n");
     let shared = sandbox.text("shared");
     let at = |mode: &str| format!("{shared}:/mnt/deep{mode}");
-    sandbox.img(&quick(&["-v", &at(""), "busybox", "sh", "-c", "cat /mnt/deep/file; echo new > /mnt/deep/new"])).ok().prints_exactly("host\n");
+    sandbox
+        .img(&quick(&["-v", &at(""), "busybox", "sh", "-c", "cat /mnt/deep/file; echo new > /mnt/deep/new"]))
+        .ok()
+        .prints_exactly("host\n");
     assert_eq!(std::fs::read_to_string(sandbox.path("shared/new")).unwrap(), "new\n");
-    sandbox.img(&quick(&["-v", &at(":ro"), "busybox", "touch", "/mnt/deep/x"])).exits(1).says(&["read-only file system"]);
+    sandbox
+        .img(&quick(&["-v", &at(":ro"), "busybox", "touch", "/mnt/deep/x"]))
+        .exits(1)
+        .says(&["read-only file system"]);
     let file = format!("type=bind,source={shared}/file,target=/etc/passwd,readonly");
     sandbox.img(&quick(&["--mount", &file, "busybox", "cat", "/etc/passwd"])).ok().prints_exactly("host\n");
     let missing = format!("{shared}/missing:/mnt");
@@ -125,8 +137,24 @@ fn bind_mounts() {
 #[test]
 fn named_and_anonymous_volumes_start_with_the_images_content() {
     let sandbox = Sandbox::new();
-    sandbox.build("context", "vol", "FROM busybox\nRUN mkdir /data && echo seed > /data/seed && chown -R 5:6 /data\nVOLUME /data\n").ok();
-    sandbox.img(&quick(&["-v", "box:/data", "vol", "sh", "-c", "cat /data/seed; stat -c %u:%g /data; echo kept > /data/kept"])).ok().prints_exactly("seed\n5:6\n");
+    sandbox
+        .build(
+            "context",
+            "vol",
+            "FROM busybox\nRUN mkdir /data && echo seed > /data/seed && chown -R 5:6 /data\nVOLUME /data\n",
+        )
+        .ok();
+    sandbox
+        .img(&quick(&[
+            "-v",
+            "box:/data",
+            "vol",
+            "sh",
+            "-c",
+            "cat /data/seed; stat -c %u:%g /data; echo kept > /data/kept",
+        ]))
+        .ok()
+        .prints_exactly("seed\n5:6\n");
     sandbox.img(&quick(&["-v", "box:/elsewhere", "busybox", "cat", "/elsewhere/kept"])).ok().prints_exactly("kept\n");
     sandbox.img(&quick(&["vol", "cat", "/data/seed"])).ok().prints_exactly("seed\n");
 }
@@ -134,8 +162,19 @@ fn named_and_anonymous_volumes_start_with_the_images_content() {
 #[test]
 fn tmpfs_and_a_read_only_root() {
     let sandbox = Sandbox::new();
-    sandbox.img(&quick(&["--tmpfs", "/scratch:size=1m,mode=1770", "busybox", "sh", "-c", "stat -c %a /scratch; df -k /scratch | tail -1 | awk '{print $2}'"])).ok().prints_exactly("1770\n1024\n");
-    let out = sandbox.img(&quick(&["--read-only", "--tmpfs", "/tmp", "busybox", "sh", "-c", "touch /tmp/ok && touch /no"]));
+    sandbox
+        .img(&quick(&[
+            "--tmpfs",
+            "/scratch:size=1m,mode=1770",
+            "busybox",
+            "sh",
+            "-c",
+            "stat -c %a /scratch; df -k /scratch | tail -1 | awk '{print $2}'",
+        ]))
+        .ok()
+        .prints_exactly("1770\n1024\n");
+    let out =
+        sandbox.img(&quick(&["--read-only", "--tmpfs", "/tmp", "busybox", "sh", "-c", "touch /tmp/ok && touch /no"]));
     out.exits(1).says(&["read-only file system"]);
     sandbox.img(&quick(&["--read-only", "busybox", "sh", "-c", "echo x > /dev/shm/x; echo y > /dev/null"])).ok();
 }
@@ -196,10 +235,14 @@ fn signals_reach_the_program_and_a_lost_client_ends_it() {
 
     let mark = format!("lost-client-{}", std::process::id());
     let mut lost = sandbox.spawn(&quick(&["-e", &format!("MARK={mark}"), "busybox", "sleep", "300"]));
-    sandbox.wait_until("the container runs", || crate::support::leaks::processes(&mark).iter().any(|(_, l)| l.starts_with("sleep")));
+    sandbox.wait_until("the container runs", || {
+        crate::support::leaks::processes(&mark).iter().any(|(_, l)| l.starts_with("sleep"))
+    });
     lost.signal(Signal::KILL);
     lost.wait();
-    sandbox.wait_until("the container is ended", || !crate::support::leaks::processes(&mark).iter().any(|(_, l)| l.starts_with("sleep")));
+    sandbox.wait_until("the container is ended", || {
+        !crate::support::leaks::processes(&mark).iter().any(|(_, l)| l.starts_with("sleep"))
+    });
 }
 
 #[test]

@@ -140,11 +140,6 @@ impl Terminal {
         (std::os::unix::process::ExitStatusExt::signal(&status).map_or(status.code().unwrap_or(-1), |n| 128 + n), text)
     }
 
-    /// The process id of the program on the terminal.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// All that was printed so far.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.screen.0.lock().expect("no holder of the screen panics").text).into_owned()
