@@ -133,7 +133,9 @@ class Podman:
         return self.words("rmi", "--force", reference)
 
     def start(self, network):
-        return self.words("run", "--rm", "--network", "podman" if network == "bridge" else network, "busybox", "true")
+        # Without "--ulimit host" podman raises limits, which a machine without CAP_SYS_RESOURCE refuses.
+        network = "podman" if network == "bridge" else network
+        return self.words("run", "--rm", "--ulimit", "host", "--network", network, "busybox", "true")
 
     def build(self, context, fresh):
         kind = ["--no-cache"] if fresh else []

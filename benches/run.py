@@ -13,6 +13,7 @@ import argparse
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -182,6 +183,9 @@ def main():
         os.environ[INSIDE] = "1"
         os.execvp("unshare", ["unshare", "--net", "--mount", "--propagation", "private", sys.executable, *sys.argv])
 
+    # An end by signal cleans up too.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
     run(["ip", "link", "set", "lo", "up"])
     binary = Path(options.img).resolve()
     left_out = options.without.split(",")
