@@ -334,26 +334,14 @@ fn a_configuration_that_cannot_be_read() {
 #[test]
 fn a_kernel_without_erofs_still_works() {
     let sandbox = Sandbox::new();
-    let img = |words: &[&str]| {
-        let mut command = sandbox.command(words);
-        command.env("IMG_STORAGE_DRIVER", "dir");
-        crate::support::Out::of(command, None, std::time::Duration::from_secs(60))
-    };
-    img(&["pull", "odd"]).ok();
-    img(&[
-        "run",
-        "--rm",
-        "-u",
-        "0",
-        "--network",
-        "none",
-        "odd",
-        "sh",
-        "-c",
-        "cat plain dir/kept private/implied; test ! -e dir/removed",
-    ])
-    .ok()
-    .prints_exactly("plain\nkept, newer\nimplied\n");
-    img(&["info"]).ok().prints(&["dir"]);
-    img(&["system", "unmount"]).ok();
+    let config = std::fs::read_to_string(sandbox.path("config.toml")).unwrap();
+    sandbox.write("config.toml", format!("storage-driver = \"dir\"\n\n{config}"));
+    sandbox.ok(&["pull", "odd"]);
+    let script = "cat plain dir/kept private/implied; test ! -e dir/removed";
+    let out = sandbox.img(&["run", "--rm", "-u", "0", "--network", "none", "odd", "sh", "-c", script]);
+    out.ok().prints_exactly("plain\nkept, newer\nimplied\n");
+    sandbox.img(&["info"]).ok().prints(&["dir"]);
+    sandbox.write("config.toml", format!("storage-driver = \"floppy\"\n\n{config}"));
+    sandbox.img(&["pull", "odd"]).refuses(1, &["floppy"]);
+    sandbox.write("config.toml", config);
 }

@@ -9,7 +9,7 @@ fn each_line_of_the_buildfile_newest_first() {
     let sandbox = Sandbox::new();
     sandbox.write("context/file", "content\n");
     sandbox.build("context", "app", BUILDFILE).ok();
-    let rows = sandbox.img(&["history", "--no-trunc", "--format", "json", "app"]).ok().json_lines();
+    let rows = sandbox.img(&["history", "--no-trunc", "--format", "{{json .}}", "app"]).ok().json_lines();
     let made: Vec<&str> = rows.iter().map(|row| row["CreatedBy"].as_str().unwrap()).collect();
     let signs = ["CMD [\"cat\"", "COPY file /file", "RUN head -c 1000000", "ENV GREETING=hello"];
     for (row, sign) in made.iter().zip(signs) {
@@ -19,7 +19,7 @@ fn each_line_of_the_buildfile_newest_first() {
     for key in ["ID", "CreatedAt", "CreatedSince", "Size", "Comment"] {
         assert!(rows[0][key].is_string(), "{key} in {}", rows[0]);
     }
-    assert!(rows[0]["ID"].as_str().unwrap().starts_with("sha256:"), "{}", rows[0]);
+    assert!(rows[1]["ID"].as_str().unwrap().starts_with("sha256:"), "{}", rows[1]);
 }
 
 #[test]
@@ -27,7 +27,8 @@ fn sizes_belong_to_the_step_that_wrote_them() {
     let sandbox = Sandbox::new();
     sandbox.write("context/file", "content\n");
     sandbox.build("context", "app", BUILDFILE).ok();
-    let rows = sandbox.img(&["history", "--human=false", "--no-trunc", "--format", "json", "app"]).ok().json_lines();
+    let rows =
+        sandbox.img(&["history", "--human=false", "--no-trunc", "--format", "{{json .}}", "app"]).ok().json_lines();
     let size = |row: usize| rows[row]["Size"].as_str().unwrap().parse::<u64>().unwrap();
     assert_eq!((size(0), size(3)), (0, 0), "CMD and ENV write nothing");
     assert!((1_000_000..1_020_000).contains(&size(2)), "the RUN wrote a million: {}", size(2));
@@ -43,7 +44,7 @@ fn the_table_and_quiet() {
     let out = sandbox.img(&["history", "odd"]);
     let head = out.ok().stdout().lines().next().unwrap().to_owned();
     let words: Vec<&str> = head.split("  ").map(str::trim).filter(|s| !s.is_empty()).collect();
-    assert_eq!(words, ["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"]);
+    assert_eq!(words, ["LAYER", "CREATED", "CREATED BY", "SIZE", "COMMENT"]);
     out.prints(&["base-images whiteouts"]);
     assert!(!out.stdout().contains("<none>"));
     let quiet = sandbox.img(&["history", "--quiet", "odd"]);

@@ -30,7 +30,7 @@ fn quiet_no_trunc_digests_and_formats() {
         sandbox.ok(&["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]),
         format!("busybox:latest {}", &id[7..19])
     );
-    let row = &sandbox.img(&["images", "--format", "json"]).ok().json_lines()[0];
+    let row = &sandbox.img(&["images", "--format", "{{json .}}"]).ok().json_lines()[0];
     for key in ["Repository", "Tag", "ID", "CreatedAt", "CreatedSince", "Size"] {
         assert!(row[key].is_string(), "{key} in {row}");
     }

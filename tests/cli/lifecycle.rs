@@ -154,7 +154,7 @@ fn ps_has_dockers_columns_filters_and_formats() {
     assert_eq!(names(&["-a", "--filter", "ancestor=busybox"]), "down\nup");
     assert_eq!(names(&["-a", "--filter", "exited=1"]), "down");
     assert_eq!(names(&["-l"]), "down");
-    let row = sandbox.img(&["ps", "--format", "json"]).ok().json_lines().remove(0);
+    let row = sandbox.img(&["ps", "--format", "{{json .}}"]).ok().json_lines().remove(0);
     assert_eq!((&row["Names"], &row["State"], &row["Image"]), (&"up".into(), &"running".into(), &"busybox".into()));
 }
 

@@ -19,9 +19,9 @@ fn df_adds_up_and_prune_takes_only_what_nobody_needs() {
         "Local Volumes",
         "Build Cache",
     ]);
-    let rows = sandbox.img(&["system", "df", "--format", "json"]).ok().json_lines();
+    let rows = sandbox.img(&["system", "df", "--format", "{{json .}}"]).ok().json_lines();
     assert_eq!(rows[0]["Type"], "Images");
-    assert_eq!(rows[0]["TotalCount"], "2");
+    assert_eq!(rows[0]["TotalCount"].to_string().trim_matches('"'), "2");
 
     sandbox.img(&["system", "prune", "--force"]).ok().prints(&["Total reclaimed space"]);
     assert_eq!(sandbox.ok(&["ps", "-aq"]), "");
@@ -42,9 +42,16 @@ fn df_adds_up_and_prune_takes_only_what_nobody_needs() {
 fn prune_asks_first_and_a_no_changes_nothing() {
     let sandbox = Sandbox::new();
     sandbox.ok(&["create", "busybox"]);
-    sandbox.img_with_input(&["system", "prune"], "n\n").says(&["[y/N]"]);
+    sandbox.img(&["system", "prune"]).refuses(125, &["terminal"]).hints().says(&["--force"]);
+    let answer = |text: &str| {
+        let mut terminal = sandbox.terminal(&["system", "prune"]);
+        terminal.expect("[y/N]");
+        terminal.line(text);
+        assert_eq!(terminal.finish().0, 0);
+    };
+    answer("n");
     assert_eq!(sandbox.img(&["ps", "-aq"]).stdout().lines().count(), 1);
-    sandbox.img_with_input(&["system", "prune"], "y\n").ok();
+    answer("y");
     assert_eq!(sandbox.ok(&["ps", "-aq"]), "");
 }
 
