@@ -133,9 +133,10 @@ class Podman:
         return self.words("rmi", "--force", reference)
 
     def start(self, network):
-        # Without "--ulimit host" podman raises limits, which a machine without CAP_SYS_RESOURCE refuses.
+        # Left alone, podman raises limits, which a machine without CAP_SYS_RESOURCE refuses.
+        limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"]
         network = "podman" if network == "bridge" else network
-        return self.words("run", "--rm", "--ulimit", "host", "--network", network, "busybox", "true")
+        return self.words("run", "--rm", *limits, "--network", network, "busybox", "true")
 
     def build(self, context, fresh):
         kind = ["--no-cache"] if fresh else []

@@ -48,7 +48,7 @@ fn the_table_and_quiet() {
     out.prints(&["base-images whiteouts"]);
     assert!(!out.stdout().contains("<none>"));
     let quiet = sandbox.img(&["history", "--quiet", "odd"]);
-    assert_eq!(quiet.ok().stdout().lines().count(), 7);
+    assert_eq!(quiet.ok().stdout().lines().count(), 6);
     sandbox.img(&["history", "nothing"]).refuses(1, &["nothing", "no such image"]);
 }
 

@@ -119,7 +119,7 @@ fn inspect_has_dockers_keys() {
     assert_eq!(facts["Config"]["User"], "1000:1000");
     assert_eq!(facts["Config"]["WorkingDir"], "/odd");
     assert_eq!(facts["Config"]["Labels"]["kind"], "odd");
-    assert_eq!(facts["RootFS"]["Layers"].as_array().unwrap().len(), 6);
+    assert_eq!(facts["RootFS"]["Layers"].as_array().unwrap().len(), 5);
     assert_eq!(sandbox.ok(&["inspect", "--format", "{{.Config.User}} {{.Os}}", "odd"]), "1000:1000 linux");
     assert_eq!(sandbox.ok(&["inspect", "--format", "{{json .Config.Labels}}", "odd"]), "{\"kind\":\"odd\"}");
     let out = sandbox.img(&["inspect", "nothing"]);

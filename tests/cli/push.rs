@@ -49,7 +49,18 @@ fn a_built_image_is_compressed_on_the_way_and_runs_elsewhere() {
     }
     assert!(layers[1]["size"].as_u64().unwrap() < 10_000, "fifty thousand bytes of one line are small: {}", layers[1]);
     let podman = Podman::new(&sandbox.path("podman"), registry.address());
-    let run = podman.run(&["run", "--rm", "--ulimit", "host", "--tls-verify=false", "--network", "none", &name]);
+    let run = podman.run(&[
+        "run",
+        "--rm",
+        "--ulimit",
+        "nofile=1024:1024",
+        "--ulimit",
+        "nproc=4096:4096",
+        "--tls-verify=false",
+        "--network",
+        "none",
+        &name,
+    ]);
     run.ok().prints(&["10000 /file"]);
 }
 
