@@ -1,0 +1,4 @@
+long add(long a, long b)
+{
+    return a + b;
+}

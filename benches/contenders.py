@@ -1,0 +1,261 @@
+"""The programs that are measured side by side, each with a store of its own below one folder, started and ended here.
+
+A contender knows the commands for one task as a list of words, and what must be done before each measured run, unmeasured.
+Daemons (docker-registry, dockerd) are children of this process and ended by their ids.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+LIMIT = 900
+
+
+def run(words, **more):
+    """Runs to the end; raises with both outputs when it fails."""
+    done = subprocess.run([str(w) for w in words], stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT, **more)
+    if done.returncode != 0:
+        text = (done.stdout + done.stderr).decode(errors="replace")[-3000:]
+        raise RuntimeError(f"{' '.join(map(str, words))} ended with {done.returncode}:\n{text}")
+    return done.stdout.decode(errors="replace")
+
+
+class Daemon:
+    """A child that runs until `stop`."""
+
+    def __init__(self, words, log, ready):
+        self.log = Path(log)
+        with open(log, "wb") as out:
+            self.process = subprocess.Popen([str(w) for w in words], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        until = time.monotonic() + 60
+        while not (answer := ready(self.log.read_text(errors="replace"))):
+            if self.process.poll() is not None or time.monotonic() > until:
+                self.stop()
+                raise RuntimeError(f"{words[0]} did not come up:\n{self.log.read_text(errors='replace')[-3000:]}")
+            time.sleep(0.05)
+        self.answer = answer
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def registry(place, storage):
+    """docker-registry on a loopback port of the kernel's choice; `answer` is its address."""
+    config = place / "registry.yml"
+    config.write_text(
+        "version: 0.1\nlog: {level: info, accesslog: {disabled: true}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {storage}}}}}\nhttp: {{addr: '127.0.0.1:0'}}\n"
+    )
+
+    def ready(log):
+        found = re.search(r"listening on (127\.0\.0\.1:\d+)", log)
+        return found and found.group(1)
+
+    return Daemon(["docker-registry", "serve", config], place / "registry.log", ready)
+
+
+class Img:
+    name = "img"
+
+    def __init__(self, binary, place, address):
+        self.binary, self.place = binary, place / "img"
+        self.place.mkdir()
+        config = self.place / "config.toml"
+        config.write_text(
+            f'[registries."docker.io"]\nmirrors = ["http://{address}"]\n\n[registries."{address}"]\ninsecure = true\n'
+        )
+        os.environ.update(
+            IMG_ROOT=str(self.place / "root"), IMG_RUNROOT=str(self.place / "run"), IMG_CONFIG=str(config)
+        )
+
+    def words(self, *more):
+        return [self.binary, *more]
+
+    def pull(self, reference):
+        return self.words("pull", "--quiet", reference)
+
+    def remove(self, reference):
+        return self.words("rmi", "--force", reference)
+
+    def start(self, network):
+        return self.words("run", "--rm", "--network", network, "busybox", "true")
+
+    def build(self, context, fresh):
+        return self.words("build", "--quiet", "--tag", "bench", *(["--no-cache"] if fresh else []), context)
+
+    def version(self):
+        return run(self.words("--version")).strip()
+
+    def close(self):
+        run(self.words("system", "unmount"))
+
+
+class Podman:
+    name = "podman"
+
+    def __init__(self, place, address):
+        self.place = place / "podman"
+        self.place.mkdir()
+        # Podman refuses a longer run root than fifty characters.
+        self.run = Path(tempfile.mkdtemp(prefix="img-bench."))
+        (self.place / "policy.json").write_text('{"default":[{"type":"insecureAcceptAnything"}]}')
+        conf = self.place / "registries.conf"
+        conf.write_text(
+            'unqualified-search-registries = ["docker.io"]\n\n[[registry]]\nlocation = "docker.io"\n\n'
+            f'[[registry.mirror]]\nlocation = "{address}"\ninsecure = true\n\n'
+            f'[[registry]]\nlocation = "{address}"\ninsecure = true\n'
+        )
+        os.environ.update(CONTAINERS_REGISTRIES_CONF=str(conf), REGISTRIES_CONFIG_PATH=str(conf))
+
+    def words(self, *more):
+        store = ["--root", self.place / "root", "--runroot", self.run, "--cgroup-manager", "cgroupfs"]
+        return ["podman", *store, "--runtime", "runc", "--storage-driver", "overlay", *more]
+
+    def buildah(self, *more):
+        store = ["--root", self.place / "root", "--runroot", self.run, "--storage-driver", "overlay"]
+        return ["buildah", *store, *more]
+
+    def pull(self, reference):
+        return self.words("pull", "--quiet", reference)
+
+    def remove(self, reference):
+        return self.words("rmi", "--force", reference)
+
+    def start(self, network):
+        # Left alone, podman raises limits, which a machine without CAP_SYS_RESOURCE refuses.
+        limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"]
+        network = "podman" if network == "bridge" else network
+        return self.words("run", "--rm", *limits, "--network", network, "busybox", "true")
+
+    def build(self, context, fresh):
+        kind = ["--no-cache"] if fresh else []
+        return self.buildah("bud", "--quiet", "--layers", "--isolation", "chroot", *kind, "--tag", "bench", context)
+
+    def version(self):
+        return run(["podman", "--version"]).strip() + ", " + run(["buildah", "--version"]).split(" (")[0].strip()
+
+    def close(self):
+        run(self.words("system", "reset", "--force"))
+        shutil.rmtree(self.run, ignore_errors=True)
+
+
+class Docker:
+    """One dockerd for the whole run, in the benchmark's own network namespace."""
+
+    name = "docker"
+
+    def __init__(self, place, address):
+        self.place = place / "docker"
+        self.place.mkdir()
+        self.socket = f"unix://{self.place}/docker.sock"
+        words = ["dockerd", "--host", self.socket, "--data-root", self.place / "data", "--exec-root", self.place / "exec"]
+        words += ["--pidfile", self.place / "pid", "--registry-mirror", f"http://{address}", "--insecure-registry", address]
+
+        def ready(_):
+            return subprocess.run(self.words("version"), capture_output=True, check=False).returncode == 0
+
+        self.daemon = Daemon(words, self.place / "log", ready)
+        os.environ["DOCKER_BUILDKIT"] = "1"
+
+    def words(self, *more):
+        # By its path: /usr/local/bin may have another one.
+        return ["/usr/bin/docker", "--host", self.socket, *more]
+
+    def pull(self, reference):
+        return self.words("pull", "--quiet", reference)
+
+    def remove(self, reference):
+        return self.words("rmi", "--force", reference)
+
+    def start(self, network):
+        return self.words("run", "--rm", "--network", network, "busybox", "true")
+
+    def build(self, context, fresh):
+        kind = ["--no-cache"] if fresh else []
+        return self.words("build", "--quiet", "--network", "none", *kind, "--tag", "bench", context)
+
+    def version(self):
+        return run(["/usr/bin/docker", "--version"]).strip()
+
+    def close(self):
+        self.daemon.stop()
+
+
+class Runc:
+    """`runc run` of a bundle that is ready: no image, no overlay, no record."""
+
+    name = "runc, bundle ready"
+
+    def __init__(self, place, rootfs):
+        self.bundle = place / "bundle"
+        self.bundle.mkdir()
+        run(["runc", "spec", "--bundle", self.bundle])
+        config = self.bundle / "config.json"
+        spec = json.loads(config.read_text())
+        spec["process"].update(terminal=False, args=["true"])
+        spec["root"] = {"path": str(rootfs), "readonly": False}
+        config.write_text(json.dumps(spec))
+        self.root = place / "runc"
+
+    def start(self, _):
+        return ["runc", "--root", self.root, "run", "--bundle", self.bundle, f"bench{os.getpid()}"]
+
+
+class Bubblewrap:
+    name = "bwrap --unshare-all"
+
+    def __init__(self, rootfs):
+        self.rootfs = rootfs
+
+    def start(self, _):
+        return ["bwrap", "--unshare-all", "--bind", self.rootfs, "/", "--proc", "/proc", "--dev", "/dev", "/bin/true"]
+
+
+class Floor:
+    """benches/floor.c: the same kernel objects as `img run --rm`, and nothing else."""
+
+    name = "C floor"
+    bridge = "floor0"
+
+    def __init__(self, place, rootfs):
+        self.binary, self.rootfs, self.state = place / "floor", rootfs, place / "floor-state"
+        source = Path(__file__).with_name("floor.c")
+        run(["gcc", "-O2", "-static", "-o", self.binary, source])
+        self.groups = []
+        with open("/proc/self/mountinfo", encoding="utf-8") as table:
+            mounts = [line.split() for line in table]
+        for words in mounts:
+            kind, options = words[words.index("-") + 1], words[-1].split(",")
+            if kind == "cgroup2" or (kind == "cgroup" and "pids" in options):
+                group = Path(words[4]) / f"floorbench{os.getpid()}"
+                group.mkdir()
+                self.groups.append(("--v2" if kind == "cgroup2" else "--v1", group))
+        run(["ip", "link", "add", self.bridge, "type", "bridge"])
+        run(["ip", "addr", "add", "10.213.0.1/24", "dev", self.bridge])
+        run(["ip", "link", "set", self.bridge, "up"])
+
+    def start(self, network):
+        groups = [word for pair in self.groups for word in pair]
+        net = ["--bridge", self.bridge, "10.213.0.2/24", "10.213.0.1"] if network == "bridge" else []
+        return [self.binary, *groups, *net, self.rootfs, self.state, "/bin/true"]
+
+    def close(self):
+        for _, group in self.groups:
+            group.rmdir()
+        run(["ip", "link", "del", self.bridge])
+
+
+def present(program):
+    """Is there such a program?"""
+    return shutil.which(program) is not None

@@ -1,0 +1,33 @@
+//! The street's view: the `img` binary run as a user would run it, one file for each command or promise. What Docker's
+//! command line prints and returns is what is asked of `img` where both have the command. Needs root.
+
+// Assertions and skip lines of helpers are a test's output; clippy's exception for tests stops at `#[test]` functions.
+#![allow(clippy::print_stderr, clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod build;
+mod build_cache;
+mod commit;
+mod cp_diff;
+mod examples;
+mod exec;
+mod firewall;
+mod fixture;
+mod history;
+mod images;
+mod import_export;
+mod interop;
+mod leaks;
+mod lifecycle;
+mod limits;
+mod logs;
+mod network;
+mod pull;
+mod push;
+mod run;
+mod save_load;
+mod security;
+mod system;

@@ -1,0 +1,96 @@
+//! `img save` and `img load`: archives that docker, podman and skopeo made or read, with the image id kept.
+
+use crate::support::{Sandbox, images, tools, tree};
+
+#[test]
+fn a_saved_image_comes_back_the_same() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("odd");
+    let id = sandbox.inspect("odd")["Id"].clone();
+    let archive = sandbox.text("odd.tar");
+    sandbox.img(&["save", "--output", &archive, "odd"]).ok().prints_exactly("");
+    let other = sandbox.sibling();
+    other.img(&["load", "--input", &archive]).ok().prints(&["Loaded image: odd:latest"]);
+    assert_eq!(other.inspect("odd")["Id"], id);
+    let (left, right) = (sandbox.flatten("odd", "left"), other.flatten("odd", "right"));
+    tree::assert_same(&left, &right, &[]);
+}
+
+#[test]
+fn by_pipe_and_several_at_once() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    sandbox.pull("odd");
+    sandbox.ok(&["tag", "busybox", "second:2"]);
+    let archive = sandbox.img(&["save", "busybox", "odd", "second:2"]);
+    let other = sandbox.sibling();
+    let loaded = other.img_with_input(&["load"], archive.ok().bytes());
+    loaded.ok().prints(&["Loaded image: busybox:latest", "Loaded image: odd:latest", "Loaded image: second:2"]);
+    assert_eq!(other.img(&["images", "-q"]).ok().stdout().lines().count(), 3);
+}
+
+#[test]
+fn saving_twice_gives_the_same_bytes() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let (first, second) = (sandbox.img(&["save", "busybox"]), sandbox.img(&["save", "busybox"]));
+    assert!(first.ok().bytes() == second.ok().bytes(), "two archives of one image differ");
+}
+
+#[test]
+fn an_archive_is_not_written_to_a_terminal() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let mut terminal = sandbox.terminal(&["save", "busybox"]);
+    let (code, screen) = terminal.finish();
+    assert_eq!(code, 1, "{screen}");
+    assert!(screen.contains("terminal") && screen.len() < 2000, "{screen}");
+}
+
+#[test]
+fn loads_what_skopeo_wrote_in_both_formats() {
+    let sandbox = Sandbox::new();
+    let from = format!("oci:{}:latest", images::layout("odd").display());
+    for kind in ["docker-archive", "oci-archive"] {
+        let archive = sandbox.text(&format!("{kind}.tar"));
+        let to = format!("{kind}:{archive}:made/by-skopeo:{kind}");
+        tools::run("skopeo", ["copy", "--quiet", &from, &to]);
+        sandbox.img(&["load", "-i", &archive]).ok().prints(&["Loaded image", "made/by-skopeo"]);
+        sandbox.img(&["rmi", "--force", &format!("made/by-skopeo:{kind}")]).ok();
+    }
+}
+
+#[test]
+fn loads_a_compressed_archive() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let archive = sandbox.text("busybox.tar");
+    sandbox.ok(&["save", "-o", &archive, "busybox"]);
+    for (tool, end) in [("gzip", "gz"), ("zstd", "zst")] {
+        let other = sandbox.sibling();
+        let words: &[&str] = if tool == "gzip" { &["--keep", &archive] } else { &["--quiet", "--keep", &archive] };
+        tools::run(tool, words);
+        other.img(&["load", "-i", &format!("{archive}.{end}")]).ok();
+        other.img(&["run", "--rm", "--network", "none", "busybox", "true"]).ok();
+    }
+}
+
+#[test]
+fn what_is_no_archive_is_refused_and_nothing_is_kept() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let before = sandbox.store_picture();
+    let good = sandbox.img(&["save", "busybox"]);
+    let good = good.ok().bytes();
+    sandbox.img_with_input(&["load"], "not a tar at all").refuses(1, &["load"]);
+    sandbox.img_with_input(&["load"], "").refuses(1, &["load"]);
+    sandbox.img_with_input(&["load"], &good[..good.len() / 2]).refuses(1, &["load"]);
+    let other = sandbox.sibling();
+    let mut damaged = good.to_vec();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 0xff;
+    other.img_with_input(&["load"], &damaged).refuses(1, &["sha256"]);
+    assert_eq!(other.ok(&["images", "-q"]), "");
+    assert_eq!(sandbox.store_picture(), before);
+    sandbox.img(&["load", "-i", &sandbox.text("missing.tar")]).refuses(1, &["missing.tar", "no such file"]);
+}
