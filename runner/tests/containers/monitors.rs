@@ -386,9 +386,8 @@ fn attach_client() {
             std::mem::take(&mut seen)
         };
         expect(&mut terminal, "ready> ");
-        // A started detach sequence that goes on differently is passed on: the shell sees ctrl-p (its history key).
-        terminal.write_all(b"stty size; printf '\\303\\251\\n'; echo do\x10ne\n").unwrap();
-        let output = expect(&mut terminal, "ready> ");
+        terminal.write_all(b"stty size; printf '\\303\\251\\n'; echo fi''nished\n").unwrap();
+        let output = expect(&mut terminal, "finished\r\n");
         let raw = tcgetattr(&terminal).unwrap();
         terminal.write_all(b"\x10\x11").unwrap();
         (output, raw.local_modes.contains(LocalModes::ECHO), terminal)
