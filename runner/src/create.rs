@@ -59,6 +59,7 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Resu
     let plan = Plan::for_container(&container.spec, settings)?;
     let process = process_of(&container.spec)?;
     let linux = container.spec.linux().as_ref();
+    let group_names = group_names(&container.spec);
     let seccomp = linux.and_then(|linux| linux.seccomp().as_ref()).map(seccomp::compile).transpose()?;
     let privileged = may_mount(process);
     let rootfs = rootfs::prepare(&container.run_dir, &container.rootfs, privileged)?;
@@ -72,6 +73,7 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Resu
         let materials = Materials {
             plan: &plan,
             process,
+            group_names: &group_names,
             tasks: cgroup.tasks_fds(),
             namespaces,
             rootfs: Some(rootfs),
@@ -291,6 +293,12 @@ pub(crate) fn is_alive(containers: &Path, prefix: &str) -> bool {
 
 pub(crate) fn process_of(spec: &Spec) -> Result<&Process> {
     spec.process().as_ref().ok_or_else(|| Error::invalid("the spec has no process"))
+}
+
+/// Names of groups that the spec could not put into numbers.
+pub(crate) fn group_names(spec: &Spec) -> Vec<String> {
+    let names = spec.annotations().as_ref().and_then(|all| all.get(crate::spec::GROUP_ADD_ANNOTATION));
+    names.map(|names| names.split(',').map(str::to_owned).collect()).unwrap_or_default()
 }
 
 /// Whether the process holds CAP_SYS_ADMIN: it could remount anyway, so its root is not `nodev`.

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxSeccomp, Process};
+use oci_spec::runtime::{LinuxSeccomp, Process, Spec};
 
 use crate::cgroup::Cgroup;
 use crate::create::{self, Started};
@@ -27,8 +27,23 @@ use crate::sys::{self, Ended};
 pub struct Exec {
     /// Program, arguments, environment, user, limits, capabilities; as in a container's spec.
     pub process: Process,
+    /// Names of further groups, looked up in the container.
+    pub group_names: Vec<String>,
     /// The system call filter; that of the container's spec, usually.
     pub seccomp: Option<LinuxSeccomp>,
+}
+
+impl Exec {
+    /// An exec like the container's own first process, to be changed as wished: same user, environment, limits, filter.
+    ///
+    /// # Errors
+    /// The spec has no process.
+    pub fn like(spec: &Spec) -> Result<Self> {
+        let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().clone());
+        let mut process = create::process_of(spec)?.clone();
+        process.set_terminal(Some(false));
+        Ok(Self { process, group_names: create::group_names(spec), seccomp })
+    }
 }
 
 /// The namespaces an exec joins, that of pids aside.
@@ -139,6 +154,7 @@ fn start(dir: &Path, exec: &Exec, stdio: Option<[OwnedFd; 3]>, die_with_parent: 
     let materials = Materials {
         plan: &plan,
         process: &exec.process,
+        group_names: &exec.group_names,
         tasks: cgroup.tasks_fds(),
         namespaces: vec![(NAMESPACES, container)],
         rootfs: None,

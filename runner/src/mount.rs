@@ -156,6 +156,11 @@ pub fn detach(path: &Path) -> io::Result<()> {
     Ok(rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?)
 }
 
+/// The number of the mount that `fd` lies on.
+pub fn id(fd: impl AsFd) -> io::Result<u64> {
+    Ok(rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::MNT_ID)?.stx_mnt_id)
+}
+
 /// Whether `fd` is the root of a mount.
 pub fn is_mount_root(fd: impl AsFd) -> io::Result<bool> {
     let stat = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::TYPE)?;

@@ -21,7 +21,8 @@ use crate::sys::{self, MountAttr};
 pub const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
 /// Files of /proc that may be replaced by a bind mount, as lxcfs does.
-const REPLACEABLE: [&str; 8] = ["cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"];
+const REPLACEABLE: [&str; 9] =
+    ["cpuinfo", "diskstats", "loadavg", "meminfo", "net/dev", "slabinfo", "stat", "swaps", "uptime"];
 
 /// Makes all mounts of the (new) mount namespace private.
 pub fn isolate() -> Result<()> {
@@ -39,6 +40,7 @@ impl Child<'_> {
         let place =
             rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).doing(|| "open the root".into())?;
         mount::attach(&root, place).doing(|| "attach the root file system".into())?;
+        self.root_mount_id = mount::id(&root).doing(|| "examine the root file system".into())?;
         self.root = Some(Root::new(root));
         Ok(())
     }
@@ -79,11 +81,20 @@ impl Child<'_> {
         }
         let missing = if is_directory { Missing::Directory } else { Missing::File };
         let found = self.root()?.find(destination, missing).doing(|| format!("find the mount point {at}"))?;
-        self.stubs.extend(found.made);
+        // What was made on a mount of the container's own goes with it; only what is in the root is to be taken back.
+        if let Some(stub) = found.made
+            && mount::id(&found.fd).doing(|| format!("examine the mount point {at}"))? == self.root_mount_id
+        {
+            self.stubs.push(stub);
+        }
         let magic = sys::file_system_magic_of(&found.fd).doing(|| format!("examine the mount point {at}"))?;
-        if magic == PROC_SUPER_MAGIC && !matches!(kind, MountKind::FileSystem(kind) if kind == "proc") {
+        if magic == PROC_SUPER_MAGIC {
             let name = destination.strip_prefix("/proc").ok().and_then(Path::to_str).unwrap_or("");
-            if !matches!(kind, MountKind::Bind { .. }) || !REPLACEABLE.contains(&name) {
+            let replaced = matches!(kind, MountKind::Bind { .. }) && REPLACEABLE.contains(&name);
+            // An empty tmpfs only hides; a procfs is a procfs.
+            let hidden =
+                matches!(kind, MountKind::FileSystem(kind) if kind == "proc" || (kind == "tmpfs" && !name.is_empty()));
+            if !replaced && !hidden {
                 return Err(Error::invalid(format!("cannot mount on {at}: it lies in procfs")));
             }
         }

@@ -69,9 +69,11 @@ fn number(text: &str) -> Option<u32> {
 
 /// Finds out the numbers.
 ///
+/// `more_groups` are names of groups beside.
+///
 /// # Errors
 /// An unknown name, or a number out of range.
-pub fn resolve(user: &User, passwd_text: &str, group_text: &str) -> Result<Identity> {
+pub fn resolve(user: &User, more_groups: &[String], passwd_text: &str, group_text: &str) -> Result<Identity> {
     let wanted = user.username().as_deref().filter(|name| !name.is_empty());
     let mut identity = Identity { uid: user.uid(), gid: user.gid(), ..Identity::default() };
     let (name, group) = match wanted {
@@ -109,14 +111,7 @@ pub fn resolve(user: &User, passwd_text: &str, group_text: &str) -> Result<Ident
     }
     match group.filter(|group| !group.is_empty()) {
         Some(group) => {
-            identity.gid = groups(group_text)
-                .find(|(name, ..)| *name == group)
-                .map(|(_, gid, _)| gid)
-                .or_else(|| number(group))
-                .ok_or_else(|| {
-                    let message = format!("unable to find group {group}: no matching entry in /etc/group of the image");
-                    Error::invalid(message)
-                })?;
+            identity.gid = group_number(group, group_text)?;
         }
         None => {
             if let (Some(entry), true) = (&entry, name.is_some()) {
@@ -127,12 +122,23 @@ pub fn resolve(user: &User, passwd_text: &str, group_text: &str) -> Result<Ident
         }
     }
     identity.groups.extend(user.additional_gids().iter().flatten());
+    for name in more_groups {
+        identity.groups.push(group_number(name, group_text)?);
+    }
     identity.groups.sort_unstable();
     identity.groups.dedup();
     if identity.uid == u32::MAX || identity.gid == u32::MAX || identity.groups.contains(&u32::MAX) {
         return Err(Error::invalid("the user or group number 4294967295 means nobody at all"));
     }
     Ok(identity)
+}
+
+/// The number of a group by its name, or written as one.
+fn group_number(name: &str, group_text: &str) -> Result<u32> {
+    let listed = groups(group_text).find(|(known, ..)| *known == name).map(|(_, gid, _)| gid);
+    listed.or_else(|| number(name)).ok_or_else(|| {
+        Error::invalid(format!("unable to find group {name}: no matching entry in /etc/group of the image"))
+    })
 }
 
 fn read(root: &Root, path: &str) -> Result<String> {
@@ -143,12 +149,13 @@ fn read(root: &Root, path: &str) -> Result<String> {
 impl Child<'_> {
     pub(super) fn look_up_user(&mut self) -> Result<()> {
         let user = self.materials.process.user();
+        let more_groups = self.materials.group_names;
         let root = self.root()?;
         let passwd_text = read(root, "/etc/passwd")?;
         // The groups only matter for a user by name.
         let named = user.username().as_ref().is_some_and(|name| !name.is_empty());
-        let group_text = if named { read(root, "/etc/group")? } else { String::new() };
-        self.user = resolve(user, &passwd_text, &group_text)?;
+        let group_text = if named || !more_groups.is_empty() { read(root, "/etc/group")? } else { String::new() };
+        self.user = resolve(user, more_groups, &passwd_text, &group_text)?;
         Ok(())
     }
 
@@ -186,7 +193,7 @@ mod tests {
     }
 
     fn ids(name: &str) -> (u32, u32, Vec<u32>) {
-        let found = resolve(&user(name), PASSWD, GROUP).unwrap();
+        let found = resolve(&user(name), &[], PASSWD, GROUP).unwrap();
         (found.uid, found.gid, found.groups)
     }
 
@@ -200,13 +207,16 @@ mod tests {
         assert_eq!(ids("4711:short"), (4711, 55, vec![42]));
         assert_eq!(ids("7"), (77, 77, vec![42]), "a name of digits wins over the number");
         assert_eq!(ids(""), (5, 6, vec![42]), "without a name the numbers hold");
-        assert_eq!(resolve(&user("app"), PASSWD, GROUP).unwrap().home.unwrap(), "/home/app");
+        assert_eq!(resolve(&user("app"), &[], PASSWD, GROUP).unwrap().home.unwrap(), "/home/app");
     }
 
     #[test]
     fn unknown_names_and_impossible_numbers_are_errors() {
+        let more = resolve(&user("4711"), &["wheel".into(), "77".into()], PASSWD, GROUP).unwrap();
+        assert_eq!(more.groups, [10, 42, 77]);
+        assert!(resolve(&user("4711"), &["none".into()], PASSWD, GROUP).is_err());
         for name in ["nobody-here", "app:nogroup", "4294967295", "4294967296", "-1", "+5", "0x10", "big", "minus"] {
-            assert!(resolve(&user(name), PASSWD, GROUP).is_err(), "{name}");
+            assert!(resolve(&user(name), &[], PASSWD, GROUP).is_err(), "{name}");
         }
     }
 }

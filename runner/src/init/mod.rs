@@ -31,6 +31,8 @@ pub struct Materials<'a> {
     pub plan: &'a Plan,
     /// The program.
     pub process: &'a Process,
+    /// Names of further groups of the program's user, looked up in the image.
+    pub group_names: &'a [String],
     /// The `tasks` files of v1 groups.
     pub tasks: &'a [OwnedFd],
     /// Namespaces to join: flags, and a namespace file or pidfd.
@@ -56,6 +58,7 @@ struct Child<'a> {
     materials: &'a Materials<'a>,
     channel: &'a Channel,
     root: Option<Root>,
+    root_mount_id: u64,
     null_mask: Option<OwnedFd>,
     empty_mask: Option<OwnedFd>,
     proc: Option<OwnedFd>,
@@ -71,6 +74,7 @@ pub fn run(materials: &Materials<'_>, channel: &Channel) -> ! {
         materials,
         channel,
         root: None,
+        root_mount_id: 0,
         null_mask: None,
         empty_mask: None,
         proc: None,

@@ -3,8 +3,6 @@
 //! [`DetachKeys`] watches what is typed: a started sequence is held back, and passed on in full as soon as it turns out to
 //! be something else, so nothing typed is ever lost.
 
-use crate::error::{Error, Result};
-
 /// Watches typed bytes for the sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DetachKeys {
@@ -19,30 +17,9 @@ impl Default for DetachKeys {
 }
 
 impl DetachKeys {
-    /// Reads a sequence as Docker writes it: `ctrl-p,ctrl-q`, `a`, `ctrl-@`, `ctrl-[`, `ctrl-\`, `ctrl-]`, `ctrl-^`, `ctrl-_`, with commas between. An
-    /// empty text means that no key detaches.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] naming the key that is none.
-    pub fn parse(text: &str) -> Result<Self> {
-        if text.is_empty() {
-            return Ok(Self { sequence: Vec::new(), matched: 0 });
-        }
-        let key = |word: &str| {
-            let lower = word.to_ascii_lowercase();
-            match (word.as_bytes(), lower.strip_prefix("ctrl-").map(str::as_bytes)) {
-                ([byte @ b' '..=b'~'], _) => Some(*byte),
-                (_, Some([b'@'])) => Some(0),
-                (_, Some([letter @ b'a'..=b'z'])) => Some(letter - b'a' + 1),
-                (_, Some([sign @ (b'[' | b'\\' | b']' | b'^' | b'_')])) => Some(sign - b'@'),
-                _ => None,
-            }
-        };
-        let sequence = text
-            .split(',')
-            .map(|word| key(word).ok_or_else(|| Error::invalid(format!("`{word}` is not a key for detaching"))))
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Self { sequence, matched: 0 })
+    /// The keys as the bytes a terminal sends for them ([`crate::spec::parse::detach_keys`]); none at all means that nothing detaches.
+    pub fn new(sequence: Vec<u8>) -> Self {
+        Self { sequence, matched: 0 }
     }
 
     /// Takes what was typed and gives what is to be passed on, and whether the sequence was completed: then the rest is dropped.
@@ -89,15 +66,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sequences_are_read() {
-        assert_eq!(DetachKeys::parse("ctrl-p,ctrl-q").unwrap(), DetachKeys::default());
-        assert_eq!(DetachKeys::parse("ctrl-@,x,ctrl-[,ctrl-_").unwrap().sequence, [0, b'x', 27, 31]);
-        for bad in ["ctrl-", "ctrl-1", "xy", "a,,b", "é"] {
-            assert!(DetachKeys::parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn nothing_typed_is_lost() {
         let mut keys = DetachKeys::default();
         assert_eq!(keys.filter(b"ab\x10"), (b"ab".to_vec(), false));
@@ -106,9 +74,9 @@ mod tests {
         assert_eq!(keys.filter(b"\x11rest"), (vec![], true));
         assert_eq!(keys.filter(b"\x10"), (vec![], false));
         assert_eq!(keys.finish(), b"\x10");
-        let mut keys = DetachKeys::parse("a,a,b").unwrap();
+        let mut keys = DetachKeys::new(b"aab".to_vec());
         assert_eq!(keys.filter(b"aaab"), (b"a".to_vec(), true));
-        let mut none = DetachKeys::parse("").unwrap();
+        let mut none = DetachKeys::new(Vec::new());
         assert_eq!(none.filter(b"\x10\x11"), (b"\x10\x11".to_vec(), false));
         assert!(none.finish().is_empty());
     }

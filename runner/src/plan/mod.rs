@@ -4,6 +4,7 @@
 //! the Spec this version cannot do is refused here, with its name, before anything has been made.
 
 pub mod mount_options;
+mod step;
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -11,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, LinuxNamespaceType, Process, Spec};
 
 use crate::error::{Error, Result};
-use mount_options::MountOptions;
+pub use step::{DeviceNode, MountKind, MountStep, Step};
 
 /// What the child has to do, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,123 +23,6 @@ pub struct Plan {
     pub joined: Vec<(i32, PathBuf)>,
     /// The steps.
     pub steps: Vec<Step>,
-}
-
-/// One step of the child.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Move into the v1 groups through their `tasks` files.
-    JoinCgroups,
-    /// Move into existing namespaces.
-    JoinNamespaces,
-    /// Make the groups joined so far the root of a cgroup namespace.
-    NewCgroupNamespace,
-    /// A session keyring of its own.
-    NewKeyring,
-    /// Let no mount event in or out.
-    IsolateMounts,
-    /// Mount the root file system and attach it where nobody else looks.
-    MountRoot,
-    /// One mount of the Spec, by its number there.
-    Mount(MountStep),
-    /// Device nodes and the usual links in a fresh /dev.
-    MakeDevices(Vec<DeviceNode>),
-    /// A terminal of the container's own devpts; its master goes to the parent.
-    OpenConsole,
-    /// Make the working directory if it is missing.
-    MakeWorkingDirectory(PathBuf),
-    /// Hide a path.
-    Mask(PathBuf),
-    /// Make a path and what is mounted below it read-only.
-    MakeReadOnly(PathBuf),
-    /// Make the root mount read-only.
-    MakeRootReadOnly,
-    /// The new root becomes the root, the host's goes.
-    PivotRoot,
-    /// Tell the parent which mount points were made, and wait for its Go.
-    Synchronise,
-    /// Host name.
-    SetHostname(String),
-    /// NIS domain name.
-    SetDomainname(String),
-    /// A kernel parameter of the namespaces: path below /proc/sys, and value.
-    SetSysctl(String, String),
-    /// How readily the kernel kills it when memory ends.
-    SetOomScore(i32),
-    /// A resource limit: name, number, soft, hard.
-    SetRlimit(String, u32, u64, u64),
-    /// Execution domain.
-    SetPersonality(u64),
-    /// A label for the next exec: file below `attr` of the process, and text.
-    SetLabel(&'static str, String),
-    /// Find user and groups in the root's /etc/passwd and /etc/group.
-    LookUpUser,
-    /// Enter the working directory, and make sure that it is inside.
-    EnterWorkingDirectory(PathBuf),
-    /// Standard input, output and error.
-    ConnectStdio,
-    /// File mode creation mask.
-    SetUmask(u32),
-    /// Take capabilities out of the bounding set.
-    DropBoundingCapabilities,
-    /// No exec gains privileges any more.
-    SetNoNewPrivileges,
-    /// Load the system call filter.
-    LoadSeccomp,
-    /// Groups, group and user.
-    ChangeUser,
-    /// Permitted, effective, inheritable and ambient capabilities.
-    SetCapabilities,
-    /// Become the init of the container in one process and go on in another.
-    BecomeInit,
-    /// Close what is open, and execute the program.
-    Execute,
-}
-
-/// A mount of the Spec.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MountStep {
-    /// Its number in the Spec.
-    pub index: usize,
-    /// Where, in the container.
-    pub destination: PathBuf,
-    /// What.
-    pub kind: MountKind,
-    /// How.
-    pub options: MountOptions,
-}
-
-/// What is mounted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MountKind {
-    /// A host file or directory, alone or with all that is mounted below it.
-    Bind {
-        /// The host path; opened by the parent.
-        source: PathBuf,
-        /// Whether what is mounted below comes along.
-        recursive: bool,
-    },
-    /// The container's own groups.
-    Cgroup,
-    /// A new file system of this type.
-    FileSystem(String),
-}
-
-/// A device node below /dev.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeviceNode {
-    /// Absolute path in the container.
-    pub path: PathBuf,
-    /// `S_IFCHR`, `S_IFBLK` or `S_IFIFO`.
-    pub kind: u32,
-    /// Major number.
-    pub major: u32,
-    /// Minor number.
-    pub minor: u32,
-    /// Permission bits.
-    pub mode: u32,
-    /// Owner and group.
-    pub owner: (u32, u32),
 }
 
 /// What the plan depends on beside the Spec.
@@ -476,54 +360,6 @@ fn refuse_unsupported(spec: &Spec) -> Result<()> {
     match asked.iter().find(|(asked, _)| *asked) {
         Some((_, name)) => Err(Error::invalid(format!("{name} of the spec is not supported yet"))),
         None => Ok(()),
-    }
-}
-
-impl fmt::Display for Step {
-    /// The name of the step, as error messages and `--print-plan` show it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Step::JoinCgroups => write!(f, "join the cgroups"),
-            Step::JoinNamespaces => write!(f, "join namespaces"),
-            Step::NewCgroupNamespace => write!(f, "make a cgroup namespace"),
-            Step::NewKeyring => write!(f, "join a new session keyring"),
-            Step::IsolateMounts => write!(f, "isolate the mounts"),
-            Step::MountRoot => write!(f, "mount the root file system"),
-            Step::Mount(mount) => {
-                let at = mount.destination.display();
-                match &mount.kind {
-                    MountKind::Bind { source, .. } => write!(f, "mount {} on {at}", source.display()),
-                    MountKind::Cgroup => write!(f, "mount the cgroup view on {at}"),
-                    MountKind::FileSystem(kind) => write!(f, "mount {kind} on {at}"),
-                }
-            }
-            Step::MakeDevices(nodes) => write!(f, "make {} device nodes", nodes.len()),
-            Step::OpenConsole => write!(f, "open a terminal"),
-            Step::MakeWorkingDirectory(path) => write!(f, "make the working directory {}", path.display()),
-            Step::Mask(path) => write!(f, "mask {}", path.display()),
-            Step::MakeReadOnly(path) => write!(f, "make {} read-only", path.display()),
-            Step::MakeRootReadOnly => write!(f, "make the root read-only"),
-            Step::PivotRoot => write!(f, "change the root"),
-            Step::Synchronise => write!(f, "wait for the network"),
-            Step::SetHostname(name) => write!(f, "set the host name {name:?}"),
-            Step::SetDomainname(name) => write!(f, "set the domain name {name:?}"),
-            Step::SetSysctl(name, value) => write!(f, "set the kernel parameter {name} to {value:?}"),
-            Step::SetOomScore(score) => write!(f, "set the OOM score adjustment {score}"),
-            Step::SetRlimit(name, _, soft, hard) => write!(f, "set the limit {name} to {soft}:{hard}"),
-            Step::SetPersonality(persona) => write!(f, "set the personality {persona}"),
-            Step::SetLabel(_, text) => write!(f, "set the security label {text:?}"),
-            Step::LookUpUser => write!(f, "look up the user"),
-            Step::EnterWorkingDirectory(path) => write!(f, "enter the working directory {}", path.display()),
-            Step::ConnectStdio => write!(f, "connect standard input and output"),
-            Step::SetUmask(mask) => write!(f, "set the umask {mask:04o}"),
-            Step::DropBoundingCapabilities => write!(f, "drop capabilities"),
-            Step::SetNoNewPrivileges => write!(f, "set no_new_privs"),
-            Step::LoadSeccomp => write!(f, "load the seccomp filter"),
-            Step::ChangeUser => write!(f, "change the user"),
-            Step::SetCapabilities => write!(f, "set capabilities"),
-            Step::BecomeInit => write!(f, "start the init process"),
-            Step::Execute => write!(f, "execute the program"),
-        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::sys::MountAttr;
 pub struct MountOptions {
     /// Attributes of the topmost mount.
     pub attributes: MountAttr,
-    /// Attributes of all mounts of the tree (`rro` and its like); ours for `ro` on an `rbind` too.
+    /// Attributes of all mounts of the tree (`rro` and its like).
     pub recursive: MountAttr,
     /// `MS_PRIVATE`, … and whether for the whole tree; nothing said: private.
     pub propagation: Option<(u64, bool)>,
@@ -97,10 +97,6 @@ pub fn parse(options: &[String]) -> Result<MountOptions> {
             }
         }
     }
-    // A read-only tree means all of it: a writable mount further down would be a surprise.
-    if parsed.bind == Some(true) && parsed.attributes.set & mount::MOUNT_ATTR_RDONLY != 0 {
-        add(&mut parsed.recursive, mount::MOUNT_ATTR_RDONLY, 0);
-    }
     Ok(parsed)
 }
 
@@ -122,9 +118,9 @@ mod tests {
     }
 
     #[test]
-    fn read_only_trees_are_read_only_throughout() {
-        assert_eq!(options(&["rbind", "ro"]).unwrap().recursive.set, mount::MOUNT_ATTR_RDONLY);
-        assert_eq!(options(&["bind", "ro"]).unwrap().recursive, MountAttr::default());
+    fn recursive_words_go_to_the_whole_tree() {
+        assert_eq!(options(&["rbind", "ro", "rro"]).unwrap().recursive.set, mount::MOUNT_ATTR_RDONLY);
+        assert_eq!(options(&["rbind", "ro"]).unwrap().recursive, MountAttr::default());
         assert_eq!(options(&["bind", "rro"]).unwrap().recursive.set, mount::MOUNT_ATTR_RDONLY);
         assert_eq!(options(&["rbind", "rslave"]).unwrap().propagation, Some((libc::MS_SLAVE, true)));
     }

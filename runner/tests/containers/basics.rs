@@ -124,7 +124,7 @@ fn binds() {
     let source = |name: &str| host.join(name).display().to_string();
     let more = json!({"extraMounts": [
         {"destination": "/data", "source": source("dir"), "options": ["rbind"]},
-        {"destination": "/frozen", "source": source("dir"), "options": ["rbind", "ro"]},
+        {"destination": "/frozen", "source": source("dir"), "options": ["rbind", "ro", "rro"]},
         {"destination": "/etc/new/file", "source": source("file"), "options": ["bind", "ro"]},
         {"destination": "/memory", "type": "tmpfs", "source": "tmpfs", "options": ["size=1m", "noexec", "mode=1777"]}
     ]});

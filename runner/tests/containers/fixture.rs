@@ -78,6 +78,10 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        // What a failed test left running must not outlive it.
+        for (dir, _) in runner::state::list(&self.path("run/containers")).unwrap() {
+            runner::delete(&dir, true).unwrap();
+        }
         runner::layers::unmount_all(&self.path("run")).unwrap();
     }
 }

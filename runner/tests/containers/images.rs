@@ -85,7 +85,7 @@ fn damaged_layers_are_refused() {
     let data = &devices[0].0;
     let length = devices[0].1;
     std::fs::OpenOptions::new().write(true).open(data).unwrap().set_len(length - 1).unwrap();
-    let error = ensure_mounted(&lab.path("run"), &[base.clone()]).unwrap_err().to_string();
+    let error = ensure_mounted(&lab.path("run"), std::slice::from_ref(&base)).unwrap_err().to_string();
     assert!(error.contains("is damaged") && error.contains(data.to_str().unwrap()), "{error}");
     let none = LayerMount::Erofs { id: id.clone(), metadata: metadata.clone(), devices: vec![] };
     assert!(ensure_mounted(&lab.path("run"), &[none]).is_err(), "a wrong number of devices");

@@ -1,10 +1,12 @@
 //! Containers for real: namespaces, mounts, limits and monitors on this kernel, as root. Its own main, because cloning a
 //! container needs a process with one thread; each test is a function, run one after the other.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::exit)]
 
 mod basics;
 mod fixture;
 mod images;
 mod monitors;
+mod networks;
 
 fn main() {
     if !rustix::process::geteuid().is_root() {
@@ -13,7 +15,7 @@ fn main() {
     }
     let filter: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let (mut passed, mut failed) = (0, Vec::new());
-    for (name, test) in [basics::TESTS, images::TESTS, monitors::TESTS].concat() {
+    for (name, test) in [basics::TESTS, images::TESTS, monitors::TESTS, networks::TESTS].concat() {
         if !filter.is_empty() && !filter.iter().any(|word| name.contains(word.as_str())) {
             continue;
         }

@@ -30,6 +30,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("built_in_init", built_in_init),
     ("failed_start_leaves_nothing", failed_start_leaves_nothing),
     ("foreground_signals", foreground_signals),
+    ("attach_client", attach_client),
 ];
 
 const PLAIN: Foreground = Foreground { stdin: false, forward_signals: false };
@@ -51,7 +52,7 @@ fn process(args: &[&str], more: serde_json::Value) -> Process {
 }
 
 fn exec_of(args: &[&str]) -> Exec {
-    Exec { process: process(args, json!({})), seccomp: None }
+    Exec { process: process(args, json!({})), group_names: Vec::new(), seccomp: None }
 }
 
 fn foreground_relays_and_logs() {
@@ -248,15 +249,23 @@ fn exec_forms() {
     assert_eq!(pid, run(&["cat", "/proc/self/cgroup"]).1, "in the same groups");
     let (code, _) = run(&["no-such"]);
     assert_eq!(code.unwrap_err().exit_code(), 127);
-    let user =
-        Exec { process: process(&["id"], json!({"user": {"uid": 0, "gid": 0, "username": "app"}})), seccomp: None };
+    let user = Exec {
+        process: process(&["id"], json!({"user": {"uid": 0, "gid": 0, "username": "app"}})),
+        group_names: Vec::new(),
+        seccomp: None,
+    };
     let (code, text) = captured(|| exec_foreground(dir, &user, PLAIN));
     assert_eq!((code.unwrap(), text.trim()), (0, "uid=1000(app) gid=1000(app) groups=2000(extra)"));
-    let cwd = Exec { process: process(&["pwd"], json!({"cwd": "/proc/self/fd/3"})), seccomp: None };
+    let cwd =
+        Exec { process: process(&["pwd"], json!({"cwd": "/proc/self/fd/3"})), group_names: Vec::new(), seccomp: None };
     assert!(exec_foreground(dir, &cwd, PLAIN).is_err());
     exec_detached(dir, &exec_of(&["sh", "-c", "echo $$ > /tmp/detached; sleep 100"])).unwrap();
     eventually("the detached exec runs", || run(&["test", "-s", "/tmp/detached"]).0.unwrap() == 0);
-    let tty = Exec { process: process(&["sh", "-c", "tty; exit 6"], json!({"terminal": true})), seccomp: None };
+    let tty = Exec {
+        process: process(&["sh", "-c", "tty; exit 6"], json!({"terminal": true})),
+        group_names: Vec::new(),
+        seccomp: None,
+    };
     let (_, stream) = exec_monitored(dir, &tty, true).unwrap();
     let output = Client(stream).expect("<exit 6>");
     assert!(output.contains("/dev/pts/"), "{output}");
@@ -338,11 +347,64 @@ fn foreground_signals() {
     let me = std::process::id();
     let log_file = container.log.as_ref().unwrap().path.clone();
     let mut helper = std::process::Command::new("/bin/sh")
-        .args(["-c", &format!("until grep -q up {}; do sleep 0.02; done; kill -USR1 {me}", log_file.display())])
+        .args(["-c", &format!("until grep -sq up {}; do sleep 0.02; done; kill -USR1 {me}", log_file.display())])
         .spawn()
         .unwrap();
     let options = Foreground { stdin: false, forward_signals: true };
     let (exit, text) = captured(|| run_foreground(&container, options, |_| ()).unwrap());
     helper.wait().unwrap();
     assert_eq!((exit.code, text.as_str()), (Some(4), "up\ngot\n"));
+}
+
+/// The client as a person uses it: on a terminal of its own, which is raw meanwhile and as it was afterwards.
+fn attach_client() {
+    use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+    use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+    let lab = Lab::new();
+    let more = json!({"process": {"terminal": true, "env": ["PATH=/bin", "PS1=ready> "]}});
+    let container = lab.container_of(&["sh"], more);
+    let options = MonitorOptions { stdin: true, foreground: true };
+    let (_, stream) = start_monitored(container.clone(), options, Box::new(|_, _| After::Done)).unwrap();
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    tcsetwinsize(&slave, Winsize { ws_row: 33, ws_col: 99, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    let before = tcgetattr(&slave).unwrap();
+    let saved = [rustix::io::dup(rustix::stdio::stdin()).unwrap(), rustix::io::dup(rustix::stdio::stdout()).unwrap()];
+    rustix::stdio::dup2_stdin(&slave).unwrap();
+    rustix::stdio::dup2_stdout(&slave).unwrap();
+    let typist = std::thread::spawn(move || {
+        let mut terminal = std::fs::File::from(master);
+        let mut seen = String::new();
+        let mut expect = |terminal: &mut std::fs::File, text: &str| {
+            let mut buffer = [0u8; 1024];
+            while !seen.contains(text) {
+                let count = terminal.read(&mut buffer).unwrap();
+                seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+            }
+            std::mem::take(&mut seen)
+        };
+        expect(&mut terminal, "ready> ");
+        terminal.write_all(b"stty size; printf '\\303\\251\\n'; echo fi''nished\n").unwrap();
+        let output = expect(&mut terminal, "finished\r\n");
+        let raw = tcgetattr(&terminal).unwrap();
+        terminal.write_all(b"\x10\x11").unwrap();
+        (output, raw.local_modes.contains(LocalModes::ECHO), terminal)
+    });
+    let attach = runner::attach::AttachOptions { stdin: true, forward_signals: false, ..Default::default() };
+    let outcome = runner::attach::attach(stream.unwrap(), attach);
+    let after = tcgetattr(&slave).unwrap();
+    rustix::stdio::dup2_stdin(&saved[0]).unwrap();
+    rustix::stdio::dup2_stdout(&saved[1]).unwrap();
+    let (output, echo, _terminal) = typist.join().unwrap();
+    assert_eq!(outcome.unwrap(), runner::attach::Outcome::Detached);
+    assert!(output.contains("33 99") && output.contains('é'), "{output}");
+    assert!(!echo, "the terminal was raw");
+    assert_eq!(
+        (after.local_modes, after.input_modes, after.output_modes),
+        (before.local_modes, before.input_modes, before.output_modes)
+    );
+    assert_eq!(state::load(&container.state_dir).unwrap().status, Status::Running, "detached, not ended");
+    stop(&container.state_dir, Some(libc::SIGKILL), None).unwrap();
 }
