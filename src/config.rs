@@ -175,7 +175,8 @@ pub fn require_root() -> Result<()> {
 }
 
 fn read_file(path: &Path, must_exist: bool) -> Result<File> {
-    let failed = |reason: String| CommandError::new(format!("cannot read the configuration {}: {reason}", path.display()));
+    let failed =
+        |reason: String| CommandError::new(format!("cannot read the configuration {}: {reason}", path.display()));
     let text = match std::fs::metadata(path) {
         Ok(about) if about.len() > FILE_MAX => return Err(failed("it is larger than 1 MiB".into())),
         Ok(_) => std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?,

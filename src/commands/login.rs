@@ -55,7 +55,10 @@ impl Run for Login {
             None => ask("Password: ", false)?,
         };
         if let Some(file) = context.engine()?.login(registry, &user, &password)? {
-            ui::warn(format_args!("the password is kept unencrypted in {}; a credential helper would be safer", file.display()));
+            ui::warn(format_args!(
+                "the password is kept unencrypted in {}; a credential helper would be safer",
+                file.display()
+            ));
         }
         ui::outln("Login Succeeded")?;
         Ok(ExitCode::SUCCESS)
@@ -74,12 +77,14 @@ fn ask(prompt: &str, echo: bool) -> Result<String> {
     if !echo {
         let mut silent = before.clone();
         silent.local_modes.remove(rustix::termios::LocalModes::ECHO);
-        rustix::termios::tcsetattr(&stdin, rustix::termios::OptionalActions::Flush, &silent).map_err(io::Error::from)?;
+        rustix::termios::tcsetattr(&stdin, rustix::termios::OptionalActions::Flush, &silent)
+            .map_err(io::Error::from)?;
     }
     let mut line = String::new();
     let read = stdin.lock().take(PASSWORD_MAX).read_line(&mut line);
     if !echo {
-        rustix::termios::tcsetattr(&stdin, rustix::termios::OptionalActions::Flush, &before).map_err(io::Error::from)?;
+        rustix::termios::tcsetattr(&stdin, rustix::termios::OptionalActions::Flush, &before)
+            .map_err(io::Error::from)?;
         let _ = writeln!(io::stderr());
     }
     read?;

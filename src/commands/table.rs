@@ -186,10 +186,11 @@ pub fn find(words: &[&str]) -> Option<&'static Command> {
 
 /// The commands of a group: `system` → `df`, `prune`, …
 pub fn members(group: &str) -> impl Iterator<Item = &'static str> {
-    let own = COMMANDS
-        .iter()
-        .filter_map(move |command| command.name.split_once(' ').filter(|(first, _)| *first == group).map(|(_, rest)| rest));
-    let docker = MEMBERS.iter().filter(move |(name, _)| *name == group).flat_map(|(_, members)| members.iter().copied());
+    let own = COMMANDS.iter().filter_map(move |command| {
+        command.name.split_once(' ').filter(|(first, _)| *first == group).map(|(_, rest)| rest)
+    });
+    let docker =
+        MEMBERS.iter().filter(move |(name, _)| *name == group).flat_map(|(_, members)| members.iter().copied());
     own.chain(docker)
 }
 

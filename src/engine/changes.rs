@@ -10,7 +10,17 @@ use crate::error::{CommandError, Result};
 
 /// Instructions that change the configuration and nothing else.
 const ALLOWED: [&str; 12] = [
-    "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD", "SHELL", "STOPSIGNAL", "USER", "VOLUME",
+    "CMD",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "HEALTHCHECK",
+    "LABEL",
+    "ONBUILD",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
     "WORKDIR",
 ];
 

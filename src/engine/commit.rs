@@ -35,7 +35,9 @@ impl Engine {
         let tag = options.reference.as_deref().map(|name| self.tag_reference(name)).transpose()?;
         let record = self.container_record(&self.find_container(name)?)?;
         if record.data.options.rootfs.is_some() {
-            return Err(CommandError::new(format!("container {name} runs a directory, not an image: it has no layers")));
+            return Err(CommandError::new(format!(
+                "container {name} runs a directory, not an image: it has no layers"
+            )));
         }
         let paths = self.store.containers().container_paths(&record.id)?;
         let (base, mut provenance) = match &record.data.image {

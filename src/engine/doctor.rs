@@ -69,7 +69,13 @@ fn user() -> Finding {
     let bits = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let bits = bits.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
     const NEEDED: [(u32, &str); 8] = [
-        (0, "CHOWN"), (1, "DAC_OVERRIDE"), (6, "SETGID"), (7, "SETUID"), (8, "SETPCAP"), (12, "NET_ADMIN"), (21, "SYS_ADMIN"),
+        (0, "CHOWN"),
+        (1, "DAC_OVERRIDE"),
+        (6, "SETGID"),
+        (7, "SETUID"),
+        (8, "SETPCAP"),
+        (12, "NET_ADMIN"),
+        (21, "SYS_ADMIN"),
         (27, "MKNOD"),
     ];
     let missing: Vec<&str> = NEEDED.iter().filter(|(bit, _)| bits >> bit & 1 == 0).map(|(_, name)| *name).collect();
@@ -139,15 +145,16 @@ fn namespaces() -> Finding {
 
 fn cgroups() -> Finding {
     let mounts = read("/proc/self/mountinfo");
-    let kinds: Vec<&str> =
-        mounts.lines().filter_map(|line| line.split(" - ").nth(1)?.split(' ').next()).collect();
+    let kinds: Vec<&str> = mounts.lines().filter_map(|line| line.split(" - ").nth(1)?.split(' ').next()).collect();
     let one = kinds.contains(&"cgroup");
     let two = kinds.contains(&"cgroup2");
     match (one, two) {
         (false, true) => {
             let controllers = read("/sys/fs/cgroup/cgroup.controllers");
-            let missing: Vec<&str> =
-                ["cpu", "memory", "pids"].into_iter().filter(|name| !controllers.split_whitespace().any(|c| c == *name)).collect();
+            let missing: Vec<&str> = ["cpu", "memory", "pids"]
+                .into_iter()
+                .filter(|name| !controllers.split_whitespace().any(|c| c == *name))
+                .collect();
             if missing.is_empty() {
                 finding("cgroups", Verdict::Good, "version 2", None)
             } else {
@@ -155,8 +162,12 @@ fn cgroups() -> Finding {
                 finding("cgroups", Verdict::Limited, found, Some("limits of these kinds will be refused"))
             }
         }
-        (true, true) => finding("cgroups", Verdict::Good, "hybrid: limits by version 1, freezing and killing by version 2", None),
-        (true, false) => finding("cgroups", Verdict::Limited, "version 1 only", Some("mount a cgroup2 hierarchy for atomic kill")),
+        (true, true) => {
+            finding("cgroups", Verdict::Good, "hybrid: limits by version 1, freezing and killing by version 2", None)
+        }
+        (true, false) => {
+            finding("cgroups", Verdict::Limited, "version 1 only", Some("mount a cgroup2 hierarchy for atomic kill"))
+        }
         (false, false) => {
             finding("cgroups", Verdict::Missing, "none mounted", Some("mount -t cgroup2 none /sys/fs/cgroup"))
         }
@@ -168,7 +179,12 @@ fn seccomp() -> Finding {
     if actions.contains("errno") {
         finding("seccomp", Verdict::Good, "filters are there", None)
     } else {
-        finding("seccomp", Verdict::Missing, "the kernel has no seccomp filters", Some("use a kernel with CONFIG_SECCOMP_FILTER"))
+        finding(
+            "seccomp",
+            Verdict::Missing,
+            "the kernel has no seccomp filters",
+            Some("use a kernel with CONFIG_SECCOMP_FILTER"),
+        )
     }
 }
 
@@ -214,14 +230,22 @@ fn store(root: &Path) -> Finding {
             let free = about.f_bavail * about.f_frsize;
             let found = format!("{}, {} free", root.display(), crate::ui::human::size(free));
             if free < 1_000_000_000 {
-                finding("store", Verdict::Limited, found, Some("`img system prune` makes room; --root chooses another disk"))
+                finding(
+                    "store",
+                    Verdict::Limited,
+                    found,
+                    Some("`img system prune` makes room; --root chooses another disk"),
+                )
             } else {
                 finding("store", Verdict::Good, found, None)
             }
         }
-        Err(error) => {
-            finding("store", Verdict::Missing, format!("{}: {error}", root.display()), Some("choose another with --root"))
-        }
+        Err(error) => finding(
+            "store",
+            Verdict::Missing,
+            format!("{}: {error}", root.display()),
+            Some("choose another with --root"),
+        ),
     }
 }
 

@@ -53,9 +53,8 @@ impl FromStr for ImageFilter {
     type Err = CommandError;
 
     fn from_str(text: &str) -> Result<Self> {
-        let (key, value) = text
-            .split_once('=')
-            .ok_or_else(|| CommandError::usage(format!("filter {text:?} is not KEY=VALUE")))?;
+        let (key, value) =
+            text.split_once('=').ok_or_else(|| CommandError::usage(format!("filter {text:?} is not KEY=VALUE")))?;
         match key {
             "dangling" => match value {
                 "true" | "1" => Ok(Self::Dangling(true)),
@@ -133,7 +132,9 @@ impl Engine {
                 }
             }
         }
-        list.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.repository.cmp(&b.repository)).then_with(|| a.tag.cmp(&b.tag)));
+        list.sort_by(|a, b| {
+            b.created.cmp(&a.created).then_with(|| a.repository.cmp(&b.repository)).then_with(|| a.tag.cmp(&b.tag))
+        });
         Ok(list)
     }
 
@@ -156,7 +157,9 @@ impl Engine {
     pub fn tag_reference(&self, text: &str) -> Result<String> {
         let reference = self.reference(text)?;
         if reference.digest().is_some() {
-            return Err(CommandError::usage(format!("{text:?} cannot be given as a name: a digest is computed, not chosen")));
+            return Err(CommandError::usage(format!(
+                "{text:?} cannot be given as a name: a digest is computed, not chosen"
+            )));
         }
         Ok(reference.canonical())
     }
@@ -186,7 +189,9 @@ impl Engine {
         let users = self.containers_of(&id)?;
         if last && !force && !users.is_empty() {
             return Err(CommandError::new(format!("image {name} is used by the containers {}", users.join(", ")))
-                .hint("`img rm` removes containers; --force removes the tag and keeps the layers while they are needed"));
+                .hint(
+                    "`img rm` removes containers; --force removes the tag and keeps the layers while they are needed",
+                ));
         }
         let mut lines = Vec::new();
         for tag in doomed {
@@ -255,7 +260,11 @@ fn fits(image: &ImageSummary, pattern: &str) -> bool {
     let whole = format!("{repository}:{tag}");
     let bare = repository.rsplit('/').next().unwrap_or(repository);
     let has_tag = pattern.rfind(':').is_some_and(|colon| !pattern[colon..].contains('/'));
-    if has_tag { glob(pattern, &whole) } else { glob(pattern, repository) || glob(pattern, bare) && !pattern.contains('/') }
+    if has_tag {
+        glob(pattern, &whole)
+    } else {
+        glob(pattern, repository) || glob(pattern, bare) && !pattern.contains('/')
+    }
 }
 
 /// Shell-like matching with `*` and `?`, neither of which matches a slash.

@@ -109,7 +109,12 @@ impl Engine {
 
     /// Keeps manifest, index and config, and what is known of the layers. Gives the image and the digest its name
     /// stands for.
-    fn record_image(&self, reference: &Reference, resolved: &ResolvedImage, layers: usize) -> Result<(ImageId, Digest)> {
+    fn record_image(
+        &self,
+        reference: &Reference,
+        resolved: &ResolvedImage,
+        layers: usize,
+    ) -> Result<(ImageId, Digest)> {
         let mut manifests = vec![self.store.blobs().put(&resolved.manifest.bytes)?];
         if let Some(index) = &resolved.index {
             manifests.push(self.store.blobs().put(&index.bytes)?);

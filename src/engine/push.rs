@@ -115,9 +115,9 @@ impl Engine {
         {
             return Err(error);
         }
-        let done = results.into_iter().map(|result| {
-            result.unwrap_or_else(|| Err(CommandError::new("a worker of the push ended unexpectedly")))
-        });
+        let done = results
+            .into_iter()
+            .map(|result| result.unwrap_or_else(|| Err(CommandError::new("a worker of the push ended unexpectedly"))));
         done.collect()
     }
 
@@ -136,7 +136,8 @@ impl Engine {
                 progress.event(Event::Done(&id, "Layer already exists"));
                 return Ok(form.clone());
             }
-            let origin = form.origin.as_deref().and_then(|origin| origin.strip_prefix(&format!("{}/", target.registry())));
+            let origin =
+                form.origin.as_deref().and_then(|origin| origin.strip_prefix(&format!("{}/", target.registry())));
             if let Some(repository) = origin.filter(|repository| *repository != target.repository())
                 && mount(client, target, &descriptor, repository)?
             {

@@ -68,8 +68,10 @@ fn apply(registries: &BTreeMap<String, Registry>, config: &mut Config) -> Result
                 Some(("https", rest)) => (false, rest),
                 None => (false, mirror.as_str()),
                 Some((scheme, _)) => {
-                    return Err(CommandError::new(format!("the mirror {mirror:?} of {name} has the scheme {scheme:?}"))
-                        .hint("mirrors are http:// or https:// and a host"));
+                    return Err(CommandError::new(format!(
+                        "the mirror {mirror:?} of {name} has the scheme {scheme:?}"
+                    ))
+                    .hint("mirrors are http:// or https:// and a host"));
                 }
             };
             let location = location.trim_end_matches('/').to_owned();

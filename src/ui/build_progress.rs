@@ -75,7 +75,7 @@ impl State {
             Event::Warning(warning) => {
                 let place = warning.span.start;
                 warn(Escaped(&format!("line {}: {} ({})", place.line, warning.message, warning.rule.name())));
-            },
+            }
             Event::Output { step, line, .. } => self.output(step, &line, quiet),
             Event::Failed(step) => {
                 self.end(&step, "failed", quiet);

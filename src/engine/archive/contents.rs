@@ -49,7 +49,9 @@ impl Engine {
                     return Err(CommandError::new(format!("{name} is a directory")).hint("load takes an archive"));
                 }
                 let mut start = [0; 4];
-                if about.is_file() && file.read_exact(&mut start).is_ok() && Compression::detect(&start) == Compression::None
+                if about.is_file()
+                    && file.read_exact(&mut start).is_ok()
+                    && Compression::detect(&start) == Compression::None
                 {
                     return Contents::index(file).context(format!("cannot read the archive {name}"));
                 }
@@ -74,7 +76,9 @@ impl Contents {
             let found = match member.kind {
                 MemberKind::File { size, extents } => match extents.as_slice() {
                     [] if size == 0 => Member::Data { offset: 0, size: 0 },
-                    [extent] if extent.logical == 0 && extent.length == size => Member::Data { offset: extent.offset, size },
+                    [extent] if extent.logical == 0 && extent.length == size => {
+                        Member::Data { offset: extent.offset, size }
+                    }
                     _ => return Err(CommandError::new(format!("the member {path} is sparse"))),
                 },
                 MemberKind::Symlink { target } => {

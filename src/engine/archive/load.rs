@@ -72,7 +72,8 @@ impl Engine {
     fn load_docker(&self, contents: &Contents, image: &DockerImage, progress: &dyn Progress) -> Result<Vec<Loaded>> {
         let raw = contents.read(&image.config, CONFIG_MAX)?;
         let config = ImageConfig::parse(&raw)?;
-        let layers: Vec<Source> = image.layers.iter().map(|path| Source { path: path.clone(), announced: None }).collect();
+        let layers: Vec<Source> =
+            image.layers.iter().map(|path| Source { path: path.clone(), announced: None }).collect();
         let id = self.load_image(contents, &raw, &config, &layers, ImageRecord::default(), progress)?;
         let mut loaded = Vec::new();
         for name in image.repo_tags.iter().flatten() {
@@ -84,17 +85,24 @@ impl Engine {
         Ok(loaded)
     }
 
-    fn load_oci(&self, contents: &Contents, descriptor: &Descriptor, progress: &dyn Progress) -> Result<Option<Loaded>> {
+    fn load_oci(
+        &self,
+        contents: &Contents,
+        descriptor: &Descriptor,
+        progress: &dyn Progress,
+    ) -> Result<Option<Loaded>> {
         let annotations = descriptor.annotations.clone().unwrap_or_default();
         let Some((digest, document)) = choose(contents, descriptor, INDEX_DEPTH)? else { return Ok(None) };
-        let config_descriptor = document.config.as_ref().ok_or_else(|| CommandError::new(format!("{digest} has no config")))?;
+        let config_descriptor =
+            document.config.as_ref().ok_or_else(|| CommandError::new(format!("{digest} has no config")))?;
         let raw = contents.blob(&to_store(&config_descriptor.digest), CONFIG_MAX)?;
         let config = ImageConfig::parse(&raw)?;
         let mut layers = Vec::new();
         let mut compressed = Vec::new();
         for layer in &document.layers {
             let digest = to_store(&layer.digest);
-            layers.push(Source { path: format!("blobs/sha256/{}", digest.hex()), announced: Some((digest, layer.size)) });
+            layers
+                .push(Source { path: format!("blobs/sha256/{}", digest.hex()), announced: Some((digest, layer.size)) });
             let media_type = layer.media_type.as_str().to_owned();
             compressed.push(vec![CompressedLayer { media_type, digest, size: layer.size, origin: None }]);
         }
@@ -130,7 +138,13 @@ impl Engine {
         Ok(self.store.images().put(raw, &record)?)
     }
 
-    fn load_layer(&self, contents: &Contents, diff_id: &DiffId, source: &Source, progress: &dyn Progress) -> Result<()> {
+    fn load_layer(
+        &self,
+        contents: &Contents,
+        diff_id: &DiffId,
+        source: &Source,
+        progress: &dyn Progress,
+    ) -> Result<()> {
         let short = diff_id.short();
         if self.store.layers().has(diff_id) {
             progress.event(Event::Done(&short, "Already exists"));
@@ -138,7 +152,10 @@ impl Engine {
         }
         let (reader, size) = contents.open(&source.path)?;
         progress.event(Event::Started(&short, size));
-        self.store.layers().ingest(reader, Some(diff_id), source.announced).context(format!("layer {}", source.path))?;
+        self.store
+            .layers()
+            .ingest(reader, Some(diff_id), source.announced)
+            .context(format!("layer {}", source.path))?;
         progress.event(Event::Done(&short, "Loaded"));
         Ok(())
     }

@@ -34,7 +34,8 @@ impl Engine {
     }
 
     fn write_archive(&self, images: &[Found], format: ArchiveFormat, output: impl Write) -> Result<()> {
-        let mut archive = Archive { tar: Writer::new(BufWriter::with_capacity(BUFFER, output)), written: BTreeSet::new() };
+        let mut archive =
+            Archive { tar: Writer::new(BufWriter::with_capacity(BUFFER, output)), written: BTreeSet::new() };
         let mut index = Vec::new();
         let mut docker: Vec<DockerImage> = Vec::new();
         if format == ArchiveFormat::Oci {
@@ -69,7 +70,12 @@ impl Engine {
     }
 
     /// Writes a layer unless it is there; gives its path in the archive and its size.
-    fn write_layer<W: Write>(&self, archive: &mut Archive<W>, layer: &DiffId, format: ArchiveFormat) -> Result<(String, u64)> {
+    fn write_layer<W: Write>(
+        &self,
+        archive: &mut Archive<W>,
+        layer: &DiffId,
+        format: ArchiveFormat,
+    ) -> Result<(String, u64)> {
         let path = match format {
             ArchiveFormat::Oci => format!("blobs/sha256/{}", layer.hex()),
             ArchiveFormat::Docker => format!("{}.tar", layer.hex()),
@@ -123,7 +129,13 @@ impl<W: Write> Archive<W> {
     }
 
     /// Writes the OCI manifest of an image; gives its line of the index.
-    fn manifest(&mut self, config: &[u8], diff_ids: &[DiffId], layers: &[(String, u64)], name: Option<&str>) -> Result<Value> {
+    fn manifest(
+        &mut self,
+        config: &[u8],
+        diff_ids: &[DiffId],
+        layers: &[(String, u64)],
+        name: Option<&str>,
+    ) -> Result<Value> {
         let layers: Vec<Value> = diff_ids
             .iter()
             .zip(layers)
@@ -170,9 +182,8 @@ pub fn write_file(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> R
     name.push(format!(".{}.part", std::process::id()));
     let partial = path.with_file_name(name);
     let mut file = File::create_new(&partial).context(format!("cannot write {}", path.display()))?;
-    let result = write(&mut file).and_then(|()| {
-        std::fs::rename(&partial, path).context(format!("cannot put {} in place", path.display()))
-    });
+    let result = write(&mut file)
+        .and_then(|()| std::fs::rename(&partial, path).context(format!("cannot put {} in place", path.display())));
     if result.is_err() {
         let _ = std::fs::remove_file(&partial);
     }

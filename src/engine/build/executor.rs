@@ -127,7 +127,11 @@ impl<'a> RunExecutor<'a> {
 }
 
 impl Executor for RunExecutor<'_> {
-    fn run(&self, step: &RunStep<'_>, output: &mut dyn FnMut(Stream, &[u8])) -> std::result::Result<RunResult, PortError> {
+    fn run(
+        &self,
+        step: &RunStep<'_>,
+        output: &mut dyn FnMut(Stream, &[u8]),
+    ) -> std::result::Result<RunResult, PortError> {
         self.run_step(step, output).map_err(|error| Box::new(PortFailure(error)) as PortError)
     }
 }

@@ -97,7 +97,11 @@ impl Engine {
             },
             pull: request.pull,
             extra_hosts: request.add_host.clone(),
-            shm_size: request.shm_size.as_deref().map(|text| runner::spec::parse::size("size of /dev/shm", text)).transpose()?,
+            shm_size: request
+                .shm_size
+                .as_deref()
+                .map(|text| runner::spec::parse::size("size of /dev/shm", text))
+                .transpose()?,
             source_date_epoch: request.source_date_epoch,
             ..BuildOptions::default()
         };
@@ -128,7 +132,9 @@ struct Source {
 fn find_source(request: &BuildRequest) -> Result<Source> {
     if request.context == "-" {
         if request.file.as_deref().is_some_and(|file| file != "-") {
-            return Err(CommandError::usage("with - as context the Buildfile comes from standard input, -f has no place"));
+            return Err(CommandError::usage(
+                "with - as context the Buildfile comes from standard input, -f has no place",
+            ));
         }
         return Ok(Source { context: None, bytes: read_stdin()?, name: "-".into() });
     }

@@ -49,9 +49,10 @@ impl Engine {
         };
         // All words are understood before a volume is made or a record written.
         self.check_flags(&id, &data, config)?;
-        let uses: Vec<Digest> = image.iter().flat_map(|image| {
-            std::iter::once(image.id.0).chain(image.layers().iter().map(|layer| layer.0))
-        }).collect();
+        let uses: Vec<Digest> = image
+            .iter()
+            .flat_map(|image| std::iter::once(image.id.0).chain(image.layers().iter().map(|layer| layer.0)))
+            .collect();
         self.make_volumes(&id, &mut data, &merged.volumes)?;
         let mut record = Record { id: id.clone(), name: String::new(), created: Timestamp::now(), uses, data };
         self.write_record(&mut record)?;
@@ -87,9 +88,11 @@ impl Engine {
         if let Some(name) = &record.data.options.name {
             record.name.clone_from(name);
             return self.store.containers().create(record).map_err(|error| match error {
-                store::Error::Conflict(_) => CommandError::new(format!("the name {name} is taken by another container"))
-                    .kind(Kind::Container)
-                    .hint(format!("`img rm {name}` removes that one, or choose another name")),
+                store::Error::Conflict(_) => {
+                    CommandError::new(format!("the name {name} is taken by another container"))
+                        .kind(Kind::Container)
+                        .hint(format!("`img rm {name}` removes that one, or choose another name"))
+                }
                 error => error.into(),
             });
         }

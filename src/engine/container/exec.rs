@@ -61,11 +61,8 @@ impl Engine {
         }
         let code = if options.tty {
             let (_, stream) = exec_monitored(&directory, &exec, options.interactive).map_err(failed)?;
-            let client = AttachOptions {
-                stdin: options.interactive,
-                forward_signals: true,
-                detach_keys: DetachKeys::default(),
-            };
+            let client =
+                AttachOptions { stdin: options.interactive, forward_signals: true, detach_keys: DetachKeys::default() };
             match attach(stream, client)? {
                 Outcome::Exited(code) => code,
                 Outcome::Detached => 0,

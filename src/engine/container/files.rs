@@ -38,7 +38,10 @@ impl EtcFiles {
     pub fn parse(options: &Options, id: &str, shares_host: bool) -> Result<Self> {
         let mut extra = Vec::new();
         for text in &options.add_host {
-            let bad = || CommandError::usage(format!("{text:?} is not NAME:IP")).hint("as --add-host db:10.0.0.5, or host:host-gateway");
+            let bad = || {
+                CommandError::usage(format!("{text:?} is not NAME:IP"))
+                    .hint("as --add-host db:10.0.0.5, or host:host-gateway")
+            };
             let (name, address) = text.split_once([':', '=']).ok_or_else(bad)?;
             let address = match address {
                 "host-gateway" => HostAddress::Gateway,
@@ -61,7 +64,10 @@ impl EtcFiles {
     /// # Errors
     /// A file that cannot be written.
     pub fn write(&self, directory: &Path) -> Result<Vec<MountRequest>> {
-        fs::DirBuilder::new().recursive(true).create(directory).context("cannot make the container's state directory")?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .create(directory)
+            .context("cannot make the container's state directory")?;
         let (host, upstream) = (read("/etc/resolv.conf"), read("/run/systemd/resolve/resolv.conf"));
         let resolver = Resolver {
             host: &host,
@@ -74,7 +80,9 @@ impl EtcFiles {
         };
         let resolv = resolv_conf(&resolver).map_err(|error| CommandError::from(error).kind(Kind::Container))?;
         let mut mounts = Vec::new();
-        for (name, text) in [("hostname", format!("{}\n", self.hostname)), ("resolv.conf", resolv.text), ("hosts", String::new())] {
+        for (name, text) in
+            [("hostname", format!("{}\n", self.hostname)), ("resolv.conf", resolv.text), ("hosts", String::new())]
+        {
             let path = directory.join(name);
             write(&path, &text)?;
             let mut mount = MountRequest::new(MountKind::Bind, path.to_str(), &format!("/etc/{name}"));

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid};
 use store::DiffId;
-use store::layer::tree::NodeRef;
 use store::layer::Kind;
+use store::layer::tree::NodeRef;
 
 use crate::engine::Engine;
 use crate::engine::tree::Merged;

@@ -27,7 +27,8 @@ impl Engine {
         let running = state.as_ref().filter(|state| state.is_running());
         let last = record.data.last.as_ref();
         let exit = state.as_ref().and_then(|state| state.exit.as_ref());
-        let started = state.as_ref().and_then(|state| state.started_at).map(time).or(last.and_then(|last| last.started));
+        let started =
+            state.as_ref().and_then(|state| state.started_at).map(time).or(last.and_then(|last| last.started));
         let finished = exit.map(|exit| time(exit.at)).or(last.map(|last| last.finished));
         let text = |time: Option<jiff::Timestamp>| time.map_or_else(|| NEVER.to_owned(), |time| time.to_string());
         let options = &record.data.options;

@@ -83,9 +83,9 @@ impl FromStr for ContainerFilter {
             },
             "status" => Self::Status(text),
             "ancestor" => Self::Ancestor(text),
-            "exited" => Self::Exited(
-                value.parse().map_err(|_| CommandError::usage(format!("exited={value}: no exit code")))?,
-            ),
+            "exited" => {
+                Self::Exited(value.parse().map_err(|_| CommandError::usage(format!("exited={value}: no exit code")))?)
+            }
             _ => {
                 return Err(CommandError::usage(format!("filter {key:?} is not known"))
                     .hint("there are: name, id, label, status, ancestor, exited"));
@@ -131,7 +131,11 @@ impl Engine {
             ContainerFilter::Status(status) => summary.state == *status,
             ContainerFilter::Ancestor(image) => {
                 record.data.options.image == *image
-                    || self.look_up_image(image).ok().flatten().is_some_and(|found| record.data.image == Some(found.image.id))
+                    || self
+                        .look_up_image(image)
+                        .ok()
+                        .flatten()
+                        .is_some_and(|found| record.data.image == Some(found.image.id))
             }
             ContainerFilter::Exited(code) => summary.state == "exited" && summary.exit_code == Some(*code),
         }
@@ -165,10 +169,11 @@ fn summarise(record: &ContainerRecord, state: Option<&State>) -> ContainerSummar
     let status = match word {
         "created" => "Created".to_owned(),
         "exited" => {
-            let finished = state
-                .and_then(|state| state.exit.as_ref())
-                .map(|exit| time(exit.at))
-                .or(record.data.last.as_ref().map(|last| last.finished));
+            let finished = state.and_then(|state| state.exit.as_ref()).map(|exit| time(exit.at)).or(record
+                .data
+                .last
+                .as_ref()
+                .map(|last| last.finished));
             let code = code.map_or_else(|| "?".to_owned(), |code| code.to_string());
             format!("Exited ({code}) {}", finished.map_or_else(|| "some time ago".into(), human::ago))
         }

@@ -34,7 +34,9 @@ impl Engine {
         let id = self.find_container(name)?;
         let tail = match options.tail.as_str() {
             "all" | "-1" => None,
-            text => Some(text.parse().map_err(|_| CommandError::usage(format!("--tail {text:?} is no number of lines")))?),
+            text => {
+                Some(text.parse().map_err(|_| CommandError::usage(format!("--tail {text:?} is no number of lines")))?)
+            }
         };
         let query = Query {
             since: options.since.as_deref().map(point_in_time).transpose()?,

@@ -3,17 +3,18 @@
 use crate::error::Result;
 
 const QUALITIES: [&str; 48] = [
-    "agile", "amber", "bold", "brave", "bright", "brisk", "calm", "candid", "clever", "cosy", "crisp", "curious", "dapper",
-    "eager", "early", "fair", "fancy", "gentle", "glad", "golden", "happy", "honest", "humble", "jolly", "keen", "kind",
-    "lively", "lucid", "lucky", "merry", "mild", "neat", "noble", "placid", "polite", "proud", "quick", "quiet", "rapid",
-    "serene", "sharp", "silent", "snug", "spry", "sunny", "tidy", "vivid", "witty",
+    "agile", "amber", "bold", "brave", "bright", "brisk", "calm", "candid", "clever", "cosy", "crisp", "curious",
+    "dapper", "eager", "early", "fair", "fancy", "gentle", "glad", "golden", "happy", "honest", "humble", "jolly",
+    "keen", "kind", "lively", "lucid", "lucky", "merry", "mild", "neat", "noble", "placid", "polite", "proud", "quick",
+    "quiet", "rapid", "serene", "sharp", "silent", "snug", "spry", "sunny", "tidy", "vivid", "witty",
 ];
 
 const THINGS: [&str; 48] = [
     "acorn", "anchor", "badger", "beacon", "birch", "breeze", "brook", "canyon", "cedar", "comet", "coral", "crane",
     "delta", "ember", "falcon", "fern", "fjord", "garnet", "glacier", "harbor", "heron", "iris", "juniper", "kestrel",
-    "lagoon", "lantern", "larch", "linden", "marten", "meadow", "nebula", "osprey", "otter", "pebble", "pine", "plover",
-    "quartz", "raven", "reef", "robin", "sable", "spruce", "summit", "swift", "thistle", "tundra", "willow", "zephyr",
+    "lagoon", "lantern", "larch", "linden", "marten", "meadow", "nebula", "osprey", "otter", "pebble", "pine",
+    "plover", "quartz", "raven", "reef", "robin", "sable", "spruce", "summit", "swift", "thistle", "tundra", "willow",
+    "zephyr",
 ];
 
 /// A name made of random words; `attempt` above zero adds a number, for when many are taken.

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use oci_spec::runtime::Spec;
 use runner::log::LogConfig;
 use runner::network::{BridgeConfig, Config as NetworkConfig, Join, Mode, PortMapping, Protocol};
 use runner::spec::parse::{self, MountKind, MountRequest, SeccompChoice, SecurityOptions};
 use runner::spec::{
     Merged, NamespaceMode, Namespaces, Options as SpecOptions, ResourceOptions, SharedMemory, build, device, merge,
 };
-use oci_spec::runtime::Spec;
 use runner::{Container, HostsFile, Rootfs};
 use store::image::RunConfig;
 
@@ -120,10 +120,16 @@ impl Engine {
         let paths = self.store.containers().container_paths(id)?;
         if let Some(text) = &data.options.rootfs {
             let (path, throw_away) = split_rootfs(text);
-            let path = std::fs::canonicalize(&path).with_context(|| format!("cannot use --rootfs {}", path.display()))?;
+            let path =
+                std::fs::canonicalize(&path).with_context(|| format!("cannot use --rootfs {}", path.display()))?;
             if throw_away {
                 let lower = runner::layers::LayerMount::Directory { id: format!("rootfs-{id}"), path };
-                return Ok(Rootfs::Overlay { lowers: vec![lower], upper: paths.upper, work: paths.work, volatile: true });
+                return Ok(Rootfs::Overlay {
+                    lowers: vec![lower],
+                    upper: paths.upper,
+                    work: paths.work,
+                    volatile: true,
+                });
             }
             return Ok(Rootfs::Directory { path, readonly: data.options.read_only });
         }
@@ -143,7 +149,8 @@ impl Engine {
             if too_large {
                 return Err(CommandError::usage(format!("the seccomp profile {path} is larger than 4 MiB")));
             }
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the seccomp profile {path}"))?;
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("cannot read the seccomp profile {path}"))?;
             security.seccomp = SeccompChoice::Profile(text);
         }
         let mut devices = Vec::new();
@@ -244,8 +251,10 @@ fn mapping(text: &str, port: &parse::PortMapping) -> Result<PortMapping> {
         parse::HostPort::Any => 0,
         parse::HostPort::One(number) => number,
         parse::HostPort::Between(..) => {
-            return Err(CommandError::usage(format!("-p {text}: one container port for a range of host ports is not supported"))
-                .hint("give one host port, or none for a free one"));
+            return Err(CommandError::usage(format!(
+                "-p {text}: one container port for a range of host ports is not supported"
+            ))
+            .hint("give one host port, or none for a free one"));
         }
     };
     Ok(PortMapping {
@@ -296,8 +305,11 @@ pub(in crate::engine) fn parse_mounts(asked: &Options) -> Result<Vec<MountReques
             return Err(CommandError::usage(format!("two mounts at {}", mount.target)).kind(Kind::Usage));
         }
         if matches!(mount.kind, MountKind::Image) || mount.overlay || mount.idmap.is_some() || mount.chown {
-            return Err(CommandError::usage(format!("the mount at {} asks for what is not supported yet", mount.target))
-                .hint("image mounts, overlay (O), idmap and chown (U) come later"));
+            return Err(CommandError::usage(format!(
+                "the mount at {} asks for what is not supported yet",
+                mount.target
+            ))
+            .hint("image mounts, overlay (O), idmap and chown (U) come later"));
         }
     }
     Ok(mounts)

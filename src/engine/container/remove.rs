@@ -23,7 +23,9 @@ impl Engine {
             }
             // One started with --rm is removed by its own monitor as soon as it has ended.
             runner::kill(&self.state_dir(&id), libc_sigkill(), true).or_else(not_running)?;
-            runner::wait(&self.state_dir(&id), Some(std::time::Duration::from_secs(30))).map(drop).or_else(not_running)?;
+            runner::wait(&self.state_dir(&id), Some(std::time::Duration::from_secs(30)))
+                .map(drop)
+                .or_else(not_running)?;
         }
         if !volumes && !record.data.options.remove && !record.data.anonymous_volumes.is_empty() {
             // docker keeps anonymous volumes unless -v says otherwise: they lose their owner and are listed as such.

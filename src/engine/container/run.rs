@@ -58,8 +58,8 @@ impl Engine {
         }
         let keys = detach_keys(asked.detach_keys.as_deref())?;
         let options = MonitorOptions { stdin: asked.interactive, foreground: true };
-        let (state, stream) =
-            start_monitored(container, options, self.on_exit(&record)).map_err(|error| self.start_failed(&record, error))?;
+        let (state, stream) = start_monitored(container, options, self.on_exit(&record))
+            .map_err(|error| self.start_failed(&record, error))?;
         self.show_notices(state.network.as_ref());
         let stream = stream.ok_or_else(|| CommandError::new("the container's monitor cannot be reached"))?;
         let options = AttachOptions {
@@ -85,8 +85,10 @@ impl Engine {
         let stream = match connect(&self.state_dir(&record.id)) {
             Ok(stream) => stream,
             Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) if running => {
-                return Err(CommandError::new(format!("container {name} belongs to the img that runs it in the foreground"))
-                    .hint("`img logs -f` follows its output; start it with -d, -i or -t to attach later"));
+                return Err(CommandError::new(format!(
+                    "container {name} belongs to the img that runs it in the foreground"
+                ))
+                .hint("`img logs -f` follows its output; start it with -d, -i or -t to attach later"));
             }
             Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => {
                 return Err(CommandError::new(format!("container {name} is not running"))
@@ -102,7 +104,9 @@ impl Engine {
         self.sweep()?;
         let record = self.container_record(id)?;
         if self.state(id)?.is_some_and(|state| state.is_running()) {
-            return Err(CommandError::new(format!("container {} is running already", record.name)).kind(Kind::Container));
+            return Err(
+                CommandError::new(format!("container {} is running already", record.name)).kind(Kind::Container)
+            );
         }
         Ok(record)
     }

@@ -57,7 +57,9 @@ impl Engine {
             },
             Err(error) => return Err(error.into()),
         };
-        exit.ok_or_else(|| CommandError::new(format!("nobody knows how container {name} ended: its monitor was killed")))
+        exit.ok_or_else(|| {
+            CommandError::new(format!("nobody knows how container {name} ended: its monitor was killed"))
+        })
     }
 
     /// Freezes a running container until the guard is dropped; nothing for one that does not run.

@@ -33,7 +33,8 @@ impl Engine {
     /// those at which the user mounts something get none.
     pub(super) fn make_volumes(&self, id: &str, data: &mut ContainerData, declared: &[String]) -> Result<()> {
         let asked = parse_mounts(&data.options)?;
-        let covered = |path: &str| asked.iter().any(|mount| mount.target.trim_end_matches('/') == path.trim_end_matches('/'));
+        let covered =
+            |path: &str| asked.iter().any(|mount| mount.target.trim_end_matches('/') == path.trim_end_matches('/'));
         for mount in asked.iter().filter(|mount| matches!(mount.kind, MountKind::Volume)) {
             match &mount.source {
                 Some(name) => self.named_volume(name, mount)?,
@@ -48,7 +49,8 @@ impl Engine {
 
     fn named_volume(&self, name: &str, mount: &MountRequest) -> Result<()> {
         if let Some(driver) = mount.volume_driver.as_deref().filter(|driver| *driver != "local") {
-            return Err(CommandError::usage(format!("there is no volume driver {driver:?}")).hint("only local volumes are supported"));
+            return Err(CommandError::usage(format!("there is no volume driver {driver:?}"))
+                .hint("only local volumes are supported"));
         }
         match self.store.volumes().find(name) {
             Ok(_) => return Ok(()),
@@ -77,7 +79,10 @@ impl Engine {
         let record = Record { id: id.clone(), name, created: Timestamp::now(), uses: Vec::new(), data };
         self.store.volumes().create(&record)?;
         let path = self.volume_path(&id)?;
-        fs::DirBuilder::new().recursive(true).create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .create(&path)
+            .with_context(|| format!("cannot make {}", path.display()))?;
         Ok(id)
     }
 
@@ -156,8 +161,10 @@ fn bind_source(mount: &mut MountRequest) -> Result<()> {
     let path = std::path::absolute(&source).with_context(|| format!("cannot use {source}"))?;
     if !path.exists() {
         // docker makes a missing source for -v, which hides slips of the finger: podman refuses, and so do we.
-        return Err(CommandError::usage(format!("cannot mount {source}: there is no such file or directory on the host"))
-            .hint(format!("`mkdir -p {source}` makes it")));
+        return Err(CommandError::usage(format!(
+            "cannot mount {source}: there is no such file or directory on the host"
+        ))
+        .hint(format!("`mkdir -p {source}` makes it")));
     }
     mount.source = path.to_str().map(str::to_owned);
     Ok(())

@@ -149,7 +149,8 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
                 (Token::Text(rest[1..=end].to_owned()), end + 2)
             }
             '.' => {
-                let length = 1 + rest[1..].chars().take_while(|&c| is_name(c) || c == '.').map(char::len_utf8).sum::<usize>();
+                let length =
+                    1 + rest[1..].chars().take_while(|&c| is_name(c) || c == '.').map(char::len_utf8).sum::<usize>();
                 let chained = rest.len() < text.len() && {
                     let before = text[..text.len() - rest.len()].chars().next_back();
                     before.is_some_and(|c| is_name(c) || c == ')' || c == '$')
@@ -345,5 +346,8 @@ fn terms(mut tokens: &[Token], depth: usize) -> Result<(Vec<Expr>, &[Token]), St
 
 /// The fields `names`, joined by dots, of `base`.
 fn field(base: Expr, names: &str) -> Expr {
-    names.split('.').filter(|name| !name.is_empty()).fold(base, |base, name| Expr::Field(Box::new(base), name.to_owned()))
+    names
+        .split('.')
+        .filter(|name| !name.is_empty())
+        .fold(base, |base, name| Expr::Field(Box::new(base), name.to_owned()))
 }
