@@ -119,11 +119,6 @@ impl Context {
         self.variable(name).or_else(|| self.variable(&name.to_uppercase())).filter(|value| !value.is_empty())
     }
 
-    /// The names of all variables.
-    pub fn variable_names(&self) -> impl Iterator<Item = &str> {
-        self.environment.keys().filter_map(|name| name.to_str())
-    }
-
     /// docker's configuration directory: `DOCKER_CONFIG`, else `~/.docker`.
     #[must_use]
     pub fn docker_config(&self) -> Option<PathBuf> {

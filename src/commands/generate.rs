@@ -49,7 +49,7 @@ fn whole_tree() -> clap::Command {
         let Some(branch) = tree(command).get_subcommands().next().cloned() else { continue };
         all = match all.find_subcommand(branch.get_name()).cloned() {
             None => all.subcommand(branch),
-            Some(_) => all.mut_subcommand(branch.get_name().to_owned(), |there| {
+            Some(_) => all.mut_subcommand(branch.get_name(), |there| {
                 branch.get_subcommands().cloned().fold(there, clap::Command::subcommand)
             }),
         };

@@ -80,7 +80,7 @@ impl Run for Ps {
                     "Networks": container.network,
                     "Pid": container.pid,
                     "ExitCode": container.exit_code,
-                    "Size": container.size.map(|bytes| human::size(bytes)),
+                    "Size": container.size.map(human::size),
                 })
             })
             .collect();

@@ -47,14 +47,6 @@ impl Engine {
         Ok(self.driver().prepare(&self.store, layers, rw)?)
     }
 
-    /// Layers alone, the topmost first, as the runner takes them.
-    ///
-    /// # Errors
-    /// As [`Engine::snapshot`].
-    pub(super) fn lowers(&self, layers: &[DiffId]) -> Result<Vec<LayerMount>> {
-        Ok(to_runner(self.driver().view(&self.store, layers)?))
-    }
-
     /// Whether a layer is mounted by somebody.
     pub(super) fn layer_in_use(&self, layer: &DiffId) -> bool {
         let id = format!("layer-{}", layer.hex());

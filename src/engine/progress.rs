@@ -9,8 +9,6 @@ pub enum Event<'a> {
     Started(&'a str, u64),
     /// So many more bytes of a part went through.
     Advanced(&'a str, u64),
-    /// All bytes of a part are here; it is being verified and put in place.
-    Finishing(&'a str),
     /// A part is done; the word says how: `Pull complete`, `Already exists`, `Pushed`.
     Done(&'a str, &'static str),
     /// Something worth a line.

@@ -60,12 +60,6 @@ pub fn duration(seconds: u64) -> String {
     }
 }
 
-/// A rate in bytes a second.
-#[must_use]
-pub fn rate(bytes: u64, seconds: f64) -> String {
-    format!("{}/s", size((bytes as f64 / seconds.max(0.001)) as u64))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -81,7 +81,7 @@ impl Plain {
                 _ => note(format_args!("{id}: {how}")),
             },
             Event::Note(text) => note(super::Escaped(text)),
-            Event::Total(_) | Event::Advanced(..) | Event::Finishing(_) => {}
+            Event::Total(_) | Event::Advanced(..) => {}
         }
     }
 }
@@ -108,11 +108,6 @@ impl Terminal {
             Event::Advanced(id, bytes) => {
                 for bar in self.parts.get(*id).into_iter().chain(&self.total) {
                     bar.inc(*bytes);
-                }
-            }
-            Event::Finishing(id) => {
-                if let Some(bar) = self.parts.get(*id) {
-                    bar.set_style(style("{prefix:12} verifying"));
                 }
             }
             Event::Done(id, how) => {

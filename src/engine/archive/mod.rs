@@ -9,7 +9,6 @@ mod save;
 
 use serde::{Deserialize, Serialize};
 
-pub use load::Loaded;
 pub use save::write_file;
 
 /// The annotation that carries a whole name in `index.json`.

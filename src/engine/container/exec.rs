@@ -1,6 +1,6 @@
 //! Running another program in a running container.
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::Spec;
 use runner::attach::{AttachOptions, Outcome, attach};
 use runner::exec::{Exec, exec_detached, exec_foreground, exec_monitored};
 use runner::{DetachKeys, Foreground};
@@ -43,9 +43,8 @@ impl Engine {
                 .hint(format!("`img start {name}` starts it")));
         }
         let spec = self.exec_spec(&record, options)?;
-        let mut process = spec.process().clone().ok_or_else(|| CommandError::new("the container has no process"))?;
-        adjust(&mut process, options);
-        let exec = Exec { process, seccomp: spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()) };
+        let mut exec = Exec::like(&spec)?;
+        exec.process.set_terminal(Some(options.tty)).set_args(Some(options.command.clone()));
         let directory = self.state_dir(&id);
         let failed = |error: runner::Error| {
             let kind = match error.exit_code() {
@@ -91,10 +90,4 @@ impl Engine {
         }
         self.spec_of(&record.id, &data)
     }
-}
-
-/// What an exec has of its own.
-fn adjust(process: &mut Process, options: &ExecOptions) {
-    process.set_terminal(Some(options.tty));
-    process.set_args(Some(options.command.clone()));
 }

@@ -115,7 +115,7 @@ impl Engine {
                 list.push(summary);
             }
         }
-        list.sort_by(|a, b| b.created.cmp(&a.created));
+        list.sort_by_key(|container| std::cmp::Reverse(container.created));
         Ok(list)
     }
 

@@ -6,9 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use runner::attach::{AttachOptions, Outcome, attach, connect};
+use runner::spec::parse;
 use runner::{After, DetachKeys, Exit, Foreground, MonitorOptions, OnExit, run_foreground, start_monitored};
 use store::Store;
 
+use super::create::usage;
 use super::{ContainerData, ContainerRecord, LastExit, time};
 use crate::engine::Engine;
 use crate::error::{CommandError, Context as _, Kind, Result};
@@ -184,7 +186,8 @@ impl Engine {
 
 /// The keys that detach; docker's unless others were chosen.
 fn detach_keys(text: Option<&str>) -> Result<DetachKeys> {
-    Ok(text.map_or_else(|| Ok(DetachKeys::default()), DetachKeys::parse)?)
+    let Some(text) = text else { return Ok(DetachKeys::default()) };
+    Ok(DetachKeys::new(parse::detach_keys(text).map_err(usage)?))
 }
 
 /// Where things are, for a process that has outlived the engine.

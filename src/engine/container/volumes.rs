@@ -141,18 +141,6 @@ impl Engine {
         mount.subpath = None;
         Ok(())
     }
-
-    /// Removes the anonymous volumes of a container.
-    pub(super) fn remove_anonymous_volumes(&self, data: &ContainerData) -> Result<()> {
-        for line in &data.anonymous_volumes {
-            let Some((_, volume)) = line.rsplit_once('=') else { continue };
-            match self.store.volumes().remove(volume) {
-                Err(error) if !error.is_not_found() => return Err(error.into()),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Checks and completes the source of a bind mount.
