@@ -9,6 +9,7 @@ use store::layer::DiffOptions;
 use store::refs::Expect;
 
 use super::Engine;
+use super::changes::check_changes;
 use crate::error::{CommandError, Context as _, Result};
 
 /// What the user chose.
@@ -33,6 +34,7 @@ impl Engine {
     /// No such container, one without layers, a full disk.
     pub fn commit(&self, name: &str, options: &CommitOptions) -> Result<ImageId> {
         let tag = options.reference.as_deref().map(|name| self.tag_reference(name)).transpose()?;
+        check_changes(&options.changes)?;
         let record = self.container_record(&self.find_container(name)?)?;
         if record.data.options.rootfs.is_some() {
             return Err(CommandError::new(format!(
