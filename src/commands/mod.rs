@@ -8,6 +8,7 @@
 
 mod build;
 mod commit;
+mod cp;
 mod diff;
 mod doctor;
 mod exec;
