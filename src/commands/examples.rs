@@ -146,9 +146,21 @@ mod tests {
             assert!(of(command.name).contains(&format!("img {}", command.name)), "{} has no example", command.name);
         }
         let names: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
-        // `cp` may come after this page.
-        for (name, _) in EXAMPLES.iter().filter(|(name, _)| *name != "cp") {
+        for (name, _) in EXAMPLES {
             assert!(names.contains(name), "there is no command {name}");
+        }
+    }
+
+    #[test]
+    fn every_help_teaches() {
+        for command in COMMANDS.iter().filter(|command| command.group != Group::Hidden) {
+            let mut tree = super::super::tree(command);
+            let mut leaf = &mut tree;
+            for word in command.name.split(' ') {
+                leaf = leaf.find_subcommand_mut(word).unwrap();
+            }
+            let text = leaf.render_long_help().to_string();
+            assert!(text.len() > 330, "the help of {} teaches nothing:\n{text}", command.name);
         }
     }
 }

@@ -92,6 +92,8 @@ fn ask(prompt: &str, echo: bool) -> Result<String> {
 }
 
 /// Forget the credentials of a registry
+///
+/// They are removed from the helper or file that `img login` put them in. What was pulled with them stays.
 #[derive(Args)]
 pub struct Logout {
     /// The registry; docker.io unless named

@@ -13,6 +13,9 @@ use crate::error::{CommandError, Result};
 use crate::ui::{self, format, human};
 
 /// Show what uses the disk
+///
+/// Sizes are what the store's files take on disk; layers that images share are counted once, so the lines add up to the
+/// whole store. RECLAIMABLE is what `img system prune --all` would give back.
 #[derive(Args)]
 pub struct Df {
     /// Print as `json`, or by a template such as '{{.Type}}'
@@ -117,6 +120,8 @@ impl Run for Check {
 }
 
 /// Remove everything: containers, images, volumes and cache
+///
+/// Running containers are killed first. The store itself stays, empty; the configuration and credentials are not touched.
 #[derive(Args)]
 pub struct Reset {
     /// Do not ask

@@ -9,6 +9,9 @@ use crate::config::Context;
 use crate::error::Result;
 
 /// Give an image another name
+///
+/// A name costs nothing: it is one small file. If another image had it, that image loses it. `img rmi` takes a name away
+/// again.
 #[derive(Args)]
 pub struct Tag {
     /// The image, by name or id

@@ -11,6 +11,8 @@ use crate::error::Result;
 use crate::ui::{self, format, human, template::Template};
 
 /// Show the version of img and of the kernel it runs on
+///
+/// Needs neither root nor a store. There is no daemon, so there is no server's version to show.
 #[derive(Args)]
 pub struct Version {
     /// Print as `json`, or by a template such as '{{.Client.Version}}'
@@ -44,6 +46,9 @@ impl Run for Version {
 }
 
 /// Show what this machine's store and runner look like
+///
+/// Where the store is, which driver shows its layers and why, how many images and containers there are. `img doctor`
+/// says what could be better.
 #[derive(Args)]
 pub struct Info {
     /// Print as `json`, or by a template such as '{{.Driver}}'
