@@ -32,6 +32,7 @@ mod system;
 mod table;
 mod tag;
 mod version;
+mod volume;
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
