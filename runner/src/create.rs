@@ -20,7 +20,7 @@ use crate::inroot::Stub;
 use crate::plan::{MountKind, Plan, Settings, Step};
 use crate::security::seccomp;
 use crate::sys::MountAttr;
-use crate::{mount, network, rootfs, state, sys};
+use crate::{bind, mount, network, rootfs, state, sys};
 
 /// How long a child may take to become the program; mounting a slow network file system is the worst case.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -314,7 +314,8 @@ fn binds(plan: &Plan) -> Result<BTreeMap<usize, OwnedFd>> {
         let Step::Mount(step) = step else { continue };
         let MountKind::Bind { source, recursive } = &step.kind else { continue };
         let at = source.display();
-        let clone = mount::clone_path(source, *recursive).doing(|| format!("bind mount {at}"))?;
+        let clone = if *recursive { bind::clone_tree(source) } else { mount::clone_path(source, false) };
+        let clone = clone.doing(|| format!("bind mount {at}"))?;
         let options = &step.options;
         mount::set_attributes(&clone, false, options.attributes).doing(|| format!("set the mount options of {at}"))?;
         let tree = MountAttr { propagation: 0, ..options.recursive };

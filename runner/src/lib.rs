@@ -16,6 +16,7 @@
 //! can do without fork a helper by themselves.
 
 pub mod attach;
+mod bind;
 mod broker;
 pub mod cgroup;
 mod container;

@@ -35,6 +35,7 @@ mod system;
 mod table;
 mod tag;
 mod version;
+mod volume;
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;

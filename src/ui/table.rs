@@ -1,4 +1,5 @@
-//! Tables as docker prints them: upper case headings, columns three spaces apart, nothing cut.
+//! Tables as docker prints them: upper case headings, columns three spaces apart and at least ten wide,
+//! nothing cut.
 
 use super::{Escaped, out};
 use crate::error::Result;
@@ -19,7 +20,8 @@ pub fn render(headings: &[&str], rows: &[Vec<String>]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {
-            lines.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+            let longest = lines.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+            (longest.unwrap_or(0) + 3).max(10)
         })
         .collect();
     let mut text = String::new();
@@ -27,7 +29,7 @@ pub fn render(headings: &[&str], rows: &[Vec<String>]) -> String {
         for (column, cell) in row.iter().enumerate() {
             text.push_str(cell);
             if column + 1 < row.len() {
-                text.extend(std::iter::repeat_n(' ', widths[column] + 3 - cell.chars().count()));
+                text.extend(std::iter::repeat_n(' ', widths[column] - cell.chars().count()));
             }
         }
         text.truncate(text.trim_end_matches(' ').len());
@@ -43,6 +45,7 @@ mod tests {
     #[test]
     fn columns_line_up() {
         let rows = [vec!["busybox".into(), "1MB".into()], vec!["a".into(), "77MB".into()]];
+        assert_eq!(render(&["ID", "NAME"], &[]), "ID        NAME\n");
         assert_eq!(render(&["NAME", "SIZE"], &rows), "NAME      SIZE\nbusybox   1MB\na         77MB\n");
     }
 }
