@@ -43,6 +43,9 @@ impl Engine {
     pub fn sweep(&self) -> Result<()> {
         for state_dir in runner::sweep(&self.states())? {
             let Some(id) = state_dir.file_name().and_then(|name| name.to_str()) else { continue };
+            if id.starts_with(crate::engine::build::STEP_PREFIX) {
+                continue;
+            }
             let remove = match self.container_record(id) {
                 Ok(record) => record.data.options.remove,
                 // No record: the container was being removed when its remover was killed.
