@@ -103,7 +103,6 @@ impl Engine {
 
     /// The record of a container that may be started now.
     fn startable(&self, id: &str) -> Result<ContainerRecord> {
-        self.sweep()?;
         let record = self.container_record(id)?;
         if self.state(id)?.is_some_and(|state| state.is_running()) {
             return Err(
