@@ -25,6 +25,7 @@ mod error;
 pub mod exec;
 mod init;
 mod inroot;
+pub mod interrupt;
 pub mod layers;
 pub mod log;
 pub mod monitor;
@@ -40,7 +41,7 @@ mod sys;
 pub mod validate;
 mod verbs;
 
-pub use container::{Container, HostsFile, Rootfs};
+pub use container::{Container, HostsFile, MountedLayers, Rootfs};
 pub use error::{Error, Result};
 pub use init::dialogue::{Failure, FailureKind};
 pub use monitor::{After, DetachKeys, Foreground, MonitorOptions, OnExit, run_foreground, start_monitored};
