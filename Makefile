@@ -42,7 +42,7 @@ test: toolchain ## install what the tests need and run all of them (root)
 check: toolchain ## format, lints and documentation, warnings as errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
 bench: toolchain ## measure against runc, podman, docker, bubblewrap and a C floor; prints markdown tables (root)
 	@scripts/install-deps bench

@@ -45,6 +45,7 @@ pub use container::{Container, HostsFile, Rootfs};
 pub use error::{Error, Result};
 pub use init::dialogue::{Failure, FailureKind};
 pub use monitor::{After, DetachKeys, Foreground, MonitorOptions, OnExit, run_foreground, start_monitored};
+pub use rootfs::{mount_stopped, root_of_running};
 pub use run_in::run_in;
 pub use state::{Exit, ProcessId, State, Status};
 pub use verbs::{delete, kill, pause, stop, sweep, unpause, update, wait};

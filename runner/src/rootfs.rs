@@ -11,8 +11,8 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::container::Rootfs;
 use crate::error::{Doing, Error, Result};
-use crate::layers;
 use crate::mount::{self, Context, MOUNT_ATTR_NODEV};
+use crate::{layers, state, sys};
 
 /// Overlayfs takes at most this many lower layers (fs/overlayfs, `OVL_MAX_STACK`).
 const MAX_LOWERS: usize = 500;
@@ -78,6 +78,37 @@ pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool) -> Result<Prepared> {
         }
     };
     Ok(Prepared { parts, attributes })
+}
+
+/// Mounts the root file system of a container that does not run, as a detached mount: nobody else sees it, and it ends
+/// with the descriptor. The caller must be single-threaded, and must not start the container meanwhile.
+///
+/// # Errors
+/// A layer that cannot be mounted, a directory that is not there.
+pub fn mount_stopped(run: &Path, rootfs: &Rootfs) -> Result<OwnedFd> {
+    if sys::thread_count().doing(|| "count the threads".into())? > 1 {
+        return Err(Error::invalid("only a process with one thread can mount layers"));
+    }
+    prepare(run, rootfs, false)?.mount()
+}
+
+/// The root directory of a running container as its processes see it, mounts and all. What is looked up below it must
+/// be kept inside by `RESOLVE_IN_ROOT` or `RESOLVE_BENEATH`.
+///
+/// # Errors
+/// [`Error::NotRunning`], [`Error::NotFound`].
+pub fn root_of_running(state_dir: &Path) -> Result<OwnedFd> {
+    let state = state::load(state_dir)?;
+    let pidfd = state.pidfd()?;
+    let Some(process) = state.process else { return Err(Error::NotRunning(state.id)) };
+    let path = format!("/proc/{}/root", process.pid);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(&path, flags, Mode::empty());
+    // The number in the path was still that process's if the process is still there now.
+    if sys::pidfd_send_signal(pidfd.as_fd(), 0).is_err() {
+        return Err(Error::NotRunning(state.id));
+    }
+    root.doing(|| format!("open the root of container {}", state.id))
 }
 
 fn lowers_of(run: &Path, lowers: &[layers::LayerMount]) -> Result<Vec<OwnedFd>> {

@@ -20,15 +20,12 @@ pub struct Cp {
     source: String,
     /// CONTAINER:PATH, PATH or -
     destination: String,
-    /// Keep owner and group
+    /// Keep owner, group and extended attributes
     #[arg(long, short)]
     archive: bool,
     /// Follow a symbolic link named as the source
     #[arg(long, short = 'L')]
     follow_link: bool,
-    /// Print nothing
-    #[arg(long, short)]
-    quiet: bool,
 }
 
 impl Run for Cp {

@@ -3,8 +3,12 @@
 //!
 //! Only the tree of the one command asked for is built: clap's tree of all of them costs as much as a container start.
 
+// The doc comments of arguments are their help on the command line, where NAME[:TAG] is no link.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 mod build;
 mod commit;
+mod cp;
 mod diff;
 mod doctor;
 mod exec;

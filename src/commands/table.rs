@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 
 use super::{
-    Run, build, commit, diff, doctor, exec, export, generate, history, images, import, inspect, is_option, load, login,
+    Run, build, commit, cp, diff, doctor, exec, export, generate, history, images, import, inspect, is_option, load, login,
     logs, ps, pull, push, rm, rmi, run, save, start, stop, system, tag, version,
 };
 use crate::config::Context;
@@ -96,6 +96,7 @@ pub const COMMANDS: &[Command] = &[
     command::<logs::Logs>("logs", &[], Containers),
     command::<logs::Attach>("attach", &[], Containers),
     command::<commit::Commit>("commit", &[], Containers),
+    command::<cp::Cp>("cp", &[], Containers),
     command::<diff::Diff>("diff", &[], Containers),
     command::<export::Export>("export", &[], Containers),
     command::<version::Info>("info", &[], System),

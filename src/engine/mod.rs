@@ -6,6 +6,7 @@ pub mod build;
 pub mod changes;
 pub mod commit;
 pub mod container;
+pub mod copy;
 pub mod doctor;
 pub mod export;
 pub mod history;

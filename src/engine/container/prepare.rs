@@ -116,7 +116,7 @@ impl Engine {
     }
 
     /// The root file system: layers with the container's own on top, or a directory.
-    fn rootfs(&self, id: &str, data: &ContainerData) -> Result<Rootfs> {
+    pub(in crate::engine) fn rootfs(&self, id: &str, data: &ContainerData) -> Result<Rootfs> {
         let paths = self.store.containers().container_paths(id)?;
         if let Some(text) = &data.options.rootfs {
             let (path, throw_away) = split_rootfs(text);

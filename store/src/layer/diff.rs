@@ -6,7 +6,7 @@
 //! container: it is walked by openat2 below its root without following a link, sorted, so that equal trees make equal
 //! layers. Sockets are left out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
@@ -32,9 +32,14 @@ pub struct DiffOptions {
 /// Longest list of extended attribute names and longest value (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX` of Linux), bytes.
 const XATTR_MAX: usize = 1 << 16;
 
-/// Writes what is in `upper` to `writer`; returns the number of entries.
-pub(crate) fn write_upper(upper: BorrowedFd<'_>, options: &DiffOptions, writer: &mut LayerWriter) -> Result<u64> {
-    walk(upper, options, &mut |entry, data| writer.add(entry, data))
+/// Writes what is in `upper` to `writer`, but for `leave_out` and what is below; returns the number of entries.
+pub(crate) fn write_upper(
+    upper: BorrowedFd<'_>,
+    options: &DiffOptions,
+    leave_out: &BTreeSet<LayerPath>,
+    writer: &mut LayerWriter,
+) -> Result<u64> {
+    walk(upper, options, leave_out, &mut |entry, data| writer.add(entry, data))
 }
 
 /// What is in the upper directory `upper`, as the entries of a layer in path order; file data are not read, and where
@@ -45,7 +50,7 @@ pub(crate) fn write_upper(upper: BorrowedFd<'_>, options: &DiffOptions, writer: 
 /// [`Error::Io`].
 pub fn scan_upper(upper: BorrowedFd<'_>) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    walk(upper, &DiffOptions::default(), &mut |entry, _| {
+    walk(upper, &DiffOptions::default(), &BTreeSet::new(), &mut |entry, _| {
         entries.push(entry.clone());
         Ok(())
     })?;
@@ -63,8 +68,13 @@ pub fn open_upper(upper: BorrowedFd<'_>, path: &LayerPath) -> Result<File> {
 /// Takes each entry and, for a regular file, its bytes.
 type Sink<'a> = dyn FnMut(&Entry, Option<&mut dyn Read>) -> Result<()> + 'a;
 
-fn walk(upper: BorrowedFd<'_>, options: &DiffOptions, sink: &mut Sink<'_>) -> Result<u64> {
-    let mut walk = Walk { upper, options, sink, links: HashMap::new(), entries: 0 };
+fn walk(
+    upper: BorrowedFd<'_>,
+    options: &DiffOptions,
+    leave_out: &BTreeSet<LayerPath>,
+    sink: &mut Sink<'_>,
+) -> Result<u64> {
+    let mut walk = Walk { upper, options, leave_out, sink, links: HashMap::new(), entries: 0 };
     // An explicit stack: a hostile tree is as deep as it likes. Directories are opened by their whole path, one at a
     // time; the last element of each list comes next.
     let mut pending = vec![walk.children(&LayerPath::root())?];
@@ -83,6 +93,8 @@ fn walk(upper: BorrowedFd<'_>, options: &DiffOptions, sink: &mut Sink<'_>) -> Re
 struct Walk<'a, 'b> {
     upper: BorrowedFd<'a>,
     options: &'a DiffOptions,
+    /// Not part of the layer, nor is what is in it.
+    leave_out: &'a BTreeSet<LayerPath>,
     sink: &'a mut Sink<'b>,
     /// The first name of each file that has several.
     links: HashMap<(u64, u64), LayerPath>,
@@ -122,34 +134,18 @@ impl Walk<'_, '_> {
 
     /// Writes one entry; whether it is a directory to go into.
     fn visit(&mut self, path: &LayerPath) -> Result<bool> {
-        let handle = self.open(path, OFlags::PATH)?;
-        let stat = rustix::fs::statat(&handle, c"", AtFlags::EMPTY_PATH).map_err(|e| io_error("stat", path)(e))?;
-        let (xattrs, marks) = read_xattrs(&handle, path)?;
-        if marks.foreign {
-            let why = "the upper directory holds a redirect or metadata-only copy, which must be switched off";
-            return Err(Error::InvalidLayer(format!("{path}: {why}")));
+        if self.leave_out.contains(path) {
+            return Ok(false);
         }
-        let file_type = FileType::from_raw_mode(stat.st_mode);
-        let whiteout = marks.whiteout && file_type == FileType::RegularFile && stat.st_size == 0;
-        let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
-        let kind = match file_type {
-            FileType::Socket => return Ok(false),
-            FileType::CharacterDevice if (major, minor) == (0, 0) => Kind::Whiteout,
-            _ if whiteout => Kind::Whiteout,
-            FileType::Directory => Kind::Directory { opaque: marks.opaque, implied: false },
-            _ if let Some(target) = self.first_name(&stat) => Kind::HardLink { target },
-            FileType::RegularFile => Kind::File { size: u64::try_from(stat.st_size).unwrap_or(0), extents: Vec::new() },
-            FileType::Symlink => {
-                let target =
-                    rustix::fs::readlinkat(&handle, c"", Vec::new()).map_err(|e| io_error("read the link", path)(e))?;
-                Kind::Symlink { target: target.into_bytes() }
-            }
-            FileType::CharacterDevice => Kind::CharDevice { major, minor },
-            FileType::BlockDevice => Kind::BlockDevice { major, minor },
-            FileType::Fifo => Kind::Fifo,
-            FileType::Unknown => return Err(Error::InvalidLayer(format!("{path}: of an unknown file type"))),
-        };
-        let entry = self.entry(path, kind, &stat, xattrs);
+        let handle = self.open(path, OFlags::PATH)?;
+        let stat = stat_of(&handle, path)?;
+        let Some((mut kind, xattrs)) = kind_of(&handle, path, &stat)? else { return Ok(false) };
+        if !matches!(kind, Kind::Directory { .. } | Kind::Whiteout)
+            && let Some(target) = self.first_name(&stat)
+        {
+            kind = Kind::HardLink { target };
+        }
+        let entry = entry_of(path, kind, &stat, xattrs, self.options);
         self.write(&entry, &handle)?;
         if stat.st_nlink > 1 && !entry.is_directory() {
             self.links.entry((stat.st_dev, stat.st_ino)).or_insert_with(|| path.clone());
@@ -159,19 +155,6 @@ impl Walk<'_, '_> {
 
     fn first_name(&self, stat: &Stat) -> Option<LayerPath> {
         self.links.get(&(stat.st_dev, stat.st_ino)).cloned()
-    }
-
-    fn entry(&self, path: &LayerPath, kind: Kind, stat: &Stat, xattrs: Xattrs) -> Entry {
-        let mut mtime = Time { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) };
-        if let Some(latest) = self.options.clamp_mtime {
-            mtime = mtime.min(Time { seconds: latest, nanoseconds: 0 });
-        }
-        let path = path.clone();
-        if kind == Kind::Whiteout {
-            // A whiteout has nothing of its own; what the device node has changes from run to run.
-            return Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime: Time::default(), xattrs: Vec::new() };
-        }
-        Entry { path, kind, mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid, mtime, xattrs }
     }
 
     fn write(&mut self, entry: &Entry, handle: &OwnedFd) -> Result<()> {
@@ -185,6 +168,63 @@ impl Walk<'_, '_> {
         }
         (self.sink)(entry, Some(&mut File::from(file).take(size)))
     }
+}
+
+/// What is at the descriptor `handle` (an `O_PATH` one will do), as the entry `path`; `None` for a socket. Several names
+/// of one file are not told from one.
+///
+/// # Errors
+/// As [`scan_upper`].
+pub fn describe(handle: &OwnedFd, path: &LayerPath) -> Result<Option<Entry>> {
+    let stat = stat_of(handle, path)?;
+    let found = kind_of(handle, path, &stat)?;
+    Ok(found.map(|(kind, xattrs)| entry_of(path, kind, &stat, xattrs, &DiffOptions::default())))
+}
+
+fn stat_of(handle: &OwnedFd, path: &LayerPath) -> Result<Stat> {
+    rustix::fs::statat(handle, c"", AtFlags::EMPTY_PATH).map_err(|error| io_error("stat", path)(error))
+}
+
+/// Kind and attributes; `None` for a socket.
+fn kind_of(handle: &OwnedFd, path: &LayerPath, stat: &Stat) -> Result<Option<(Kind, Xattrs)>> {
+    let (xattrs, marks) = read_xattrs(handle, path)?;
+    if marks.foreign {
+        let why = "the upper directory holds a redirect or metadata-only copy, which must be switched off";
+        return Err(Error::InvalidLayer(format!("{path}: {why}")));
+    }
+    let file_type = FileType::from_raw_mode(stat.st_mode);
+    let whiteout = marks.whiteout && file_type == FileType::RegularFile && stat.st_size == 0;
+    let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+    let kind = match file_type {
+        FileType::Socket => return Ok(None),
+        FileType::CharacterDevice if (major, minor) == (0, 0) => Kind::Whiteout,
+        _ if whiteout => Kind::Whiteout,
+        FileType::Directory => Kind::Directory { opaque: marks.opaque, implied: false },
+        FileType::RegularFile => Kind::File { size: u64::try_from(stat.st_size).unwrap_or(0), extents: Vec::new() },
+        FileType::Symlink => {
+            let target =
+                rustix::fs::readlinkat(handle, c"", Vec::new()).map_err(|e| io_error("read the link", path)(e))?;
+            Kind::Symlink { target: target.into_bytes() }
+        }
+        FileType::CharacterDevice => Kind::CharDevice { major, minor },
+        FileType::BlockDevice => Kind::BlockDevice { major, minor },
+        FileType::Fifo => Kind::Fifo,
+        FileType::Unknown => return Err(Error::InvalidLayer(format!("{path}: of an unknown file type"))),
+    };
+    Ok(Some((kind, xattrs)))
+}
+
+fn entry_of(path: &LayerPath, kind: Kind, stat: &Stat, xattrs: Xattrs, options: &DiffOptions) -> Entry {
+    let mut mtime = Time { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) };
+    if let Some(latest) = options.clamp_mtime {
+        mtime = mtime.min(Time { seconds: latest, nanoseconds: 0 });
+    }
+    let path = path.clone();
+    if kind == Kind::Whiteout {
+        // A whiteout has nothing of its own; what the device node has changes from run to run.
+        return Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime: Time::default(), xattrs: Vec::new() };
+    }
+    Entry { path, kind, mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid, mtime, xattrs }
 }
 
 /// Opens `path` below the upper directory; the last component is not followed either.

@@ -3,6 +3,7 @@
 //! Whatever makes a layer (a download, a writer, an upper directory) stages it in `tmp/<owner>/` and ends in
 //! [`Staging::commit`]. Nothing else writes under `layers/`.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::BorrowedFd;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::assemble::Assembler;
+use super::LayerPath;
 use super::diff::{self, DiffOptions};
 use super::ingest::{self, IngestOptions};
 use super::toc::{ENCODED_MAX, Toc};
@@ -151,8 +153,21 @@ impl<'a> Layers<'a> {
     /// # Errors
     /// [`Error::Io`], [`Error::InvalidLayer`] for what no layer can hold.
     pub fn from_upper(&self, upper: BorrowedFd<'_>, options: &DiffOptions) -> Result<Option<LayerInfo>> {
+        self.from_upper_without(upper, options, &BTreeSet::new())
+    }
+
+    /// As [`Layers::from_upper`], but the paths `leave_out` and what is below them are not part of the layer.
+    ///
+    /// # Errors
+    /// As [`Layers::from_upper`].
+    pub fn from_upper_without(
+        &self,
+        upper: BorrowedFd<'_>,
+        options: &DiffOptions,
+        leave_out: &BTreeSet<LayerPath>,
+    ) -> Result<Option<LayerInfo>> {
         let mut writer = self.writer()?;
-        if diff::write_upper(upper, options, &mut writer)? == 0 {
+        if diff::write_upper(upper, options, leave_out, &mut writer)? == 0 {
             return Ok(None);
         }
         writer.finish().map(Some)
