@@ -9,6 +9,6 @@ fuzz_target!(|text: &str| {
     let written = reference.to_string();
     let again = Reference::parse(&written).expect("what was written can be read");
     assert_eq!(again, reference);
-    assert!(!written.contains(".."), "no path can come of it");
+    assert!(written.split('/').all(|part| !matches!(part, "" | "." | "..")), "no path can come of it");
     assert!(written.bytes().all(|byte| byte.is_ascii_graphic()), "nothing that a terminal would obey");
 });
