@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::cgroup::Cgroup;
 use crate::container::{Container, HostsFile, Rootfs};
 use crate::error::{Doing, Error, Result};
-use crate::init::dialogue::{Channel, Message};
+use crate::init::dialogue::{Channel, Failure, Message};
 use crate::init::{self, Materials};
 use crate::inroot::Stub;
 use crate::plan::{MountKind, Plan, Settings, Step};
@@ -155,7 +155,10 @@ pub(crate) fn start_child<T: Undo>(
     };
     let made = match meanwhile(pid) {
         Ok(made) => made,
-        Err(error) => return Err(kill(error)),
+        Err(error) => {
+            let error = kill(error);
+            return Err(last_words(&ours).map_or(error, Error::Start));
+        }
     };
     let dialogue = || -> Result<(Option<OwnedFd>, Vec<Stub>)> {
         match ours.send(&Message::Go, None) {
@@ -188,6 +191,17 @@ pub(crate) fn start_child<T: Undo>(
             Err(error)
         }
     }
+}
+
+/// Why a child that is dead had given up, if it had: what then failed for the parent (its `/proc/PID` is gone) is only the
+/// echo of that.
+fn last_words(channel: &Channel) -> Option<Failure> {
+    while let Ok(Some((message, _))) = channel.receive() {
+        if let Message::Failed(failure) = message {
+            return Some(failure);
+        }
+    }
+    None
 }
 
 fn wait_readable(channel: &Channel, deadline: Instant) -> Result<()> {

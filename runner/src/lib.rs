@@ -23,6 +23,8 @@ mod container;
 mod create;
 mod error;
 pub mod exec;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod init;
 mod inroot;
 pub mod interrupt;
