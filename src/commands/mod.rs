@@ -36,6 +36,7 @@ mod system;
 mod table;
 mod tag;
 mod version;
+mod volume;
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;

@@ -14,7 +14,8 @@ use crate::error::{CommandError, Result};
 /// Write images to an archive
 ///
 /// The archive is an OCI layout that docker, podman and skopeo load too (it carries docker's manifest.json beside
-/// index.json). `--format docker-archive` writes layers uncompressed, for old tools.
+/// index.json). Layers are written as the tars they are, uncompressed. `--format docker-archive` is for tools that know
+/// nothing of OCI layouts.
 #[derive(Args)]
 pub struct Save {
     /// Images by name or id

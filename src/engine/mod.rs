@@ -20,8 +20,10 @@ pub mod progress;
 pub mod pull;
 pub mod push;
 pub mod registry;
+mod stubs;
 pub mod system;
 pub mod tree;
+pub mod volumes;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
