@@ -36,7 +36,7 @@ impl Engine {
         for change in changes {
             let word = change.split_whitespace().next().unwrap_or_default().to_uppercase();
             if !ALLOWED.contains(&word.as_str()) || change.contains('\n') {
-                return Err(CommandError::usage(format!("--change cannot apply {change:?}"))
+                return Err(CommandError::new(format!("--change cannot apply {change:?}"))
                     .hint(format!("it takes one of: {}", ALLOWED.join(", "))));
             }
         }
