@@ -17,7 +17,7 @@ HOST    = $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE = $(TARGET)/$(HOST)/release/img
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench install uninstall clean toolchain
+.PHONY: help build demo test check bench fuzz install uninstall clean toolchain
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -48,6 +48,9 @@ bench: toolchain ## measure against runc, podman, docker, bubblewrap and a C flo
 	@scripts/install-deps bench
 	$(CARGO) build --release --locked
 	@python3 benches/run.py --img $(RELEASE) $(ARGS)
+
+fuzz: toolchain ## run every fuzz target for a minute (ARGS=600 for ten; needs cargo-fuzz)
+	@scripts/fuzz $(ARGS)
 
 # `make install` after `make build` needs no toolchain: sudo often has none.
 install: ## install the binary, completions and man pages under PREFIX (needs `make build` before)

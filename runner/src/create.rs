@@ -14,13 +14,13 @@ use rustix::fs::{Mode, OFlags};
 use crate::cgroup::Cgroup;
 use crate::container::{Container, HostsFile, Rootfs};
 use crate::error::{Doing, Error, Result};
-use crate::init::dialogue::{Channel, Message};
+use crate::init::dialogue::{Channel, Failure, Message};
 use crate::init::{self, Materials};
 use crate::inroot::Stub;
 use crate::plan::{MountKind, Plan, Settings, Step};
 use crate::security::seccomp;
 use crate::sys::MountAttr;
-use crate::{mount, network, rootfs, state, sys};
+use crate::{bind, mount, network, rootfs, state, sys};
 
 /// How long a child may take to become the program; mounting a slow network file system is the worst case.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -155,7 +155,10 @@ pub(crate) fn start_child<T: Undo>(
     };
     let made = match meanwhile(pid) {
         Ok(made) => made,
-        Err(error) => return Err(kill(error)),
+        Err(error) => {
+            let error = kill(error);
+            return Err(last_words(&ours).map_or(error, Error::Start));
+        }
     };
     let dialogue = || -> Result<(Option<OwnedFd>, Vec<Stub>)> {
         match ours.send(&Message::Go, None) {
@@ -188,6 +191,17 @@ pub(crate) fn start_child<T: Undo>(
             Err(error)
         }
     }
+}
+
+/// Why a child that is dead had given up, if it had: what then failed for the parent (its `/proc/PID` is gone) is only the
+/// echo of that.
+fn last_words(channel: &Channel) -> Option<Failure> {
+    while let Ok(Some((message, _))) = channel.receive() {
+        if let Message::Failed(failure) = message {
+            return Some(failure);
+        }
+    }
+    None
 }
 
 fn wait_readable(channel: &Channel, deadline: Instant) -> Result<()> {
@@ -316,7 +330,8 @@ fn binds(plan: &Plan) -> Result<BTreeMap<usize, OwnedFd>> {
         let Step::Mount(step) = step else { continue };
         let MountKind::Bind { source, recursive } = &step.kind else { continue };
         let at = source.display();
-        let clone = mount::clone_path(source, *recursive).doing(|| format!("bind mount {at}"))?;
+        let clone = if *recursive { bind::clone_tree(source) } else { mount::clone_path(source, false) };
+        let clone = clone.doing(|| format!("bind mount {at}"))?;
         let options = &step.options;
         mount::set_attributes(&clone, false, options.attributes).doing(|| format!("set the mount options of {at}"))?;
         let tree = MountAttr { propagation: 0, ..options.recursive };

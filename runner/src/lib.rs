@@ -16,12 +16,15 @@
 //! can do without fork a helper by themselves.
 
 pub mod attach;
+mod bind;
 mod broker;
 pub mod cgroup;
 mod container;
 mod create;
 mod error;
 pub mod exec;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod init;
 mod inroot;
 pub mod interrupt;

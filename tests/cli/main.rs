@@ -33,3 +33,4 @@ mod run;
 mod save_load;
 mod security;
 mod system;
+mod transfer;

@@ -25,13 +25,16 @@ pub struct Attachment {
 }
 
 impl Engine {
-    /// Starts a container in the background.
+    /// Starts a container in the background. One that runs already is left alone, as docker has it.
     ///
     /// # Errors
-    /// It runs already, or cannot be started; the error's kind says why, as docker's exit codes do.
+    /// It cannot be started; the error's kind says why, as docker's exit codes do.
     pub fn start_detached(&self, id: &str) -> Result<()> {
+        if self.state(id)?.is_some_and(|state| state.is_running()) {
+            return Ok(());
+        }
         let record = self.startable(id)?;
-        let container = self.prepare(&record)?;
+        let container = self.prepare(&record).map_err(|error| self.unprepared(&record, error))?;
         let options = MonitorOptions { stdin: record.data.options.interactive, foreground: false };
         match start_monitored(container, options, self.on_exit(&record)) {
             Ok((state, _)) => {
@@ -49,7 +52,7 @@ impl Engine {
     pub fn run_attached(&self, id: &str, attachment: &Attachment) -> Result<u8> {
         let record = self.startable(id)?;
         let asked = &record.data.options;
-        let container = self.prepare(&record)?;
+        let container = self.prepare(&record).map_err(|error| self.unprepared(&record, error))?;
         if !asked.tty && !asked.interactive {
             let options = Foreground { stdin: false, forward_signals: attachment.signals };
             let exit = run_foreground(&container, options, |state| self.show_notices(state.network.as_ref()))
@@ -121,6 +124,17 @@ impl Engine {
             let _ = place.ended(&id, exit, remove);
             After::Done
         })
+    }
+
+    /// A container that could not even be prepared: with `--rm` as if it had never been.
+    fn unprepared(&self, record: &ContainerRecord, error: CommandError) -> CommandError {
+        if !record.data.options.remove {
+            return error;
+        }
+        match self.remove_container(&record.id, true, true) {
+            Ok(_) => error,
+            Err(second) => error.hint(format!("and cleaning up failed: {}", second.text())),
+        }
     }
 
     /// A start that failed: recorded, or with `--rm` as if it had never been.
