@@ -116,7 +116,10 @@ impl Engine {
         let executor = executor::RunExecutor::new(self);
         let output = builder::build(&self.store, &options, &images, &executor, &|event| watcher.build_event(event))?;
         for name in &names {
-            self.store.refs().set(name, &output.image, None, Expect::Any)?;
+            // A build that found everything in the cache has nothing to sync.
+            if self.store.refs().get(name)?.is_none_or(|tag| tag.image != output.image) {
+                self.store.refs().set(name, &output.image, None, Expect::Any)?;
+            }
         }
         let image = self.store.images().get(&output.image)?;
         let names = names.iter().map(|name| familiar(name)).collect();
