@@ -53,15 +53,17 @@ pub fn find(place: &Place, path: &str, source: &Source) -> Result<(OwnedFd, Laye
                     continue;
                 }
                 if source.is_directory() {
-                    return Err(CommandError::new(format!("cannot copy the directory {} onto the file {shown}", source.shown)));
+                    return Err(CommandError::new(format!(
+                        "cannot copy the directory {} onto the file {shown}",
+                        source.shown
+                    )));
                 }
             }
             Err(Errno::NOENT) => {}
             Err(error) => return Err(failed("copy to", &shown, error)),
         }
-        let directory = place
-            .open(&parent, OFlags::PATH | OFlags::DIRECTORY)
-            .map_err(|error| failed("copy to", &shown, error))?;
+        let directory =
+            place.open(&parent, OFlags::PATH | OFlags::DIRECTORY).map_err(|error| failed("copy to", &shown, error))?;
         return Ok((directory, base));
     }
     Err(failed("copy to", &shown, Errno::LOOP))

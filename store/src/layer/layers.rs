@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::assemble::Assembler;
 use super::LayerPath;
+use super::assemble::Assembler;
 use super::diff::{self, DiffOptions};
 use super::ingest::{self, IngestOptions};
 use super::toc::{ENCODED_MAX, Toc};
