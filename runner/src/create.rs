@@ -20,7 +20,7 @@ use crate::inroot::Stub;
 use crate::plan::{MountKind, Plan, Settings, Step};
 use crate::security::seccomp;
 use crate::sys::MountAttr;
-use crate::{mount, network, rootfs, state, sys};
+use crate::{bind, mount, network, rootfs, state, sys};
 
 /// How long a child may take to become the program; mounting a slow network file system is the worst case.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -64,6 +64,7 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Resu
     let privileged = may_mount(process);
     let rootfs = rootfs::prepare(&container.run_dir, &container.rootfs, privileged)?;
     let binds = binds(&plan)?;
+    let layers = layers(&plan, container, privileged)?;
     let (namespaces, pid_namespace) = joined(&plan)?;
     let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
     let mut cgroup = Cgroup::create(&container.id, container.cgroup_parent.as_deref(), &resources)?;
@@ -78,6 +79,7 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Resu
             namespaces,
             rootfs: Some(rootfs),
             binds,
+            layers,
             cgroup_view: if wants_view { cgroup_view(&cgroup)? } else { Vec::new() },
             seccomp,
             stdio,
@@ -328,7 +330,8 @@ fn binds(plan: &Plan) -> Result<BTreeMap<usize, OwnedFd>> {
         let Step::Mount(step) = step else { continue };
         let MountKind::Bind { source, recursive } = &step.kind else { continue };
         let at = source.display();
-        let clone = mount::clone_path(source, *recursive).doing(|| format!("bind mount {at}"))?;
+        let clone = if *recursive { bind::clone_tree(source) } else { mount::clone_path(source, false) };
+        let clone = clone.doing(|| format!("bind mount {at}"))?;
         let options = &step.options;
         mount::set_attributes(&clone, false, options.attributes).doing(|| format!("set the mount options of {at}"))?;
         let tree = MountAttr { propagation: 0, ..options.recursive };
@@ -336,6 +339,22 @@ fn binds(plan: &Plan) -> Result<BTreeMap<usize, OwnedFd>> {
         binds.insert(step.index, clone);
     }
     Ok(binds)
+}
+
+/// Opens the layers that mounts show, by the number of the mount, with the path in them that is meant.
+fn layers(plan: &Plan, container: &Container, devices: bool) -> Result<BTreeMap<usize, (rootfs::Prepared, PathBuf)>> {
+    let mut prepared = BTreeMap::new();
+    for step in &plan.steps {
+        let Step::Mount(step) = step else { continue };
+        let MountKind::Layers(number) = step.kind else { continue };
+        let Some(layers) = container.layer_mounts.get(number) else {
+            let at = step.destination.display();
+            return Err(Error::invalid(format!("{at}: the layers {number} to mount there were not handed in")));
+        };
+        let parts = rootfs::prepare_layers(&container.run_dir, layers, devices)?;
+        prepared.insert(step.index, (parts, layers.path.clone()));
+    }
+    Ok(prepared)
 }
 
 /// Opens the namespaces to join; that of pids apart, since it is joined by the parent.

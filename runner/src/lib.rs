@@ -16,6 +16,7 @@
 //! can do without fork a helper by themselves.
 
 pub mod attach;
+mod bind;
 mod broker;
 pub mod cgroup;
 mod container;
@@ -26,6 +27,7 @@ pub mod exec;
 pub mod fuzzing;
 mod init;
 mod inroot;
+pub mod interrupt;
 pub mod layers;
 pub mod log;
 pub mod monitor;
@@ -41,7 +43,7 @@ mod sys;
 pub mod validate;
 mod verbs;
 
-pub use container::{Container, HostsFile, Rootfs};
+pub use container::{Container, HostsFile, MountedLayers, Rootfs};
 pub use error::{Error, Result};
 pub use init::dialogue::{Failure, FailureKind};
 pub use monitor::{After, DetachKeys, Foreground, MonitorOptions, OnExit, run_foreground, start_monitored};

@@ -268,27 +268,39 @@ pub(crate) fn remove_records(dir: &Path) -> Result<()> {
 pub fn sweep(containers: &Path) -> Result<Vec<PathBuf>> {
     let mut swept = Vec::new();
     for (dir, loaded) in state::list(containers)? {
-        let Ok(state) = loaded else { continue };
-        let orphan =
-            state.is_running() && state.monitor.is_none_or(|monitor| monitor.open().is_ok_and(|fd| fd.is_none()));
-        let stale = state.status == Status::Stopped && state.exit.as_ref().is_some_and(|exit| exit.code.is_none());
-        if !orphan && !stale {
-            continue;
+        if loaded.is_ok() && take_back(&dir)? {
+            swept.push(dir);
         }
-        if let Ok(mut cgroup) = Cgroup::open(&state.cgroup) {
-            cgroup.kill_all()?;
-            cgroup.remove()?;
-            swept.push(dir.clone());
-        }
-        if let Some(network) = &state.network {
-            create::teardown_network(&dir, network)?;
-        }
-        state::update(&dir, |state| {
-            state.status = Status::Stopped;
-            state.process = None;
-            state.network = None;
-            state.exit = Some(Exit::unknown());
-        })?;
     }
     Ok(swept)
+}
+
+/// Takes back what the dead monitor of one container left, and says whether that was anything.
+pub(crate) fn take_back(dir: &Path) -> Result<bool> {
+    let state = match state::load(dir) {
+        Ok(state) => state,
+        Err(Error::NotFound(_)) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let orphan = state.is_running() && state.monitor.is_none_or(|monitor| monitor.open().is_ok_and(|fd| fd.is_none()));
+    let stale = state.status == Status::Stopped && state.exit.as_ref().is_some_and(|exit| exit.code.is_none());
+    if !orphan && !stale {
+        return Ok(false);
+    }
+    let mut found = false;
+    if let Ok(mut cgroup) = Cgroup::open(&state.cgroup) {
+        cgroup.kill_all()?;
+        cgroup.remove()?;
+        found = true;
+    }
+    if let Some(network) = &state.network {
+        create::teardown_network(dir, network)?;
+    }
+    state::update(dir, |state| {
+        state.status = Status::Stopped;
+        state.process = None;
+        state.network = None;
+        state.exit = Some(Exit::unknown());
+    })?;
+    Ok(found)
 }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::Run;
 use super::flags::environment;
-use super::run::container_failed;
+use super::run::{container_failed, wants_terminal};
 use crate::config::Context;
 use crate::engine::container::exec::ExecOptions;
 use crate::error::Result;
@@ -50,6 +50,9 @@ pub struct Exec {
 
 impl Run for Exec {
     fn run(self, context: &Context) -> Result<ExitCode> {
+        if !self.detach {
+            wants_terminal(self.interactive, self.tty)?;
+        }
         let options = ExecOptions {
             detach: self.detach,
             interactive: self.interactive,

@@ -1,5 +1,6 @@
 //! `img run` and `img create`.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -40,6 +41,9 @@ impl Run for RunCommand {
         let engine = context.engine().map_err(container_failed)?;
         let bars = Bars::new(self.flags.quiet());
         let options = self.flags.options(context)?;
+        if !self.detach {
+            wants_terminal(options.interactive, options.tty)?;
+        }
         let id = engine.create(&options, self.cidfile.as_deref(), &bars).map_err(container_failed)?;
         drop(bars);
         if self.detach {
@@ -75,6 +79,15 @@ impl Run for Create {
         ui::outln(id)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// With both `-i` and `-t`, standard input must be a terminal: nothing else can be a terminal's keyboard.
+pub fn wants_terminal(interactive: bool, tty: bool) -> Result<()> {
+    if interactive && tty && !std::io::stdin().is_terminal() {
+        return Err(CommandError::usage("standard input is not a terminal")
+            .hint("leave -t out to pass a file or pipe to the program"));
+    }
+    Ok(())
 }
 
 /// Whatever goes wrong before the program runs is exit code 125, unless it is known better.

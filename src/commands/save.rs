@@ -40,7 +40,7 @@ impl Run for Save {
             }
         };
         if self.output.is_none() && std::io::stdout().is_terminal() {
-            return Err(CommandError::usage("an archive is not for a terminal")
+            return Err(CommandError::new("an archive is not for a terminal")
                 .hint("use -o FILE, or send standard output to a file or pipe"));
         }
         context.engine()?.save(&self.images, format, self.output.as_deref())?;

@@ -149,7 +149,7 @@ impl Run for Unmount {
 }
 
 /// Asks on the terminal; without one, says that `--force` is needed.
-fn confirm(question: &str) -> Result<bool> {
+pub fn confirm(question: &str) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         return Err(CommandError::usage("cannot ask without a terminal").hint("use --force"));
     }

@@ -8,7 +8,7 @@ use clap::ArgMatches;
 
 use super::{
     Run, build, commit, cp, diff, doctor, exec, export, generate, history, images, import, inspect, is_option, load,
-    login, logs, ps, pull, push, rm, rmi, run, save, start, stop, system, tag, version,
+    login, logs, ps, pull, push, rm, rmi, run, save, start, stop, system, tag, version, volume,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -99,6 +99,11 @@ pub const COMMANDS: &[Command] = &[
     command::<cp::Cp>("cp", &[], Containers),
     command::<diff::Diff>("diff", &[], Containers),
     command::<export::Export>("export", &[], Containers),
+    command::<volume::List>("volume ls", &["list"], Containers),
+    command::<volume::Create>("volume create", &[], Containers),
+    command::<volume::Inspect>("volume inspect", &[], Containers),
+    command::<volume::Remove>("volume rm", &["remove"], Containers),
+    command::<volume::Prune>("volume prune", &[], Containers),
     command::<version::Info>("info", &[], System),
     command::<version::Version>("version", &[], System),
     command::<doctor::Doctor>("doctor", &[], System),

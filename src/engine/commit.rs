@@ -1,14 +1,19 @@
 //! `commit`: a container's read-write layer becomes a layer of a new image.
 
 use std::fs::File;
+use std::os::fd::AsFd;
 
 use jiff::Timestamp;
 use store::ImageId;
-use store::image::{History, ImageConfig, ImageRecord, Provenance};
+use store::image::{History, ImageConfig, ImageRecord, Provenance, RunConfig};
 use store::layer::DiffOptions;
+use store::layer::diff::scan_upper;
 use store::refs::Expect;
 
 use super::Engine;
+use super::changes::check_changes;
+use super::container::options::Options;
+use super::tree::Merged;
 use crate::error::{CommandError, Context as _, Result};
 
 /// What the user chose.
@@ -33,6 +38,7 @@ impl Engine {
     /// No such container, one without layers, a full disk.
     pub fn commit(&self, name: &str, options: &CommitOptions) -> Result<ImageId> {
         let tag = options.reference.as_deref().map(|name| self.tag_reference(name)).transpose()?;
+        check_changes(&options.changes)?;
         let record = self.container_record(&self.find_container(name)?)?;
         if record.data.options.rootfs.is_some() {
             return Err(CommandError::new(format!(
@@ -55,9 +61,12 @@ impl Engine {
         let layer = {
             let _frozen = if options.pause { self.freeze(&record.id)? } else { None };
             let upper = File::open(&paths.upper).with_context(|| format!("cannot open {}", paths.upper.display()))?;
-            self.store.layers().from_upper(std::os::fd::AsFd::as_fd(&upper), &DiffOptions::default())?
+            let below = Merged::new(&self.store, &record.data.layers)?;
+            let stubs = self.stubs(&record, &below.tree, &scan_upper(upper.as_fd())?)?;
+            self.store.layers().from_upper_without(upper.as_fd(), &DiffOptions::default(), &stubs)?
         };
         let mut config = base;
+        settings(&mut config.config, &record.data.options);
         config.created = Some(Timestamp::now());
         if options.author.is_some() {
             config.author.clone_from(&options.author);
@@ -80,5 +89,38 @@ impl Engine {
             self.store.refs().set(&tag, &image, None, Expect::Any)?;
         }
         Ok(image)
+    }
+}
+
+/// What the container was started with, over what its image says: as docker has it, a container made by `img run -e A=1
+/// -w /x IMAGE PROGRAM` commits to an image that does all that by itself.
+fn settings(config: &mut RunConfig, asked: &Options) {
+    for line in &asked.env {
+        let name = line.split_once('=').map_or(line.as_str(), |(name, _)| name);
+        match config.env.iter_mut().find(|known| known.split_once('=').is_some_and(|(known, _)| known == name)) {
+            Some(known) => known.clone_from(line),
+            None => config.env.push(line.clone()),
+        }
+    }
+    if let Some(program) = &asked.entrypoint {
+        config.entrypoint = Some(program.clone()).filter(|program| !program.is_empty()).map(|program| vec![program]);
+        // The image's arguments were meant for the image's program.
+        config.cmd = None;
+    }
+    if !asked.command.is_empty() {
+        config.cmd = Some(asked.command.clone());
+    }
+    if let Some(user) = &asked.user {
+        config.user.clone_from(user);
+    }
+    if let Some(workdir) = &asked.workdir {
+        config.working_dir.clone_from(workdir);
+    }
+    if asked.stop_signal.is_some() {
+        config.stop_signal.clone_from(&asked.stop_signal);
+    }
+    for label in &asked.labels {
+        let (key, value) = label.split_once('=').unwrap_or((label, ""));
+        config.labels.insert(key.to_owned(), value.to_owned());
     }
 }

@@ -5,12 +5,13 @@ use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use store::layer::Kind;
 use store::layer::diff::scan_upper;
 use store::layer::tar::Writer;
+use store::layer::{Entry, Kind};
 
 use super::Engine;
 use super::archive::write_file;
+use super::container::ContainerRecord;
 use super::tree::{Change, Merged, changes};
 use crate::error::{CommandError, Context as _, Result};
 
@@ -24,8 +25,9 @@ impl Engine {
         if record.data.options.rootfs.is_some() {
             return Err(CommandError::new(format!("container {name} runs a directory of the host; tar that")));
         }
-        let paths = self.store.containers().container_paths(&record.id)?;
-        let merged = Merged::new(&self.store, &record.data.layers, Some(&paths.upper))?;
+        let mut merged = Merged::new(&self.store, &record.data.layers)?;
+        let (upper, entries) = self.changed_entries(&record, &merged)?;
+        merged.put_upper(upper, &entries)?;
         match output {
             None => write_tree(&merged, io::stdout().lock()),
             Some(path) => write_file(path, |file| write_tree(&merged, file)),
@@ -38,10 +40,19 @@ impl Engine {
     /// No such container, an upper directory that cannot be read.
     pub fn diff(&self, name: &str) -> Result<Vec<Change>> {
         let record = self.container_record(&self.find_container(name)?)?;
-        let paths = self.store.containers().container_paths(&record.id)?;
-        let below = Merged::new(&self.store, &record.data.layers, None)?;
-        let upper = File::open(&paths.upper).with_context(|| format!("cannot open {}", paths.upper.display()))?;
-        Ok(changes(&below.tree, &scan_upper(upper.as_fd())?))
+        let below = Merged::new(&self.store, &record.data.layers)?;
+        let (_, entries) = self.changed_entries(&record, &below)?;
+        Ok(changes(&below.tree, &entries))
+    }
+
+    /// What the container itself has changed over `below`, and the upper directory it lies in.
+    fn changed_entries(&self, record: &ContainerRecord, below: &Merged) -> Result<(File, Vec<Entry>)> {
+        let path = self.store.containers().container_paths(&record.id)?.upper;
+        let upper = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        let mut entries = scan_upper(upper.as_fd())?;
+        let stubs = self.stubs(record, &below.tree, &entries)?;
+        entries.retain(|entry| !stubs.contains(&entry.path));
+        Ok((upper, entries))
     }
 }
 

@@ -47,6 +47,14 @@ impl Engine {
         Ok(self.driver().prepare(&self.store, layers, rw)?)
     }
 
+    /// Layers alone, to be looked at.
+    ///
+    /// # Errors
+    /// A layer that is not there or damaged.
+    pub(super) fn view(&self, layers: &[DiffId]) -> Result<Vec<snapshot::LayerMount>> {
+        Ok(self.driver().view(&self.store, layers)?)
+    }
+
     /// Whether a layer is mounted by somebody.
     pub(super) fn layer_in_use(&self, layer: &DiffId) -> bool {
         let id = mount_name(layer);

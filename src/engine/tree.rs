@@ -5,12 +5,12 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 
-use store::layer::diff::{open_upper, scan_upper};
+use store::layer::diff::open_upper;
 use store::layer::tree::{FileReader, NodeRef, Tree};
 use store::layer::{Entry, Kind};
 use store::{DiffId, Store};
 
-use crate::error::{CommandError, Context as _, Result};
+use crate::error::{CommandError, Result};
 
 /// A container's or image's merged tree.
 pub struct Merged {
@@ -21,26 +21,28 @@ pub struct Merged {
 }
 
 impl Merged {
-    /// The tree of `layers`, lowest first, with `upper` on top.
+    /// The tree of `layers`, lowest first.
     ///
     /// # Errors
-    /// A layer that is not there or damaged, an upper directory that cannot be read.
-    pub fn new(store: &Store, layers: &[DiffId], upper: Option<&std::path::Path>) -> Result<Self> {
+    /// A layer that is not there or damaged.
+    pub fn new(store: &Store, layers: &[DiffId]) -> Result<Self> {
         let mut tree = Tree::new();
         let mut tars = Vec::new();
         for layer in layers {
             tree.apply(store.layers().toc(layer)?.entries())?;
             tars.push(store.layers().open_tar(layer)?);
         }
-        let upper = match upper {
-            None => None,
-            Some(path) => {
-                let upper = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-                tree.apply(&scan_upper(upper.as_fd())?)?;
-                Some(upper)
-            }
-        };
-        Ok(Self { tree, tars, upper })
+        Ok(Self { tree, tars, upper: None })
+    }
+
+    /// Puts `entries`, found in the upper directory `upper`, on top.
+    ///
+    /// # Errors
+    /// Entries that no layer can have.
+    pub fn put_upper(&mut self, upper: File, entries: &[Entry]) -> Result<()> {
+        self.tree.apply(entries)?;
+        self.upper = Some(upper);
+        Ok(())
     }
 
     /// Gives the bytes of the regular file `node` to `work`.

@@ -1,7 +1,11 @@
-//! Tables as docker prints them: upper case headings, columns three spaces apart, nothing cut.
+//! Tables as docker prints them: upper case headings, columns three spaces apart and ten wide at least, nothing
+//! cut.
 
 use super::{Escaped, out};
 use crate::error::Result;
+
+/// Narrowest column, the space after it not counted.
+const NARROWEST: usize = 7;
 
 /// Prints `rows` under `headings`; rows may be longer than the terminal, never folded.
 pub fn print(headings: &[&str], rows: &[Vec<String>]) -> Result<()> {
@@ -19,7 +23,8 @@ pub fn render(headings: &[&str], rows: &[Vec<String>]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {
-            lines.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+            let longest = lines.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+            longest.unwrap_or(0).max(NARROWEST)
         })
         .collect();
     let mut text = String::new();

@@ -290,7 +290,7 @@ impl<'a> Records<'a> {
         match (fitting.next(), fitting.next()) {
             (None, _) => Err(missing()),
             (Some(id), None) => Ok(id),
-            _ => Err(Error::Conflict(format!("several {} ids begin with {text}", self.class.noun()))),
+            _ => Err(Error::Conflict(format!("more than one {} id begins with {text}", self.class.noun()))),
         }
     }
 

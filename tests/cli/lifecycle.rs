@@ -237,7 +237,9 @@ fn a_killed_monitor_is_never_believed_to_be_running() {
         }
     }
     let running = || sandbox.inspect(&id)["State"]["Running"] == true;
-    let alive = || std::path::Path::new(&format!("/proc/{inside}")).exists();
+    // One that has ended but was not reaped yet (`Z`) is its new parent's business.
+    let stat = || std::fs::read_to_string(format!("/proc/{inside}/stat")).unwrap_or_default();
+    let alive = || stat().rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'));
     // Either the container went with its monitor, or it is listed and can still be stopped.
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert_eq!(running(), alive());

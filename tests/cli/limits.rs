@@ -82,7 +82,7 @@ fn out_of_memory_is_told_apart_from_a_kill() {
         "busybox",
         "sh",
         "-c",
-        "kill -9 $$",
+        "sh -c 'kill -9 $$'; exit $?",
     ]);
     out.exits(137);
     assert_eq!(sandbox.inspect("killed")["State"]["OOMKilled"], false);

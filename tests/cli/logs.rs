@@ -5,8 +5,16 @@ use crate::support::Sandbox;
 #[test]
 fn both_streams_apart_and_in_order() {
     let sandbox = Sandbox::new();
-    let id =
-        sandbox.ok(&["run", "-d", "--network", "none", "busybox", "sh", "-c", "echo one; echo two >&2; echo three"]);
+    let id = sandbox.ok(&[
+        "run",
+        "-d",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "echo one; sleep 0.1; echo two >&2; sleep 0.1; echo three",
+    ]);
     assert_eq!(sandbox.ok(&["wait", &id]), "0");
     let out = sandbox.img(&["logs", &id]);
     out.ok().prints_exactly("one\nthree\n");
@@ -107,7 +115,7 @@ fn the_log_is_bounded() {
         "busybox",
         "sh",
         "-c",
-        "yes 0123456789012345678901234567890123456789 | head -c 150000000; echo last",
+        "yes 0123456789012345678901234567890123456789 | head -c 149999976; echo last",
     ]);
     sandbox.ok(&["wait", &id]);
     let used: u64 = crate::support::tools::run("du", ["-sb", &sandbox.root().join("containers").to_string_lossy()])

@@ -46,6 +46,8 @@ fn none_has_loopback_and_nothing_else() {
     let out = sandbox.img(&[
         "run",
         "--rm",
+        "--cap-add",
+        "NET_RAW",
         "--network",
         "none",
         "busybox",
@@ -118,6 +120,8 @@ fn names_resolve_through_the_host_and_between_containers() {
     let own = sandbox.img(&[
         "run",
         "--rm",
+        "--cap-add",
+        "NET_RAW",
         "--hostname",
         "me",
         "busybox",

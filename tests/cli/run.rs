@@ -28,8 +28,8 @@ fn exit_statuses_are_dockers() {
     sandbox.img(&quick(&["busybox", "no-such-program"])).refuses(127, &["no-such-program", "PATH"]);
     sandbox.img(&quick(&["busybox", "/etc/passwd"])).refuses(126, &["/etc/passwd", "permission denied"]);
     sandbox.img(&quick(&["busybox", "/etc"])).refuses(126, &["/etc"]);
-    sandbox.img(&quick(&["busybox", "sh", "-c", "kill -TERM $$; sleep 9"])).exits(143);
-    sandbox.img(&quick(&["busybox", "sh", "-c", "kill -KILL $$; sleep 9"])).exits(137);
+    sandbox.img(&quick(&["busybox", "sh", "-c", "sh -c 'kill -TERM $$'; exit $?"])).exits(143);
+    sandbox.img(&quick(&["busybox", "sh", "-c", "sh -c 'kill -KILL $$'; exit $?"])).exits(137);
     sandbox.img(&["run", "--no-such-flag", "busybox"]).refuses(125, &["--no-such-flag"]);
     sandbox.img(&["run", "--rm", "--pull", "never", "missing:tag"]).refuses(125, &["missing:tag"]);
     sandbox.img(&["run", "--memory", "lots", "busybox"]).refuses(125, &["lots"]);

@@ -152,7 +152,7 @@ fn a_hostile_image_cannot_lead_mounts_outside() {
 #[test]
 fn the_store_is_rootes_alone() {
     let sandbox = Sandbox::new();
-    sandbox.pull("busybox");
+    sandbox.ok(&["run", "--rm", "--network", "none", "busybox", "true"]);
     use std::os::unix::fs::MetadataExt;
     assert_eq!(std::fs::metadata(sandbox.root()).unwrap().mode() & 0o777, 0o700);
     assert_eq!(std::fs::metadata(sandbox.path("run")).unwrap().mode() & 0o077, 0);
@@ -166,5 +166,5 @@ fn privileged_opens_and_says_nothing_by_accident() {
     let own = u64::from_str_radix(bounding, 16).unwrap();
     assert_eq!(capabilities(&sandbox, &["--privileged"], "CapEff"), own);
     assert_eq!(status(&sandbox, &["--privileged"], "Seccomp"), "0");
-    inside(&sandbox, &["--privileged"], "mount -t tmpfs x /mnt && ls /dev | wc -l").ok();
+    inside(&sandbox, &["--privileged"], "mount -t tmpfs x /home && ls /dev | wc -l").ok();
 }

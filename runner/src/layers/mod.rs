@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Error, Result};
 use crate::{mount, sys};
+pub(crate) use pin::Inside;
 use pin::Pin;
 
 /// `f_type` of EROFS (linux/magic.h).

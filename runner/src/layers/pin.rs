@@ -35,7 +35,7 @@ pub struct Pin {
     namespace: OwnedFd,
 }
 
-/// As long as it lives, the caller is inside the pinned namespace; then it is where it was.
+/// As long as it lives, the caller is inside another namespace; then it is where it was.
 pub struct Inside {
     home: OwnedFd,
     root: OwnedFd,
@@ -70,15 +70,22 @@ impl Pin {
 
     /// Moves the (single-threaded) caller into the namespace.
     pub fn enter(&self) -> Result<Inside> {
-        let path = |path: &str, flags| rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty());
         let doing = || "enter the layer namespace".to_owned();
-        let inside = Inside {
-            home: path("/proc/self/ns/mnt", OFlags::RDONLY).doing(doing)?,
-            root: path("/", OFlags::PATH).doing(doing)?,
-            here: path(".", OFlags::PATH).doing(doing)?,
-        };
+        let inside = Inside::remember().doing(doing)?;
         sys::setns(self.namespace.as_fd(), libc::CLONE_NEWNS).doing(doing)?;
         Ok(inside)
+    }
+}
+
+impl Inside {
+    /// Remembers where the (single-threaded) caller is; it is brought back there when the guard is dropped.
+    pub fn remember() -> io::Result<Self> {
+        let path = |path: &str, flags| rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty());
+        Ok(Self {
+            home: path("/proc/self/ns/mnt", OFlags::RDONLY)?,
+            root: path("/", OFlags::PATH)?,
+            here: path(".", OFlags::PATH)?,
+        })
     }
 }
 
@@ -91,7 +98,7 @@ impl Drop for Inside {
             .and_then(|()| Ok(rustix::process::chroot(".")?))
             .and_then(|()| Ok(rustix::process::fchdir(&self.here)?));
         if let Err(error) = home {
-            panic!("cannot return from the layer namespace: {error}");
+            panic!("cannot return to the own mount namespace: {error}");
         }
     }
 }

@@ -33,17 +33,35 @@ pub struct Query {
 pub struct Entry {
     /// The text; without a newline at its end it is not the end of the line.
     pub text: String,
+    /// Its bytes, if they are no UTF-8; `text` has replacement characters then.
+    pub raw: Option<Vec<u8>>,
     /// Where it was written.
     pub stream: Stream,
     /// When, as it stands in the log (RFC 3339, UTC, nanoseconds).
     pub time: String,
 }
 
+impl Entry {
+    /// What was written, byte by byte.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.raw.as_deref().unwrap_or(self.text.as_bytes())
+    }
+}
+
 #[derive(Deserialize)]
 struct Line {
     log: String,
+    #[serde(default)]
+    hex: Option<String>,
     stream: Stream,
     time: String,
+}
+
+/// The bytes of hexadecimal digits; `None` if they are none.
+fn bytes_of(hex: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u32> = hex.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
+    digits.chunks(2).map(|pair| u8::try_from(pair.first()? * 16 + pair.get(1)?).ok()).collect()
 }
 
 /// Reads a log.
@@ -83,14 +101,15 @@ impl Reader {
         }
         loop {
             let Some(line) = self.next_line()? else { return Ok(None) };
-            let Ok(Line { log, stream, time }) = serde_json::from_slice(&line) else { continue };
+            let Ok(Line { log, hex, stream, time }) = serde_json::from_slice(&line) else { continue };
             if self.since.as_ref().is_some_and(|since| time < *since) {
                 continue;
             }
             if self.until.as_ref().is_some_and(|until| time > *until) {
                 return Ok(None);
             }
-            return Ok(Some(Entry { text: log, stream, time }));
+            let raw = hex.as_deref().and_then(bytes_of);
+            return Ok(Some(Entry { text: log, raw, stream, time }));
         }
     }
 

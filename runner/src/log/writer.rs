@@ -1,7 +1,8 @@
 //! The writing side: pieces of output become lines, lines become bounded files.
 //!
 //! Output arrives in pieces that end anywhere. A line is written when it is complete, when it reaches 16 KiB, or at the end; until
-//! then it waits in memory, one buffer for each stream. Text that is not UTF-8 is replaced sign by sign, as Docker does.
+//! then it waits in memory, one buffer for each stream. Text that is not UTF-8 is replaced sign by sign, as Docker does, and
+//! stands beside it byte by byte (`"hex"`), which Docker loses.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -70,6 +71,13 @@ impl Writer {
         };
         self.lines.push_str("{\"log\":");
         escape(&mut self.lines, &String::from_utf8_lossy(text));
+        if std::str::from_utf8(text).is_err() {
+            self.lines.push_str(",\"hex\":\"");
+            for byte in text {
+                let _ = write!(self.lines, "{byte:02x}");
+            }
+            self.lines.push('"');
+        }
         let _ = writeln!(self.lines, ",\"stream\":\"{name}\",\"time\":\"{time}\"}}");
     }
 
@@ -191,7 +199,8 @@ mod tests {
         let found = lines(dir.path());
         let texts: Vec<_> = found.iter().map(|line| line["log"].as_str().unwrap()).collect();
         assert_eq!(texts, ["one\n", "err\u{1b}\"\\\u{1}\u{fffd}\n", "two\n", "rest"]);
-        assert_eq!(found[1]["stream"], "stderr");
+        assert_eq!((&found[1]["stream"], &found[1]["hex"]), (&"stderr".into(), &"6572721b225c01ff0a".into()));
+        assert!(found[0]["hex"].is_null());
         assert_eq!(found[0]["time"].as_str().unwrap().len(), 30);
     }
 

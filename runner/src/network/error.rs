@@ -82,7 +82,7 @@ pub enum Error {
     #[error("invalid network configuration: {0}")]
     Config(String),
     /// A host port is held by a program of the host or by another container.
-    #[error("port is already allocated: {host_ip}:{port}/{protocol} is held by {holder}")]
+    #[error("port is already in use: {host_ip}:{port}/{protocol} is held by {holder}")]
     PortInUse {
         /// The address on the host.
         host_ip: Ipv4Addr,

@@ -93,7 +93,7 @@ impl Engine {
             record.name.clone_from(name);
             return self.store.containers().create(record).map_err(|error| match error {
                 store::Error::Conflict(_) => {
-                    CommandError::new(format!("the name {name} is taken by another container"))
+                    CommandError::new(format!("the name {name} is already in use by another container"))
                         .kind(Kind::Container)
                         .hint(format!("`img rm {name}` removes that one, or choose another name"))
                 }

@@ -19,7 +19,7 @@ impl Engine {
     /// Copies what `layers` have at `target` into the empty directory `volume`, whose owner and mode become those of
     /// the image's directory. An image without a directory there changes nothing.
     pub(super) fn fill_volume(&self, volume: &Path, target: &str, layers: &[DiffId]) -> Result<()> {
-        let merged = Merged::new(&self.store, layers, None)?;
+        let merged = Merged::new(&self.store, layers)?;
         let Ok(path) = merged.tree.resolve(target.as_bytes(), true) else { return Ok(()) };
         let Some(node) = merged.tree.get(&path).filter(NodeRef::is_directory) else { return Ok(()) };
         let root = File::open(volume).with_context(|| format!("cannot open the volume {}", volume.display()))?;

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use runner::log::{Entry, LogConfig, Query, Reader, Stream};
 use runner::spec::parse;
 
-use super::create::usage;
 use crate::engine::Engine;
 use crate::error::{CommandError, Result};
 
@@ -61,14 +60,15 @@ impl Engine {
 }
 
 fn print(entry: &Entry, timestamps: bool) -> io::Result<()> {
-    let text = if timestamps { format!("{} {}", entry.time, entry.text) } else { entry.text.clone() };
+    let stamp = if timestamps { format!("{} ", entry.time) } else { String::new() };
+    let text = [stamp.as_bytes(), entry.bytes()].concat();
     match entry.stream {
         Stream::Stdout => {
             let mut out = io::stdout().lock();
-            out.write_all(text.as_bytes())?;
+            out.write_all(&text)?;
             out.flush()
         }
-        Stream::Stderr => io::stderr().lock().write_all(text.as_bytes()),
+        Stream::Stderr => io::stderr().lock().write_all(&text),
     }
 }
 
@@ -79,7 +79,7 @@ fn point_in_time(text: &str) -> Result<u64> {
     } else if let Ok(seconds) = text.parse::<f64>() {
         (seconds * 1e9) as i128
     } else {
-        let ago = parse::duration("time", text).map_err(usage)?;
+        let ago = parse::duration("time", text)?;
         Timestamp::now().as_nanosecond() - i128::try_from(ago.as_nanos()).unwrap_or(0)
     };
     Ok(u64::try_from(nanoseconds).unwrap_or(0))

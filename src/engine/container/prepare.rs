@@ -8,8 +8,10 @@ use runner::log::LogConfig;
 use runner::network::{BridgeConfig, Config as NetworkConfig, Join, Mode, PortMapping, Protocol};
 use runner::spec::parse::{self, MountKind, MountRequest, SeccompChoice, SecurityOptions};
 use runner::spec::{
-    Merged, NamespaceMode, Namespaces, Options as SpecOptions, ResourceOptions, SharedMemory, build, device, merge,
+    Merged, NamespaceMode, Namespaces, Options as SpecOptions, ResourceOptions, SharedMemory, build, device, limits,
+    merge,
 };
+use runner::validate::{Host, validate};
 use runner::{Container, HostsFile, Rootfs};
 use store::image::RunConfig;
 
@@ -44,7 +46,8 @@ impl Engine {
             }
         }
         build(&options).map_err(usage)?;
-        Ok(())
+        let host = Host::detect().map_err(|error| CommandError::from(runner::Error::from(error)))?;
+        validate(&options, &host).map_err(usage)
     }
 
     /// Everything the runner needs to start a container.
@@ -90,6 +93,7 @@ impl Engine {
             init: data.options.init,
             log: Some(LogConfig::new(paths.log)),
             create_cwd: true,
+            layer_mounts: Vec::new(),
             cgroup_parent: None,
             stop_signal: merged.stop_signal,
         })
@@ -99,7 +103,7 @@ impl Engine {
     ///
     /// # Errors
     /// Words that make no sense.
-    pub(super) fn spec_of(&self, id: &str, data: &ContainerData) -> Result<Spec> {
+    pub(in crate::engine) fn spec_of(&self, id: &str, data: &ContainerData) -> Result<Spec> {
         let image = match &data.image {
             Some(image) => Some(self.store.images().get(image)?.config.config),
             None => None,
@@ -275,7 +279,7 @@ fn resources(asked: &Options) -> Result<ResourceOptions> {
     let size = |what: &'static str, text: &Option<String>| {
         text.as_deref().map(|text| parse::size(what, text)).transpose().map_err(usage)
     };
-    Ok(ResourceOptions {
+    let resources = ResourceOptions {
         memory: size("limit of memory", &asked.memory)?,
         memory_swap: asked.memory_swap.as_deref().map(parse::memory_swap).transpose().map_err(usage)?,
         memory_reservation: size("memory reservation", &asked.memory_reservation)?,
@@ -284,7 +288,13 @@ fn resources(asked: &Options) -> Result<ResourceOptions> {
         cpuset_cpus: asked.cpuset_cpus.clone(),
         pids_limit: asked.pids_limit.or(ResourceOptions::default().pids_limit),
         ..ResourceOptions::default()
-    })
+    };
+    if let Some(text) = &asked.memory {
+        // Alone, so that the refusal can name the flag with the words the user gave it.
+        let alone = ResourceOptions { memory: resources.memory, ..ResourceOptions::default() };
+        limits(&alone).map_err(|error| usage(error).prefixed(&format!("--memory {text}")))?;
+    }
+    Ok(resources)
 }
 
 /// All mounts the flags ask for, in the order in which they are made; two at one place are refused.

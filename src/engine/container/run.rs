@@ -25,11 +25,14 @@ pub struct Attachment {
 }
 
 impl Engine {
-    /// Starts a container in the background.
+    /// Starts a container in the background. One that runs already is left alone, as docker has it.
     ///
     /// # Errors
-    /// It runs already, or cannot be started; the error's kind says why, as docker's exit codes do.
+    /// It cannot be started; the error's kind says why, as docker's exit codes do.
     pub fn start_detached(&self, id: &str) -> Result<()> {
+        if self.state(id)?.is_some_and(|state| state.is_running()) {
+            return Ok(());
+        }
         let record = self.startable(id)?;
         let container = self.prepare(&record).map_err(|error| self.unprepared(&record, error))?;
         let options = MonitorOptions { stdin: record.data.options.interactive, foreground: false };

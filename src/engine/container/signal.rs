@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use runner::spec::parse;
 
-use super::create::usage;
 use crate::engine::Engine;
 use crate::error::{CommandError, Result};
 
@@ -18,7 +17,7 @@ impl Engine {
     /// No such container, a signal that is none.
     pub fn stop(&self, name: &str, signal: Option<&str>, timeout: Option<Duration>) -> Result<()> {
         let record = self.container_record(&self.find_container(name)?)?;
-        let signal = signal.map(parse::signal).transpose().map_err(usage)?;
+        let signal = signal.map(parse::signal).transpose()?;
         let own = record.data.options.stop_timeout.map(Duration::from_secs);
         let timeout = timeout.or(own).unwrap_or(STOP_TIMEOUT);
         match runner::stop(&self.state_dir(&record.id), signal, Some(timeout)) {
@@ -33,7 +32,7 @@ impl Engine {
     /// No such container, one that does not run, a signal that is none.
     pub fn kill(&self, name: &str, signal: &str) -> Result<()> {
         let id = self.find_container(name)?;
-        let signal = parse::signal(signal).map_err(usage)?;
+        let signal = parse::signal(signal)?;
         match runner::kill(&self.state_dir(&id), signal, false) {
             Err(runner::Error::NotFound(_) | runner::Error::NotRunning(_)) => {
                 Err(CommandError::new(format!("container {name} is not running")))

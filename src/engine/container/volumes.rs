@@ -71,11 +71,11 @@ impl Engine {
         self.new_volume_with_id(id.clone(), id, data)
     }
 
-    fn new_volume(&self, name: String, data: VolumeData) -> Result<String> {
+    pub(in crate::engine) fn new_volume(&self, name: String, data: VolumeData) -> Result<String> {
         self.new_volume_with_id(self.store.volumes().new_id()?, name, data)
     }
 
-    fn new_volume_with_id(&self, id: String, name: String, data: VolumeData) -> Result<String> {
+    pub(in crate::engine) fn new_volume_with_id(&self, id: String, name: String, data: VolumeData) -> Result<String> {
         let record = Record { id: id.clone(), name, created: Timestamp::now(), uses: Vec::new(), data };
         self.store.volumes().create(&record)?;
         let path = self.volume_path(&id)?;
@@ -87,7 +87,7 @@ impl Engine {
     }
 
     /// Where the data of a volume are.
-    fn volume_path(&self, id: &str) -> Result<PathBuf> {
+    pub(in crate::engine) fn volume_path(&self, id: &str) -> Result<PathBuf> {
         Ok(self.store.volumes().path(id)?.join("data"))
     }
 

@@ -71,7 +71,8 @@ pub fn port(text: &str) -> Result<Vec<PortMapping>> {
         },
     };
     let (first, last) = range(WHAT, text, container)?;
-    if host.is_empty() {
+    // As docker has it: 0 is whichever is free.
+    if host.is_empty() || host == "0" {
         return Ok((first..=last)
             .map(|container| PortMapping { address, host: HostPort::Any, container, protocol })
             .collect());

@@ -1,0 +1,142 @@
+//! Volumes as the user manages them: list, make, show, remove. How containers get theirs is in `container/volumes`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use store::record::Record;
+
+use super::Engine;
+use super::container::ContainerData;
+use super::container::prepare::parse_mounts;
+use super::container::volumes::VolumeData;
+use crate::error::{CommandError, Result};
+
+/// A volume, for being shown.
+#[derive(Clone, Debug)]
+pub struct Volume {
+    /// Its name; its id if it has none of its own.
+    pub name: String,
+    /// Where its files are.
+    pub path: PathBuf,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Labels.
+    pub labels: Vec<(String, String)>,
+    /// It was made for one container and has no name of its own.
+    pub anonymous: bool,
+    /// The names of the containers that mount it.
+    pub used_by: Vec<String>,
+    id: String,
+}
+
+impl Engine {
+    /// All volumes, by name.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn volumes(&self) -> Result<Vec<Volume>> {
+        let mut users = self.volume_users()?;
+        let mut volumes = Vec::new();
+        for record in self.store.volumes().list::<VolumeData>()? {
+            volumes.push(Volume {
+                path: self.volume_path(&record.id)?,
+                used_by: users.remove(&record.id).unwrap_or_default(),
+                name: record.name,
+                created: record.created,
+                anonymous: record.data.anonymous_for.is_some(),
+                labels: record.data.labels,
+                id: record.id,
+            });
+        }
+        volumes.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(volumes)
+    }
+
+    /// The volume `name`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn volume(&self, name: &str) -> Result<Volume> {
+        let id = self.store.volumes().find(name).map_err(|error| {
+            if error.is_not_found() {
+                CommandError::new(format!("no such volume: {name}")).hint("`img volume ls` lists volumes")
+            } else {
+                error.into()
+            }
+        })?;
+        let found = self.volumes()?.into_iter().find(|volume| volume.id == id);
+        found.ok_or_else(|| CommandError::new(format!("no such volume: {name}")))
+    }
+
+    /// Makes a volume, or finds the one that has the name already; gives its name.
+    ///
+    /// # Errors
+    /// A name that no volume may have, a full disk.
+    pub fn create_volume(&self, name: Option<&str>, labels: Vec<(String, String)>) -> Result<String> {
+        let Some(name) = name else {
+            let data = VolumeData { labels, ..VolumeData::default() };
+            let id = self.store.volumes().new_id()?;
+            return self.new_volume_with_id(id.clone(), id, data);
+        };
+        match self.store.volumes().find(name) {
+            Ok(_) => return Ok(name.to_owned()),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.new_volume(name.to_owned(), VolumeData { labels, ..VolumeData::default() })?;
+        Ok(name.to_owned())
+    }
+
+    /// Removes a volume and all that is in it; says whether there was one.
+    ///
+    /// # Errors
+    /// A container uses it; there is none, unless `force` is given.
+    pub fn remove_volume(&self, name: &str, force: bool) -> Result<bool> {
+        let volume = match self.volume(name) {
+            Ok(volume) => volume,
+            Err(_) if force && self.store.volumes().find(name).is_err_and(|error| error.is_not_found()) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(user) = volume.used_by.first() {
+            return Err(CommandError::new(format!("volume {name} is in use by container {user}"))
+                .hint(format!("`img rm {user}` removes the container")));
+        }
+        self.store.volumes().remove(&volume.id)?;
+        Ok(true)
+    }
+
+    /// Removes the volumes that no container uses: the anonymous ones, or `all`. Gives their names.
+    ///
+    /// # Errors
+    /// One that cannot be removed.
+    pub fn remove_unused_volumes(&self, all: bool) -> Result<Vec<String>> {
+        let mut removed = Vec::new();
+        for volume in self.volumes()? {
+            if volume.used_by.is_empty() && (all || volume.anonymous) {
+                self.store.volumes().remove(&volume.id)?;
+                removed.push(volume.name);
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Which containers mount which volume, by the volume's id.
+    fn volume_users(&self) -> Result<BTreeMap<String, Vec<String>>> {
+        let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for record in self.store.containers().list::<ContainerData>()? {
+            let Record { name, data, .. } = record;
+            let anonymous = data.anonymous_volumes.iter().filter_map(|line| Some(line.rsplit_once('=')?.1.to_owned()));
+            let mut ids: Vec<String> = anonymous.collect();
+            for mount in parse_mounts(&data.options)? {
+                ids.extend(mount.source.and_then(|source| self.store.volumes().find(&source).ok()));
+            }
+            for id in ids {
+                users.entry(id).or_default().push(name.clone());
+            }
+        }
+        Ok(users)
+    }
+}
