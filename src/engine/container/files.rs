@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Read;
 use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use runner::network::files::{HostAddress, Resolver, resolv_conf};
@@ -66,6 +67,7 @@ impl EtcFiles {
     pub fn write(&self, directory: &Path) -> Result<Vec<MountRequest>> {
         fs::DirBuilder::new()
             .recursive(true)
+            .mode(0o700)
             .create(directory)
             .context("cannot make the container's state directory")?;
         let (host, upstream) = (read("/etc/resolv.conf"), read("/run/systemd/resolve/resolv.conf"));
@@ -108,4 +110,22 @@ fn read(path: &str) -> String {
     let mut bytes = Vec::new();
     let read = fs::File::open(path).and_then(|file| file.take(FILE_MAX).read_to_end(&mut bytes));
     read.map(|_| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn only_the_owner_enters_what_is_made() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("containers/x");
+        EtcFiles::parse(&Options::default(), "x", false).unwrap().write(&directory).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        // The directories are for their owner; the files are for every user in the container, mounted one by one.
+        assert_eq!((mode(&place.path().join("containers")), mode(&directory)), (0o700, 0o700));
+        assert_eq!(mode(&directory.join("hosts")), 0o644);
+    }
 }
