@@ -272,23 +272,33 @@ pub fn sweep(containers: &Path) -> Result<Vec<PathBuf>> {
         let orphan =
             state.is_running() && state.monitor.is_none_or(|monitor| monitor.open().is_ok_and(|fd| fd.is_none()));
         let stale = state.status == Status::Stopped && state.exit.as_ref().is_some_and(|exit| exit.code.is_none());
-        if !orphan && !stale {
+        // Its monitor died before the program was started.
+        let unborn = state.status == Status::Stopped && state.exit.is_none();
+        if !orphan && !stale && !unborn {
             continue;
         }
-        if let Ok(mut cgroup) = Cgroup::open(&state.cgroup) {
+        let cgroup = Cgroup::open(&state.cgroup);
+        if orphan || unborn || cgroup.is_ok() {
+            swept.push(dir.clone());
+        }
+        if let Ok(mut cgroup) = cgroup {
             cgroup.kill_all()?;
             cgroup.remove()?;
-            swept.push(dir.clone());
         }
         if let Some(network) = &state.network {
             create::teardown_network(&dir, network)?;
         }
-        state::update(&dir, |state| {
+        let updated = state::update(&dir, |state| {
             state.status = Status::Stopped;
             state.process = None;
             state.network = None;
             state.exit = Some(Exit::unknown());
-        })?;
+        });
+        match updated {
+            // Somebody else sweeps too, and was faster.
+            Ok(_) | Err(Error::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(swept)
 }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Read;
 use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use runner::network::files::{HostAddress, Resolver, resolv_conf};
@@ -66,6 +67,7 @@ impl EtcFiles {
     pub fn write(&self, directory: &Path) -> Result<Vec<MountRequest>> {
         fs::DirBuilder::new()
             .recursive(true)
+            .mode(0o700)
             .create(directory)
             .context("cannot make the container's state directory")?;
         let (host, upstream) = (read("/etc/resolv.conf"), read("/run/systemd/resolve/resolv.conf"));
