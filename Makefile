@@ -17,7 +17,7 @@ HOST    = $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE = $(TARGET)/$(HOST)/release/img
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench install uninstall clean toolchain
+.PHONY: help build demo test check bench fuzz install uninstall clean toolchain
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -42,12 +42,15 @@ test: toolchain ## install what the tests need and run all of them (root)
 check: toolchain ## format, lints and documentation, warnings as errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
 bench: toolchain ## measure against runc, podman, docker, bubblewrap and a C floor; prints markdown tables (root)
 	@scripts/install-deps bench
 	$(CARGO) build --release --locked
 	@python3 benches/run.py --img $(RELEASE) $(ARGS)
+
+fuzz: toolchain ## run every fuzz target for a minute (ARGS=600 for ten; needs cargo-fuzz)
+	@scripts/fuzz $(ARGS)
 
 # `make install` after `make build` needs no toolchain: sudo often has none.
 install: ## install the binary, completions and man pages under PREFIX (needs `make build` before)

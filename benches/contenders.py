@@ -76,7 +76,7 @@ class Img:
             f'[registries."docker.io"]\nmirrors = ["http://{address}"]\n\n[registries."{address}"]\ninsecure = true\n'
         )
         os.environ.update(
-            IMG_ROOT=str(self.place / "root"), IMG_RUNROOT=str(self.place / "run"), IMG_CONFIG=str(config)
+            IMG_ROOT=str(self.place / "root"), IMG_RUNROOT="/run/img", IMG_CONFIG=str(config)
         )
 
     def words(self, *more):
@@ -108,7 +108,7 @@ class Podman:
         self.place = place / "podman"
         self.place.mkdir()
         # Podman refuses a longer run root than fifty characters.
-        self.run = Path(tempfile.mkdtemp(prefix="img-bench."))
+        self.run = Path(tempfile.mkdtemp(prefix="podman.", dir="/run"))
         (self.place / "policy.json").write_text('{"default":[{"type":"insecureAcceptAnything"}]}')
         conf = self.place / "registries.conf"
         conf.write_text(

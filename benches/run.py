@@ -187,6 +187,8 @@ def main():
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
     run(["ip", "link", "set", "lo", "up"])
+    # /run is memory on every usual machine; here it is so for all contenders, wherever this runs.
+    run(["mount", "-t", "tmpfs", "tmpfs", "/run"])
     binary = Path(options.img).resolve()
     left_out = options.without.split(",")
     work = Path(tempfile.mkdtemp(prefix="run.", dir=place))

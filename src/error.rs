@@ -138,9 +138,9 @@ impl<T, E: Into<CommandError>> Context<T> for std::result::Result<T, E> {
     }
 }
 
-/// A [`CommandError`] that became the cause of another.
+/// A [`CommandError`] that became the cause of another, perhaps by way of a library.
 #[derive(Debug)]
-struct Cause(CommandError);
+pub struct Cause(pub CommandError);
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -212,8 +212,41 @@ impl From<runner::network::Error> for CommandError {
 }
 
 impl From<builder::BuildError> for CommandError {
+    /// What is wrong with a line of the Buildfile is drawn with the line, so the causes go into the message above it.
     fn from(error: builder::BuildError) -> Self {
-        wrap(error)
+        if let builder::BuildError::Warnings { warnings, .. } = &error {
+            let line = |warning: &builder::buildfile::Warning| {
+                format!("line {}: {} ({})", warning.span.start.line, warning.message, warning.rule.name())
+            };
+            let text = warnings.iter().fold(error.to_string(), |text, warning| format!("{text}\n {}", line(warning)));
+            return Self::new(text);
+        }
+        let Some(diagnostic) = error.diagnostic() else { return wrap(error) };
+        let mut diagnostic = diagnostic.clone();
+        let mut hints: Vec<String> = diagnostic.hint.take().into_iter().collect();
+        let mut cause = match &error {
+            builder::BuildError::Step { source, .. } => StdError::source(source),
+            builder::BuildError::BaseImage { source, .. } => Some(source.as_ref() as &dyn StdError),
+            _ => None,
+        };
+        while let Some(error) = cause {
+            let part = error.to_string();
+            if !diagnostic.message.ends_with(&part) {
+                diagnostic.message = format!("{}: {part}", diagnostic.message);
+            }
+            if let Some(Cause(error)) = error.downcast_ref() {
+                hints.extend(error.hints.iter().cloned());
+            }
+            if let Some(error) = error.downcast_ref::<store::Error>() {
+                hints.extend(store_hint(error));
+            }
+            cause = error.source();
+        }
+        if let builder::BuildError::Step { source: builder::op::OpError::Store(error), .. } = &error {
+            hints.extend(store_hint(error));
+        }
+        hints.dedup();
+        Self { hints, ..Self::new(diagnostic.to_string()) }
     }
 }
 

@@ -24,6 +24,8 @@ mod endpoint;
 mod error;
 mod exchange;
 mod failure;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod limit;
 mod login;
 mod manifest;

@@ -44,6 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     init: false,
                     log: None,
                     create_cwd: false,
+                    layer_mounts: Vec::new(),
                     cgroup_parent: None,
                     stop_signal: 15,
                 };

@@ -25,6 +25,8 @@ pub struct Container {
     /// All else, as the OCI runtime spec has it. `root.path` is not used; `root.readonly` is. `process.user.username` may be
     /// `name|uid[:group|gid]`, looked up in the root.
     pub spec: Spec,
+    /// Stacks of layers that mounts of the spec show: a mount of type `layers` names one by its number here.
+    pub layer_mounts: Vec<MountedLayers>,
     /// Its network, set up in the network namespace that the spec asks for; `None`: nothing is set up.
     pub network: Option<network::Config>,
     /// A file that gets the lines of `/etc/hosts` once the network's address is known, before the program runs.
@@ -39,6 +41,17 @@ pub struct Container {
     pub cgroup_parent: Option<String>,
     /// The signal that asks it to stop (`STOPSIGNAL`), usually SIGTERM.
     pub stop_signal: i32,
+}
+
+/// Layers as a mount inside of a container, beside its root.
+#[derive(Clone, Debug)]
+pub struct MountedLayers {
+    /// The layers, the topmost first.
+    pub lowers: Vec<LayerMount>,
+    /// What of them is mounted: looked up inside of their merge, from which no link leads out. Empty for all of it.
+    pub path: PathBuf,
+    /// Writes go to memory and are gone with the mount; else nothing can be written.
+    pub writable: bool,
 }
 
 /// What `/etc/hosts` of a container says. The file is mounted there by the spec; here it is only written.

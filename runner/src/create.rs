@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::cgroup::Cgroup;
 use crate::container::{Container, HostsFile, Rootfs};
 use crate::error::{Doing, Error, Result};
-use crate::init::dialogue::{Channel, Message};
+use crate::init::dialogue::{Channel, Failure, Message};
 use crate::init::{self, Materials};
 use crate::inroot::Stub;
 use crate::plan::{MountKind, Plan, Settings, Step};
@@ -64,6 +64,7 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Resu
     let privileged = may_mount(process);
     let rootfs = rootfs::prepare(&container.run_dir, &container.rootfs, privileged)?;
     let binds = binds(&plan)?;
+    let layers = layers(&plan, container, privileged)?;
     let (namespaces, pid_namespace) = joined(&plan)?;
     let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
     let mut cgroup = Cgroup::create(&container.id, container.cgroup_parent.as_deref(), &resources)?;
@@ -78,6 +79,7 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Resu
             namespaces,
             rootfs: Some(rootfs),
             binds,
+            layers,
             cgroup_view: if wants_view { cgroup_view(&cgroup)? } else { Vec::new() },
             seccomp,
             stdio,
@@ -153,7 +155,10 @@ pub(crate) fn start_child<T: Undo>(
     };
     let made = match meanwhile(pid) {
         Ok(made) => made,
-        Err(error) => return Err(kill(error)),
+        Err(error) => {
+            let error = kill(error);
+            return Err(last_words(&ours).map_or(error, Error::Start));
+        }
     };
     let dialogue = || -> Result<(Option<OwnedFd>, Vec<Stub>)> {
         match ours.send(&Message::Go, None) {
@@ -186,6 +191,17 @@ pub(crate) fn start_child<T: Undo>(
             Err(error)
         }
     }
+}
+
+/// Why a child that is dead had given up, if it had: what then failed for the parent (its `/proc/PID` is gone) is only the
+/// echo of that.
+fn last_words(channel: &Channel) -> Option<Failure> {
+    while let Ok(Some((message, _))) = channel.receive() {
+        if let Message::Failed(failure) = message {
+            return Some(failure);
+        }
+    }
+    None
 }
 
 fn wait_readable(channel: &Channel, deadline: Instant) -> Result<()> {
@@ -323,6 +339,22 @@ fn binds(plan: &Plan) -> Result<BTreeMap<usize, OwnedFd>> {
         binds.insert(step.index, clone);
     }
     Ok(binds)
+}
+
+/// Opens the layers that mounts show, by the number of the mount, with the path in them that is meant.
+fn layers(plan: &Plan, container: &Container, devices: bool) -> Result<BTreeMap<usize, (rootfs::Prepared, PathBuf)>> {
+    let mut prepared = BTreeMap::new();
+    for step in &plan.steps {
+        let Step::Mount(step) = step else { continue };
+        let MountKind::Layers(number) = step.kind else { continue };
+        let Some(layers) = container.layer_mounts.get(number) else {
+            let at = step.destination.display();
+            return Err(Error::invalid(format!("{at}: the layers {number} to mount there were not handed in")));
+        };
+        let parts = rootfs::prepare_layers(&container.run_dir, layers, devices)?;
+        prepared.insert(step.index, (parts, layers.path.clone()));
+    }
+    Ok(prepared)
 }
 
 /// Opens the namespaces to join; that of pids apart, since it is joined by the parent.

@@ -4,6 +4,7 @@
 //! container's pidfd and goes through the same last steps as a first process. Three forms as with containers: in the
 //! foreground, under a monitor of its own (a terminal, or to be detached from), or let go. The rule: a foreground exec dies with its client.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -159,6 +160,7 @@ fn start(dir: &Path, exec: &Exec, stdio: Option<[OwnedFd; 3]>, die_with_parent: 
         namespaces: vec![(NAMESPACES, container)],
         rootfs: None,
         binds: Default::default(),
+        layers: BTreeMap::new(),
         cgroup_view: Vec::new(),
         seccomp,
         stdio,

@@ -23,8 +23,11 @@ mod container;
 mod create;
 mod error;
 pub mod exec;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod init;
 mod inroot;
+pub mod interrupt;
 pub mod layers;
 pub mod log;
 pub mod monitor;
@@ -40,7 +43,7 @@ mod sys;
 pub mod validate;
 mod verbs;
 
-pub use container::{Container, HostsFile, Rootfs};
+pub use container::{Container, HostsFile, MountedLayers, Rootfs};
 pub use error::{Error, Result};
 pub use init::dialogue::{Failure, FailureKind};
 pub use monitor::{After, DetachKeys, Foreground, MonitorOptions, OnExit, run_foreground, start_monitored};

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::container::Rootfs;
+use crate::container::{MountedLayers, Rootfs};
 use crate::error::{Doing, Error, Result};
 use crate::mount::{self, Context, MOUNT_ATTR_NODEV};
 use crate::{layers, state, sys};
@@ -39,7 +39,31 @@ enum Parts {
         lowers: Vec<OwnedFd>,
         size: Option<u64>,
     },
+    /// Layers alone.
+    ReadOnly(Vec<OwnedFd>),
     Directory(OwnedFd),
+}
+
+/// Opens layers that are to be mounted beside the root; mounts those that are not mounted yet.
+pub fn prepare_layers(run: &Path, layers: &MountedLayers, devices: bool) -> Result<Prepared> {
+    let mut lowers = lowers_of(run, &layers.lowers)?;
+    let mut attributes = if devices { 0 } else { MOUNT_ATTR_NODEV };
+    let parts = if layers.writable {
+        Parts::Tmpfs { lowers, size: None }
+    } else {
+        attributes |= mount::MOUNT_ATTR_RDONLY;
+        if lowers.len() == 1 {
+            // Without a writable directory overlayfs wants two layers at least.
+            lowers.push(empty_layer()?);
+        }
+        Parts::ReadOnly(lowers)
+    };
+    Ok(Prepared { parts, attributes })
+}
+
+/// A layer with nothing in it.
+fn empty_layer() -> Result<OwnedFd> {
+    mount::empty_tmpfs("0755", None, mount::MOUNT_ATTR_RDONLY).doing(|| "make an empty layer".into())
 }
 
 /// Opens what a root file system is made of; mounts layers that are not mounted yet. `devices` allows device nodes in it.
@@ -120,9 +144,7 @@ fn lowers_of(run: &Path, lowers: &[layers::LayerMount]) -> Result<Vec<OwnedFd>> 
     }
     if lowers.is_empty() {
         // Overlayfs wants something below.
-        let empty =
-            mount::empty_tmpfs("0755", None, mount::MOUNT_ATTR_RDONLY).doing(|| "make an empty layer".into())?;
-        return Ok(vec![empty]);
+        return Ok(vec![empty_layer()?]);
     }
     layers::clones(run, lowers)
 }
@@ -151,6 +173,7 @@ impl Prepared {
         let doing = || "mount the overlay of the layers".to_owned();
         match &self.parts {
             Parts::Directory(fd) => fd.try_clone().doing(|| "use the root directory".into()),
+            Parts::ReadOnly(lowers) => overlay(lowers).doing(doing)?.mount(self.attributes).doing(doing),
             Parts::Overlay { lowers, _folder: _, upper, work, volatile } => {
                 let context = overlay(lowers).doing(doing)?;
                 context.set_fd("upperdir", upper.as_fd()).doing(doing)?;

@@ -21,7 +21,8 @@ use crate::{sys, verbs};
 /// How often a cancellation is looked for.
 const CANCEL_TICK: Duration = Duration::from_millis(100);
 
-/// Runs the container to its end and hands its output to `output`, piece by piece as it comes. Leaves no record of it. May be called by
+/// Runs the container to its end and hands its output to `output`, piece by piece as it comes. While it runs a record of it lets
+/// [`crate::sweep`] find it if this process is killed; none is left when the call returns. May be called by
 /// any thread of any process. When `cancelled` becomes true, the container is killed.
 ///
 /// # Errors
@@ -57,8 +58,10 @@ pub fn run_in(container: &Container, output: &mut dyn FnMut(Stream, &[u8]), canc
     sys::wait(broker.as_fd()).doing(|| "wait for the broker".into())?;
     result?;
     if answer.is_empty() {
-        // Killed: what it could not take back is found by the container's name.
-        let _ = verbs::delete(&container.state_dir, true);
+        // Killed: what it could not take back is in its record.
+        let taken_back =
+            verbs::take_back(&container.state_dir).and_then(|_| verbs::remove_records(&container.state_dir));
+        taken_back?;
         let why = if cancelled.load(Ordering::Relaxed) { "was cancelled" } else { "lost its broker" };
         return Err(Error::invalid(format!("container {} {why}", container.id)));
     }
@@ -69,7 +72,6 @@ pub fn run_in(container: &Container, output: &mut dyn FnMut(Stream, &[u8]), canc
 
 /// In the broker: start, wait, take back.
 fn supervise(container: &Container, stdio: [OwnedFd; 3]) -> Result<Exit> {
-    // Recorded, so that the next sweep finds what is left if the broker and its caller are killed.
     let mut session = Session::open(container, false, true)?;
     let started = session.start(Some(stdio));
     let result = started.and_then(|(running, _)| {

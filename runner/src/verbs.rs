@@ -268,37 +268,46 @@ pub(crate) fn remove_records(dir: &Path) -> Result<()> {
 pub fn sweep(containers: &Path) -> Result<Vec<PathBuf>> {
     let mut swept = Vec::new();
     for (dir, loaded) in state::list(containers)? {
-        let Ok(state) = loaded else { continue };
-        let orphan =
-            state.is_running() && state.monitor.is_none_or(|monitor| monitor.open().is_ok_and(|fd| fd.is_none()));
-        let stale = state.status == Status::Stopped && state.exit.as_ref().is_some_and(|exit| exit.code.is_none());
-        // Its monitor died before the program was started.
-        let unborn = state.status == Status::Stopped && state.exit.is_none();
-        if !orphan && !stale && !unborn {
-            continue;
-        }
-        let cgroup = Cgroup::open(&state.cgroup);
-        if orphan || unborn || cgroup.is_ok() {
-            swept.push(dir.clone());
-        }
-        if let Ok(mut cgroup) = cgroup {
-            cgroup.kill_all()?;
-            cgroup.remove()?;
-        }
-        if let Some(network) = &state.network {
-            create::teardown_network(&dir, network)?;
-        }
-        let updated = state::update(&dir, |state| {
-            state.status = Status::Stopped;
-            state.process = None;
-            state.network = None;
-            state.exit = Some(Exit::unknown());
-        });
-        match updated {
-            // Somebody else sweeps too, and was faster.
-            Ok(_) | Err(Error::NotFound(_)) => {}
-            Err(error) => return Err(error),
+        if loaded.is_ok() && take_back(&dir)? {
+            swept.push(dir);
         }
     }
     Ok(swept)
+}
+
+/// Takes back what the dead monitor of one container left, and says whether that was anything.
+pub(crate) fn take_back(dir: &Path) -> Result<bool> {
+    let state = match state::load(dir) {
+        Ok(state) => state,
+        Err(Error::NotFound(_)) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let orphan = state.is_running() && state.monitor.is_none_or(|monitor| monitor.open().is_ok_and(|fd| fd.is_none()));
+    let stale = state.status == Status::Stopped && state.exit.as_ref().is_some_and(|exit| exit.code.is_none());
+    // Its monitor died before the program was started.
+    let unborn = state.status == Status::Stopped && state.exit.is_none();
+    if !orphan && !stale && !unborn {
+        return Ok(false);
+    }
+    let mut found = orphan || unborn;
+    if let Ok(mut cgroup) = Cgroup::open(&state.cgroup) {
+        cgroup.kill_all()?;
+        cgroup.remove()?;
+        found = true;
+    }
+    if let Some(network) = &state.network {
+        create::teardown_network(dir, network)?;
+    }
+    let updated = state::update(dir, |state| {
+        state.status = Status::Stopped;
+        state.process = None;
+        state.network = None;
+        state.exit = Some(Exit::unknown());
+    });
+    match updated {
+        Ok(_) => Ok(found),
+        // Somebody else sweeps too, and was faster.
+        Err(Error::NotFound(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }

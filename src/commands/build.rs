@@ -2,14 +2,20 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use clap::Args;
 
 use super::Run;
 use crate::config::Context;
 use crate::engine::build::BuildRequest;
-use crate::error::{CommandError, Result};
+use crate::error::{CommandError, Context as _, Result};
 use crate::ui::{self, build_progress::BuildProgress};
+
+/// How long the steps that run may take to stop after Ctrl-C before the build is simply ended.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Build an image from a Buildfile
 ///
@@ -99,6 +105,13 @@ impl Run for Build {
                 CommandError::usage(format!("SOURCE_DATE_EPOCH is {text:?}, not a number of seconds since 1970"))
             })?),
         };
+        let cancel = builder::Cancel::new();
+        let signal = Arc::new(AtomicU8::new(0));
+        let (flag, seen) = (cancel.clone(), Arc::clone(&signal));
+        runner::interrupt::watch(PATIENCE, move |signal| {
+            seen.store(u8::try_from(signal).unwrap_or(0), Ordering::Relaxed);
+            flag.cancel();
+        })?;
         let request = BuildRequest {
             context: self.context,
             file: self.file,
@@ -113,12 +126,20 @@ impl Run for Build {
             add_host: self.add_host,
             shm_size: self.shm_size,
             source_date_epoch,
+            cancel,
         };
         let progress = BuildProgress::new(self.quiet, &self.progress);
-        let built = engine.build(&request, &progress)?;
+        let built = match engine.build(&request, &progress) {
+            Err(error) if signal.load(Ordering::Relaxed) > 0 => {
+                ui::error(&error);
+                return Ok(ExitCode::from(128 + signal.load(Ordering::Relaxed)));
+            }
+            result => result?,
+        };
         progress.finish(&built);
         if let Some(file) = &self.iidfile {
-            std::fs::write(file, built.image.to_string())?;
+            std::fs::write(file, built.image.to_string())
+                .with_context(|| format!("cannot write the image's id to {}", file.display()))?;
         }
         ui::outln(built.image)?;
         Ok(ExitCode::SUCCESS)

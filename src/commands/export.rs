@@ -25,7 +25,7 @@ pub struct Export {
 impl Run for Export {
     fn run(self, context: &Context) -> Result<ExitCode> {
         if self.output.is_none() && std::io::stdout().is_terminal() {
-            return Err(CommandError::usage("a tar is not for a terminal")
+            return Err(CommandError::new("a tar is not for a terminal")
                 .hint("use -o FILE, or send standard output to a file or pipe"));
         }
         context.engine()?.export(&self.container, self.output.as_deref())?;

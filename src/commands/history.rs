@@ -73,7 +73,8 @@ impl Run for History {
             return Ok(ExitCode::SUCCESS);
         }
         let mut columns = vec![("LAYER", "ID"), ("CREATED", "Created"), ("CREATED BY", "CreatedBy"), ("SIZE", "Size")];
-        if steps.iter().any(|step| step.source.is_some()) {
+        // Docker's columns, and one more where an image was built here: what was pulled came whole from one place.
+        if steps.iter().any(|step| step.built_here) {
             columns.push(("SOURCE", "Source"));
         }
         columns.push(("COMMENT", "Comment"));

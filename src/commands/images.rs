@@ -46,13 +46,8 @@ impl Run for Images {
         let images = context.engine()?.images(self.all, &filters)?;
         let id = |image: &ImageSummary| if self.no_trunc { image.id.to_string() } else { image.id.short() };
         if self.quiet {
-            let mut printed = Vec::new();
-            for image in images.iter().map(id) {
-                if !printed.contains(&image) {
-                    ui::outln(&image)?;
-                    printed.push(image);
-                }
-            }
+            // A line for each tag, as docker does: what is counted here is counted the same there.
+            images.iter().map(id).try_for_each(ui::outln)?;
             return Ok(ExitCode::SUCCESS);
         }
         let rows: Vec<_> = images

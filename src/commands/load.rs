@@ -28,7 +28,7 @@ pub struct Load {
 impl Run for Load {
     fn run(self, context: &Context) -> Result<ExitCode> {
         if self.input.is_none() && std::io::stdin().is_terminal() {
-            return Err(CommandError::usage("an archive does not come from a terminal").hint("use -i FILE, or a pipe"));
+            return Err(CommandError::new("an archive does not come from a terminal").hint("use -i FILE, or a pipe"));
         }
         let bars = Bars::new(self.quiet);
         let loaded = context.engine()?.load(self.input.as_deref(), &bars)?;

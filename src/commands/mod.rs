@@ -3,11 +3,15 @@
 //!
 //! Only the tree of the one command asked for is built: clap's tree of all of them costs as much as a container start.
 
+// The doc comments of arguments are their help on the command line, where NAME[:TAG] is no link.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 mod build;
 mod commit;
 mod cp;
 mod diff;
 mod doctor;
+mod examples;
 mod exec;
 mod export;
 mod flags;
@@ -80,7 +84,15 @@ fn dispatch(arguments: Vec<OsString>) -> Result<ExitCode> {
         }
         _ => {}
     }
-    let Some(command) = table::find(&words) else { return Err(unknown(&words)) };
+    let Some(command) = table::find(&words) else {
+        let asks = arguments.iter().skip(1).any(|word| word == "--help" || word == "-h");
+        if let ([group], true) = (words.as_slice(), asks)
+            && let Some(text) = group_help(group)
+        {
+            return ui::out(text).map(|()| ExitCode::SUCCESS);
+        }
+        return Err(unknown(&words));
+    };
     let matches = match tree(command).try_get_matches_from(&arguments) {
         Ok(matches) => matches,
         Err(error) => return clap_error(&error),
@@ -121,7 +133,9 @@ fn root() -> clap::Command {
 pub fn tree(command: &Command) -> clap::Command {
     let mut names = command.name.split(' ').rev();
     let last = names.next().unwrap_or(command.name);
-    let leaf = (command.arguments)(clap::Command::new(last)).visible_aliases(command.aliases);
+    let leaf = (command.arguments)(clap::Command::new(last))
+        .visible_aliases(command.aliases)
+        .after_help(examples::of(command.name));
     let inner = names.fold(leaf, |inner, name| {
         clap::Command::new(name).subcommand(inner).subcommand_required(true).disable_help_subcommand(true)
     });
@@ -200,6 +214,32 @@ fn overview() -> String {
     }
     text.push_str("\n`img COMMAND --help` explains one. `img image …` and `img container …` work as in docker.\n");
     text
+}
+
+/// What `img image --help` and its like print: the commands of the group; `None` if it is no group.
+fn group_help(group: &str) -> Option<String> {
+    let members: Vec<&str> = table::members(group).collect();
+    let lines: Vec<String> = members
+        .iter()
+        .filter_map(|member| {
+            let words = table::spell_out(["img", group, member].map(OsString::from).to_vec());
+            let words: Vec<&str> = words.iter().skip(1).filter_map(|word| word.to_str()).collect();
+            let command = table::find(&words)?;
+            Some(format!("  {member:<10} {}\n", about(command)))
+        })
+        .collect();
+    let what = match group {
+        "image" => "Manage images: docker's spelling; each command works without the word `image` too",
+        "container" => "Manage containers: docker's spelling; each command works without the word `container` too",
+        _ => "Look after the store and this machine",
+    };
+    (!lines.is_empty()).then(|| {
+        format!(
+            "{what}\n\nUsage: img {group} COMMAND [ARGUMENTS]\n\nCommands:\n{}\n\
+             `img {group} COMMAND --help` explains one.\n\nOptions:\n  -h, --help  Print help\n",
+            lines.concat()
+        )
+    })
 }
 
 /// The first sentence of a command's help.

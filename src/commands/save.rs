@@ -14,7 +14,8 @@ use crate::error::{CommandError, Result};
 /// Write images to an archive
 ///
 /// The archive is an OCI layout that docker, podman and skopeo load too (it carries docker's manifest.json beside
-/// index.json). `--format docker-archive` writes layers uncompressed, for old tools.
+/// index.json). Layers are written as the tars they are, uncompressed. `--format docker-archive` is for tools that know
+/// nothing of OCI layouts.
 #[derive(Args)]
 pub struct Save {
     /// Images by name or id
@@ -39,7 +40,7 @@ impl Run for Save {
             }
         };
         if self.output.is_none() && std::io::stdout().is_terminal() {
-            return Err(CommandError::usage("an archive is not for a terminal")
+            return Err(CommandError::new("an archive is not for a terminal")
                 .hint("use -o FILE, or send standard output to a file or pipe"));
         }
         context.engine()?.save(&self.images, format, self.output.as_deref())?;

@@ -27,6 +27,7 @@ pub struct Start {
 impl Run for Start {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
+        engine.sweep()?;
         if !self.attach && !self.interactive {
             return Ok(each(&self.containers, |name| {
                 engine.start_detached(&engine.find_container(name)?)?;

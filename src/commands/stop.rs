@@ -66,6 +66,8 @@ impl Run for Kill {
 }
 
 /// Wait until containers have ended and print their exit codes
+///
+/// One line a container, in the order they were named. One that has ended already is answered at once.
 #[derive(Args)]
 pub struct Wait {
     /// Containers, by name or id

@@ -33,13 +33,6 @@ impl Engine {
         if changes.is_empty() {
             return Ok(image);
         }
-        for change in changes {
-            let word = change.split_whitespace().next().unwrap_or_default().to_uppercase();
-            if !ALLOWED.contains(&word.as_str()) || change.contains('\n') {
-                return Err(CommandError::usage(format!("--change cannot apply {change:?}"))
-                    .hint(format!("it takes one of: {}", ALLOWED.join(", "))));
-            }
-        }
         let base = Base(self.store.images().get(&image)?);
         let options = BuildOptions {
             buildfile: format!("FROM image\n{}\n", changes.join("\n")).into_bytes(),
@@ -54,6 +47,21 @@ impl Engine {
             _ => Ok(changed),
         }
     }
+}
+
+/// Refuses instructions that change more than the configuration, before anything is made.
+///
+/// # Errors
+/// The first such instruction.
+pub fn check_changes(changes: &[String]) -> Result<()> {
+    for change in changes {
+        let word = change.split_whitespace().next().unwrap_or_default().to_uppercase();
+        if !ALLOWED.contains(&word.as_str()) || change.contains('\n') {
+            return Err(CommandError::new(format!("--change cannot apply {change:?}"))
+                .hint(format!("it takes one of: {}", ALLOWED.join(", "))));
+        }
+    }
+    Ok(())
 }
 
 /// The one image that the changes are made to.

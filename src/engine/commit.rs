@@ -11,6 +11,7 @@ use store::layer::diff::scan_upper;
 use store::refs::Expect;
 
 use super::Engine;
+use super::changes::check_changes;
 use super::container::options::Options;
 use super::tree::Merged;
 use crate::error::{CommandError, Context as _, Result};
@@ -37,6 +38,7 @@ impl Engine {
     /// No such container, one without layers, a full disk.
     pub fn commit(&self, name: &str, options: &CommitOptions) -> Result<ImageId> {
         let tag = options.reference.as_deref().map(|name| self.tag_reference(name)).transpose()?;
+        check_changes(&options.changes)?;
         let record = self.container_record(&self.find_container(name)?)?;
         if record.data.options.rootfs.is_some() {
             return Err(CommandError::new(format!(

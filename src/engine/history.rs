@@ -20,8 +20,11 @@ pub struct HistoryStep {
     pub created_by: String,
     /// Bytes of files in its layer.
     pub size: u64,
-    /// File and line of the instruction, where the image was built here.
+    /// File and line of the instruction, where the image was built here; else the reference it was pulled as.
     pub source: Option<String>,
+    /// Whether a build file's line says where it came from.
+    #[serde(skip)]
+    pub built_here: bool,
     /// How long the step took, milliseconds.
     pub duration_ms: Option<u64>,
     /// Whether it only changed the configuration.
@@ -55,6 +58,7 @@ impl Engine {
                 created_by: step.created_by.clone().unwrap_or_default(),
                 size: layer.map_or(Ok(0), |(_, layer)| self.layer_size(layer))?,
                 source,
+                built_here: provenance.is_some_and(|from| from.line.is_some()),
                 duration_ms: provenance.and_then(|from| from.duration_ms),
                 empty_layer: step.empty_layer,
                 comment: step.comment.clone(),
@@ -68,6 +72,7 @@ impl Engine {
                 created_by: "(not in the image's history)".into(),
                 size: self.layer_size(layer)?,
                 source: None,
+                built_here: false,
                 duration_ms: None,
                 empty_layer: false,
                 comment: None,

@@ -10,7 +10,7 @@ use store::refs::{Expect, Tag};
 use store::{Digest, ImageId};
 
 use super::Engine;
-use super::names::familiar_parts;
+use super::names::{familiar, familiar_parts};
 use crate::error::{CommandError, Result};
 
 /// One line of `img images`.
@@ -54,12 +54,12 @@ impl FromStr for ImageFilter {
 
     fn from_str(text: &str) -> Result<Self> {
         let (key, value) =
-            text.split_once('=').ok_or_else(|| CommandError::usage(format!("filter {text:?} is not KEY=VALUE")))?;
+            text.split_once('=').ok_or_else(|| CommandError::new(format!("filter {text:?} is not KEY=VALUE")))?;
         match key {
             "dangling" => match value {
                 "true" | "1" => Ok(Self::Dangling(true)),
                 "false" | "0" => Ok(Self::Dangling(false)),
-                _ => Err(CommandError::usage(format!("dangling is true or false, not {value:?}"))),
+                _ => Err(CommandError::new(format!("dangling is true or false, not {value:?}"))),
             },
             "label" => Ok(match value.split_once('=') {
                 Some((key, value)) => Self::Label(key.into(), Some(value.into())),
@@ -68,7 +68,7 @@ impl FromStr for ImageFilter {
             "reference" => Ok(Self::Reference(value.into())),
             "before" => Ok(Self::Before(value.into())),
             "since" | "after" => Ok(Self::Since(value.into())),
-            _ => Err(CommandError::usage(format!("filter {key:?} is not known"))
+            _ => Err(CommandError::new(format!("filter {key:?} is not known"))
                 .hint("there are: dangling, label, reference, before, since")),
         }
     }
@@ -179,25 +179,28 @@ impl Engine {
         let doomed: Vec<&Tag> = match &found.tag {
             Some(named) => tags.iter().filter(|tag| tag.name == named.name).collect(),
             None if tags.len() > 1 && !force => {
-                let names: Vec<&str> = tags.iter().map(|tag| tag.name.as_str()).collect();
-                return Err(CommandError::new(format!("image {} has several tags: {}", id.short(), names.join(", ")))
-                    .hint("name the tag to remove, or use --force to remove them all"));
+                let names: Vec<String> = tags.iter().map(|tag| familiar(&tag.name)).collect();
+                return Err(CommandError::new(format!(
+                    "image {} has more than one tag: {}",
+                    id.short(),
+                    names.join(", ")
+                ))
+                .hint("name the tag to remove, or use --force to remove them all"));
             }
             None => tags.iter().collect(),
         };
         let last = doomed.len() == tags.len();
         let users = self.containers_of(&id)?;
         if last && !force && !users.is_empty() {
-            return Err(CommandError::new(format!("image {name} is used by the containers {}", users.join(", ")))
-                .hint(
-                    "`img rm` removes containers; --force removes the tag and keeps the layers while they are needed",
-                ));
+            let noun = if users.len() == 1 { "container" } else { "containers" };
+            return Err(CommandError::new(format!("image {name} is used by the {noun} {}", users.join(", "))).hint(
+                "`img rm` removes containers; --force removes the tag and keeps the layers while they are needed",
+            ));
         }
         let mut lines = Vec::new();
         for tag in doomed {
             self.store.refs().remove(&tag.name, Expect::Image(id))?;
-            let (repository, word) = familiar_parts(&tag.name);
-            lines.push(format!("Untagged: {repository}{}", word.map(|word| format!(":{word}")).unwrap_or_default()));
+            lines.push(format!("Untagged: {}", familiar(&tag.name)));
         }
         if last && users.is_empty() {
             self.store.images().remove(&id)?;
@@ -206,10 +209,11 @@ impl Engine {
         Ok(lines)
     }
 
-    /// Names of the containers that were made from an image.
+    /// Names and short ids of the containers that were made from an image.
     fn containers_of(&self, id: &ImageId) -> Result<Vec<String>> {
         let records = self.store.containers().list::<serde::de::IgnoredAny>()?;
-        Ok(records.into_iter().filter(|record| record.uses.contains(&id.0)).map(|record| record.name).collect())
+        let own = records.into_iter().filter(|record| record.uses.contains(&id.0));
+        Ok(own.map(|record| format!("{} ({})", record.name, &record.id[..record.id.len().min(12)])).collect())
     }
 
     /// All that is known of an image, in docker's form; `None` if there is none of that name.

@@ -9,6 +9,7 @@ use store::image::{History, ImageConfig, ImageRecord, Provenance, RootFs};
 use store::refs::Expect;
 
 use super::Engine;
+use super::changes::check_changes;
 use crate::error::{Context as _, Result};
 
 /// What the user chose.
@@ -31,6 +32,7 @@ impl Engine {
     /// A file that cannot be read or is no tar that a layer may be, a change that cannot be applied.
     pub fn import(&self, file: &str, options: &ImportOptions) -> Result<ImageId> {
         let name = options.reference.as_deref().map(|name| self.tag_reference(name)).transpose()?;
+        check_changes(&options.changes)?;
         let platform = self.platform(options.platform.as_deref())?;
         let mut config = ImageConfig {
             created: Some(Timestamp::now()),

@@ -47,9 +47,17 @@ impl Engine {
         Ok(self.driver().prepare(&self.store, layers, rw)?)
     }
 
+    /// Layers alone, to be looked at.
+    ///
+    /// # Errors
+    /// A layer that is not there or damaged.
+    pub(super) fn view(&self, layers: &[DiffId]) -> Result<Vec<snapshot::LayerMount>> {
+        Ok(self.driver().view(&self.store, layers)?)
+    }
+
     /// Whether a layer is mounted by somebody.
     pub(super) fn layer_in_use(&self, layer: &DiffId) -> bool {
-        let id = format!("layer-{}", layer.hex());
+        let id = mount_name(layer);
         // If that cannot be found out, the layer stays.
         runner::layers::in_use(&self.runroot, &id).unwrap_or(true)
     }
@@ -62,6 +70,11 @@ impl Engine {
         runner::layers::unmount_all(&self.runroot)?;
         Ok(())
     }
+}
+
+/// What the shared mount of a layer is called.
+pub(super) fn mount_name(layer: &DiffId) -> String {
+    format!("layer-{}", layer.hex())
 }
 
 /// The store's mounts as the runner's: the same data, for two rooms that do not know each other.

@@ -15,7 +15,13 @@ impl Engine {
     /// A registry that cannot be reached or refuses them, a file that cannot be written.
     pub fn login(&self, registry: &str, user: &str, password: &str) -> Result<Option<PathBuf>> {
         let file = self.login_file()?;
-        let outcome = self.client()?.ping_login(registry, user, password)?;
+        let outcome = self.client()?.ping_login(registry, user, password).map_err(|error| match error {
+            registry_client::Error::Unauthorized { said, .. } => CommandError::new(format!(
+                "cannot log in to {registry}: unauthorized: it does not accept this user name and password{said}"
+            ))
+            .hint("some registries want an access token in place of the account's password"),
+            other => other.into(),
+        })?;
         let kept = add(file, &self.settings.helper_directories, &outcome.registry, &outcome.credential)?;
         Ok(match kept {
             Kept::InFile => Some(file.to_path_buf()),

@@ -31,7 +31,7 @@ use std::path::PathBuf;
 use store::Store;
 
 use crate::config::Context;
-use crate::error::Result;
+use crate::error::{CommandError, Result};
 
 /// One unit of work on one store.
 pub struct Engine {
@@ -71,6 +71,11 @@ impl Engine {
     /// A store that cannot be opened, a configuration that contradicts itself.
     pub fn open(context: &Context) -> Result<Self> {
         let settings = registry::settings(context);
+        if let Some(driver) = settings.storage_driver.as_deref().filter(|driver| !["erofs", "dir"].contains(driver)) {
+            return Err(CommandError::new(format!("there is no storage driver {driver:?}")).hint(
+                "storage-driver in the configuration is \"erofs\" or \"dir\"; left out, the best that works here",
+            ));
+        }
         let store = Store::open(&context.root)?;
         Ok(Self { store, runroot: context.runroot.clone(), settings })
     }

@@ -75,6 +75,12 @@ pub fn canonical_by_digest(reference: &Reference) -> String {
     }
 }
 
+/// A canonical name as docker shows it: `busybox:latest`, or with its digest.
+#[must_use]
+pub fn familiar(canonical: &str) -> String {
+    Reference::parse(canonical).map_or_else(|_| canonical.to_owned(), |reference| reference.familiar())
+}
+
 /// Repository and tag of a canonical name, the repository as docker shows it.
 #[must_use]
 pub fn familiar_parts(canonical: &str) -> (String, Option<String>) {

@@ -6,14 +6,15 @@
 //! all layers in place → image record → tag
 //! ```
 //! The tag comes last, so a half pull is invisible; what a killed pull had fetched of a layer is where the next one
-//! continues.
+//! continues. Only bytes that a broken connection or a kill left are kept for that: a beginning that may be wrong is
+//! thrown away, and one that turns out to be wrong is fetched anew.
 
 use std::io::{self, Read};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use registry_client::{Client, Descriptor, Platform, Reference, ResolvedImage};
+use registry_client::{Client, Descriptor, Observer, Platform, Reference, ResolvedImage};
 use store::image::{CompressedLayer, ImageConfig, ImageRecord, Provenance};
 use store::refs::Expect;
 use store::{DiffId, Digest, ImageId};
@@ -84,9 +85,26 @@ impl Engine {
 
     fn pull_reference(&self, reference: &Reference, options: &PullOptions, progress: &dyn Progress) -> Result<Pulled> {
         let platform = self.platform(options.platform.as_deref())?;
-        let client = self.client()?;
-        let resolved = client.resolve(reference, &platform)?;
+        let mirrors = MirrorFailures::default();
+        let client = self.client_observed(Some(mirrors.observer()))?;
+        let fetched = self.pull_with(&client, reference, &platform, options, progress);
+        drop(client);
+        fetched.map_err(|error| mirrors.explain(error))
+    }
+
+    fn pull_with(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        platform: &Platform,
+        options: &PullOptions,
+        progress: &dyn Progress,
+    ) -> Result<Pulled> {
+        let resolved = client.resolve(reference, platform)?;
         let config = ImageConfig::parse(&resolved.config_bytes)?;
+        if options.platform.is_some() {
+            check_platform(&config, platform)?;
+        }
         let diff_ids = &config.rootfs.diff_ids;
         if diff_ids.len() != resolved.layers.len() {
             return Err(CommandError::new(format!(
@@ -98,13 +116,16 @@ impl Engine {
         let mut named: Vec<Digest> = diff_ids.iter().map(|layer| layer.0).collect();
         named.push(Digest::of(&resolved.config_bytes));
         self.store.protect(&named)?;
-        let fetched = self.fetch_layers(&client, reference, &resolved.layers, diff_ids, progress)?;
-        drop(client);
+        let fetched = self.fetch_layers(client, reference, &resolved.layers, diff_ids, progress)?;
 
         let (image, digest) = self.record_image(reference, &resolved, diff_ids.len())?;
         let name = canonical_by_digest(reference);
-        let before = self.store.refs().set(&name, &image, Some(digest), Expect::Any)?;
-        Ok(Pulled { image, name, familiar: reference.familiar(), digest, fetched: fetched || before != Some(image) })
+        let before = self.store.refs().get(&name)?;
+        let same = before.is_some_and(|tag| tag.image == image && tag.manifest == Some(digest));
+        if !same {
+            self.store.refs().set(&name, &image, Some(digest), Expect::Any)?;
+        }
+        Ok(Pulled { image, name, familiar: reference.familiar(), digest, fetched: fetched || !same })
     }
 
     /// Keeps manifest, index and config, and what is known of the layers. Gives the image and the digest its name
@@ -193,52 +214,105 @@ impl Engine {
         let digest = to_store(&descriptor.digest);
         progress.event(Event::Started(&id, descriptor.size));
         let announced = Some((digest, descriptor.size));
-        let kept = match descriptor.size {
-            RESUMABLE.. => self.store.blobs().ingest(&digest, descriptor.size, PATIENCE)?,
-            _ => None,
-        };
-        // Whoever held the partial download before us may have finished the layer.
-        if self.store.layers().has(diff_id) {
-            progress.event(Event::Done(&id, "Already exists"));
-            return Ok(());
-        }
-        match kept {
-            Some(kept) => {
-                let offset = kept.offset();
-                if offset > 0 {
-                    progress.event(Event::Note(&format!("{id}: continuing after {}", crate::ui::human::size(offset))));
-                    progress.event(Event::Advanced(&id, offset));
-                }
-                let network = client.blob(reference, descriptor, offset)?;
-                let mut tee = kept.tee(Counted { inner: network, id: &id, progress })?;
-                let ingested = self.store.layers().ingest(&mut tee, Some(diff_id), announced);
-                let kept = tee.into_ingest();
-                match ingested {
-                    Ok(_) => kept.discard()?,
-                    Err(error) => {
-                        // Bytes that do not have the digest they were announced with are no beginning to resume from.
-                        if !is_transport(&error) {
-                            kept.discard()?;
-                        }
-                        return Err(error).context(format!("layer {id}"));
-                    }
-                }
-            }
-            None => {
-                let network = client.blob(reference, descriptor, 0)?;
-                let reader = Counted { inner: network, id: &id, progress };
-                self.store.layers().ingest(reader, Some(diff_id), announced).context(format!("layer {id}"))?;
+        if descriptor.size < RESUMABLE {
+            let network = client.blob(reference, descriptor, 0)?;
+            let broken = AtomicBool::new(false);
+            let reader = Counted { inner: network, id: &id, progress, broken: &broken };
+            self.store.layers().ingest(reader, Some(diff_id), announced).with_context(|| format!("layer {id}"))?;
+        } else {
+            // Twice at most: the second time from the first byte on.
+            while !self.fetch_resumable(client, reference, descriptor, diff_id, progress)? {
+                progress.event(Event::Note(&format!("{id}: what was kept of it is wrong, fetching it anew")));
             }
         }
         progress.event(Event::Done(&id, "Pull complete"));
         Ok(())
     }
+
+    /// Fetches a layer, from where an earlier pull was cut. `false` if the bytes that one left turned out to be wrong;
+    /// they are gone then.
+    fn fetch_resumable(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        diff_id: &DiffId,
+        progress: &dyn Progress,
+    ) -> Result<bool> {
+        let (id, digest) = (short(descriptor), to_store(&descriptor.digest));
+        let kept = self.store.blobs().ingest(&digest, descriptor.size, PATIENCE)?;
+        // Whoever held the partial download before us may have finished the layer.
+        if self.store.layers().has(diff_id) {
+            return Ok(true);
+        }
+        let announced = Some((digest, descriptor.size));
+        let broken = AtomicBool::new(false);
+        let Some(kept) = kept else {
+            // The compressed blob itself is in the store already.
+            let reader = self.store.blobs().open(&digest)?;
+            self.store.layers().ingest(reader, Some(diff_id), announced).with_context(|| format!("layer {id}"))?;
+            return Ok(true);
+        };
+        let offset = kept.offset();
+        if offset > 0 {
+            progress.event(Event::Note(&format!("{id}: continuing after {}", crate::ui::human::size(offset))));
+            progress.event(Event::Advanced(&id, offset));
+        }
+        let network = client.blob(reference, descriptor, offset)?;
+        let mut tee = kept.tee(Counted { inner: network, id: &id, progress, broken: &broken })?;
+        let ingested = self.store.layers().ingest(&mut tee, Some(diff_id), announced);
+        let kept = tee.into_ingest();
+        match ingested {
+            Ok(_) => {
+                kept.discard()?;
+                Ok(true)
+            }
+            // The beginning that came is good as far as anybody knows: the next pull goes on from there.
+            Err(error) if broken.load(Ordering::Relaxed) => Err(error).context(format!("layer {id}")),
+            Err(error) => {
+                kept.throw_away()?;
+                if offset > 0 { Ok(false) } else { Err(error).context(format!("layer {id}")) }
+            }
+        }
+    }
 }
 
-/// Whether the stream broke, rather than its content being wrong.
-fn is_transport(error: &store::Error) -> bool {
-    matches!(error, store::Error::Read { source, .. } if source.kind() != io::ErrorKind::InvalidData)
-        || matches!(error, store::Error::Io { .. })
+/// A platform that the user named must be the image's, also where the registry offers no choice.
+fn check_platform(config: &ImageConfig, wanted: &Platform) -> Result<()> {
+    let variant = wanted.variant.is_none() || config.variant.is_none() || wanted.variant == config.variant;
+    if config.os == wanted.os && config.architecture == wanted.architecture && variant {
+        return Ok(());
+    }
+    let found = format!("{}/{}", config.os, config.architecture);
+    Err(CommandError::new(format!("the image is for {found}, not for {wanted}"))
+        .hint("the registry offers this one platform only; leave --platform out to take it"))
+}
+
+/// What mirrors could not serve, to be told when in the end nobody could.
+#[derive(Clone, Default)]
+struct MirrorFailures(Arc<Mutex<Vec<String>>>);
+
+impl MirrorFailures {
+    fn observer(&self) -> Observer {
+        let failures = Arc::clone(&self.0);
+        Arc::new(move |event| {
+            if let registry_client::Event::MirrorFailed { mirror, cause, .. } = event
+                && let Ok(mut failures) = failures.lock()
+            {
+                let line = format!("the mirror {mirror} was asked first: {cause}");
+                if !failures.contains(&line) {
+                    failures.push(line);
+                }
+            }
+        })
+    }
+
+    fn explain(&self, mut error: CommandError) -> CommandError {
+        if let Ok(failures) = self.0.lock() {
+            error.hints.extend(failures.iter().cloned());
+        }
+        error
+    }
 }
 
 /// How listings show a blob.
@@ -246,16 +320,25 @@ fn short(descriptor: &Descriptor) -> String {
     descriptor.digest.hex().chars().take(12).collect()
 }
 
-/// Tells the progress how many bytes went through.
+/// Tells the progress how many bytes went through, and remembers whether it was the network that failed.
 struct Counted<'a, R> {
     inner: R,
     id: &'a str,
     progress: &'a dyn Progress,
+    broken: &'a AtomicBool,
 }
 
 impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let got = self.inner.read(buffer)?;
+        let got = self.inner.read(buffer).inspect_err(|error| {
+            // The client verifies too: bytes that it finds wrong are no beginning to go on from.
+            let wrong = error.get_ref().and_then(|inner| inner.downcast_ref::<registry_client::Error>());
+            let wrong = matches!(
+                wrong,
+                Some(registry_client::Error::DigestMismatch { .. } | registry_client::Error::SizeMismatch { .. })
+            );
+            self.broken.store(!wrong, Ordering::Relaxed);
+        })?;
         self.progress.event(Event::Advanced(self.id, got as u64));
         Ok(got)
     }

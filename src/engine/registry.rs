@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use registry_client::{Client, Config, CredentialSource, DockerConfig, Mirror};
+use registry_client::{Client, Config, CredentialSource, DockerConfig, Mirror, Observer};
 
 use super::{Engine, Settings};
 use crate::config::{Context, Registry};
@@ -42,7 +42,15 @@ impl Engine {
     /// # Errors
     /// A configuration that contradicts itself, credentials that cannot be read.
     pub fn client(&self) -> Result<Client> {
-        let mut config = Config { proxy: self.settings.proxy.clone(), ..Config::default() };
+        self.client_observed(None)
+    }
+
+    /// As [`Engine::client`], with somebody who is told about mirrors that failed.
+    ///
+    /// # Errors
+    /// As [`Engine::client`].
+    pub fn client_observed(&self, observer: Option<Observer>) -> Result<Client> {
+        let mut config = Config { proxy: self.settings.proxy.clone(), observer, ..Config::default() };
         config.ca_bundle.clone_from(&self.settings.ca_bundle);
         apply(&self.settings.registries, &mut config)?;
         for path in &self.settings.credential_files {

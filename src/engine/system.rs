@@ -1,11 +1,14 @@
 //! The store as a whole: what uses the disk, what nothing needs, what is damaged.
 
+use std::collections::BTreeSet;
+
 use store::check::check;
 use store::gc::{self, CacheScope, GcOptions, GcReport, ImageScope};
 use store::usage::{Part, usage};
 
 use super::Engine;
 use super::container::volumes::VolumeData;
+use super::layers::mount_name;
 use crate::error::{CommandError, Context as _, Result};
 
 /// One line of `img system df`.
@@ -106,20 +109,13 @@ impl Engine {
         if options.volumes {
             self.prune_volumes(options.dry_run, &mut report)?;
         }
-        let in_use = |layer: &store::DiffId| self.layer_in_use(layer);
-        if !options.dry_run {
-            runner::layers::unmount_unused(&self.runroot, |_| false)?;
-        }
-        let collected = gc::collect(
-            &self.store,
-            &GcOptions {
-                images: if options.all { ImageScope::Unused } else { ImageScope::Dangling },
-                cache: CacheScope::All,
-                partial: true,
-                dry_run: options.dry_run,
-                in_use: &in_use,
-            },
-        )?;
+        let collected = self.collect_as(GcOptions {
+            images: if options.all { ImageScope::Unused } else { ImageScope::Dangling },
+            cache: CacheScope::All,
+            partial: true,
+            dry_run: options.dry_run,
+            ..GcOptions::default()
+        })?;
         describe(&collected, &mut report);
         Ok(report)
     }
@@ -150,10 +146,23 @@ impl Engine {
     /// # Errors
     /// Something that cannot be removed.
     pub fn collect(&self) -> Result<()> {
+        self.collect_as(GcOptions::default()).map(drop)
+    }
+
+    /// Collects; the shared mounts of layers that are to go are taken down first, those of all others stay, so that
+    /// containers of one image go on sharing memory.
+    fn collect_as(&self, options: GcOptions<'_>) -> Result<GcReport> {
+        let doomed = gc::collect(&self.store, &GcOptions { dry_run: true, ..options })?;
+        if options.dry_run {
+            return Ok(doomed);
+        }
+        if !doomed.layers.is_empty() {
+            let names: BTreeSet<String> = doomed.layers.iter().map(mount_name).collect();
+            // What was made for one chain of layers cannot be told from its name: such mounts are made again when needed.
+            runner::layers::unmount_unused(&self.runroot, |id| id.starts_with("layer-") && !names.contains(id))?;
+        }
         let in_use = |layer: &store::DiffId| self.layer_in_use(layer);
-        runner::layers::unmount_unused(&self.runroot, |_| false)?;
-        gc::collect(&self.store, &GcOptions { in_use: &in_use, ..GcOptions::default() })?;
-        Ok(())
+        Ok(gc::collect(&self.store, &GcOptions { in_use: &in_use, ..options })?)
     }
 
     /// Verifies that everything in the store is what its name says.

@@ -91,7 +91,9 @@ impl Terminal {
         match event {
             Event::Total(bytes) if *bytes > 0 => {
                 let bar = self.all.add(ProgressBar::new(*bytes));
-                bar.set_style(style("total        {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left"));
+                bar.set_style(style(
+                    "total        [{bar:20}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left",
+                ));
                 bar.enable_steady_tick(Duration::from_millis(200));
                 self.total = Some(bar);
             }
@@ -101,7 +103,7 @@ impl Terminal {
                     Some(total) => self.all.insert_before(total, ProgressBar::new(*size)),
                     None => self.all.add(ProgressBar::new(*size)),
                 };
-                bar.set_style(style("{prefix:12} {bar:30} {bytes}/{total_bytes}"));
+                bar.set_style(style("{prefix:12} [{bar:20}] {decimal_bytes}/{decimal_total_bytes}"));
                 bar.set_prefix((*id).to_owned());
                 self.parts.insert((*id).to_owned(), bar);
             }

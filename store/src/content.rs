@@ -245,6 +245,14 @@ impl Ingest {
         files::remove_all(&self.path)
     }
 
+    /// Throws the bytes away unseen: what came is wrong, and no beginning to resume from.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn throw_away(self) -> Result<()> {
+        files::remove_all(&self.path)
+    }
+
     fn verify(&self) -> Result<()> {
         let what = format!("blob {}", self.digest);
         if self.offset() != self.size {

@@ -89,7 +89,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The store was written by a newer img.
-    #[error("the store at {} has format {found}; this img reads up to {supported}", path.display())]
+    #[error("the store at {} has format {found}, newer than what this img reads (up to {supported})", path.display())]
     NewerFormat {
         /// The store's root.
         path: PathBuf,

@@ -70,7 +70,8 @@ fn a_registry_that_answers_nonsense_or_nothing() {
         ("HTML for a manifest", b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 13\r\n\r\n<html></html>", &[]),
         ("a body cut short", b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\nContent-Length: 5000\r\n\r\n{\"schema", &[]),
     ];
-    let mut sandbox = prepared();
+    let sandbox = prepared();
+    let good = std::fs::read_to_string(sandbox.path("config.toml")).unwrap();
     let before = sandbox.store_picture();
     for (what, answer, words) in answers {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -89,7 +90,7 @@ fn a_registry_that_answers_nonsense_or_nothing() {
         out.refuses(1, &[&address]).says(words);
         assert!(out.took.as_secs() < 60, "{what}: {out}");
     }
-    sandbox.trust(Registry::bases());
+    sandbox.write("config.toml", good);
     assert_eq!(sandbox.store_picture(), before);
     sandbox.assert_usable();
 }
@@ -146,8 +147,8 @@ fn a_malformed_buildfile_is_shown_with_line_and_caret() {
         ("FROM busybox\nRUN --mount=type=warp true\n", "Buildfile:2", &["warp"]),
         ("FROM busybox\nRUN <<EOF\nnever ended\n", "Buildfile:2", &["EOF"]),
     ];
-    let before = sandbox.store_picture();
     for (text, place, words) in cases {
+        let before = sandbox.store_picture();
         let out = sandbox.build("context", "bad", text);
         if text.contains("CMD [") || text.contains("nosuchstage") {
             // An unclosed bracket is shell form to Docker, and a stage name may be an image's: either answer is fine, a
@@ -163,8 +164,8 @@ fn a_malformed_buildfile_is_shown_with_line_and_caret() {
                 "no caret\n{out}"
             );
         }
+        assert_eq!(sandbox.store_picture(), before, "{text:?}");
     }
-    assert_eq!(sandbox.store_picture(), before);
 }
 
 #[test]
@@ -175,10 +176,12 @@ fn sources_that_are_missing_or_lead_outside() {
     let outside = sandbox.text("outside");
     std::os::unix::fs::symlink(&outside, sandbox.path("context/link")).unwrap();
     std::os::unix::fs::symlink("../outside/secret", sandbox.path("context/up")).unwrap();
-    for source in ["missing", "../outside/secret", "link/secret", "*.nothing", "/etc/passwd2"] {
+    for source in ["missing", "../outside/secret", "link/secret", "/etc/passwd2"] {
         let out = sandbox.build("context", "bad", &format!("FROM busybox\nCOPY {source} /x\n"));
         out.refuses(1, &["Buildfile:2", "not found"]);
     }
+    // A pattern may match nothing, as BuildKit has it; the builder says so.
+    sandbox.build("context", "none", "FROM busybox\nCOPY *.nothing /x/\n").ok().says(&["warning", "*.nothing"]);
     let out = sandbox.build("context", "up", "FROM busybox\nCOPY up /x\n");
     if out.code() == 0 {
         let seen = sandbox.img(&["run", "--rm", "--network", "none", "up", "cat", "/x"]);

@@ -85,9 +85,19 @@ fn an_argument_counts_where_it_is_used() {
 #[test]
 fn a_moved_base_runs_everything() {
     let sandbox = prepared();
-    sandbox.build("base", "busybox", "FROM busybox\nLABEL moved=yes\n").ok();
+    sandbox.build("base", "busybox", "FROM busybox\nRUN echo moved > /moved\n").ok();
     let out = sandbox.build("context", "second", STAMP);
     assert_eq!(cached(&out), 0, "{out}");
+}
+
+#[test]
+fn a_base_that_only_got_a_label_keeps_its_steps_and_passes_the_label_on() {
+    let sandbox = prepared();
+    sandbox.build("base", "busybox", "FROM busybox\nLABEL moved=yes\n").ok();
+    let out = sandbox.build("context", "second", STAMP);
+    assert_eq!(cached(&out), 4, "BuildKit too looks at a base image's files, not at its labels\n{out}");
+    assert_eq!(sandbox.inspect("second")["Config"]["Labels"]["moved"], "yes");
+    assert_eq!(stamps(&sandbox, "first"), stamps(&sandbox, "second"));
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn matches(files: &dyn Files, names: &[&str], source: &str) -> Result<Vec<LayerP
 
 /// An error that a source is not there, with the reason or a guess.
 fn missing(files: &dyn Files, path: &[u8], source: &str) -> Result<OpError, OpError> {
-    let message = format!("{source} does not exist in {}", files.name());
+    let message = format!("{source} not found in {}", files.name());
     let path = LayerPath::parse(path)?;
     if files.hides(&path) {
         return Ok(OpError::Advised {

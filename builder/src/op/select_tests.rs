@@ -46,9 +46,9 @@ fn missing_sources_are_guessed() {
         Err(error) => error.to_string(),
         Ok(_) => panic!("{source}"),
     };
-    assert_eq!(hint("src/man.c"), "src/man.c does not exist in the fake; did you mean src/main.c?");
-    assert_eq!(hint("nothing"), "nothing does not exist in the fake");
-    assert_eq!(hint("README.md/x"), "README.md/x does not exist in the fake");
+    assert_eq!(hint("src/man.c"), "src/man.c not found in the fake; did you mean src/main.c?");
+    assert_eq!(hint("nothing"), "nothing not found in the fake");
+    assert_eq!(hint("README.md/x"), "README.md/x not found in the fake");
 }
 
 #[test]

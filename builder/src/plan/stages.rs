@@ -376,16 +376,38 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Puts the triggers of the stage's base image before its instructions; says whether there were any.
-    fn add_triggers(&mut self, index: usize) -> Result<bool, BuildError> {
+    /// The triggers that the stage's base has for it: those in an image's config, or the ones that a stage of this file
+    /// gave itself (those of its own base are done when it begins).
+    fn triggers(&self, index: usize) -> Result<Vec<String>, BuildError> {
         let draft = &self.drafts[index];
-        let (Some(image), true) = (&draft.image, index < self.file.stages.len()) else { return Ok(false) };
-        let span = draft.span;
+        if index >= self.file.stages.len() {
+            return Ok(Vec::new());
+        }
+        Ok(match (&draft.base, &draft.image) {
+            (DraftBase::Stage(earlier), _) => {
+                let own = self.file.stages[*earlier].instructions.iter();
+                let trigger = |instruction: &Instruction| match &instruction.kind {
+                    Kind::Onbuild(trigger) => Some(trigger.clone()),
+                    _ => None,
+                };
+                own.filter_map(trigger).collect()
+            }
+            (_, Some(image)) => {
+                let damaged = |message| format!("the base image {} is damaged: {message}", image.id);
+                let config = Config::parse(&image.config)
+                    .map_err(|message| Box::new(self.problem(draft.span, damaged(message))))?;
+                config.on_build()
+            }
+            _ => Vec::new(),
+        })
+    }
+
+    /// Puts the triggers of the stage's base before its instructions; says whether there were any.
+    fn add_triggers(&mut self, index: usize) -> Result<bool, BuildError> {
+        let span = self.drafts[index].span;
         let damaged = |message: String| Box::new(self.problem(span, message));
-        let config = Config::parse(&image.config)
-            .map_err(|message| damaged(format!("the base image {} is damaged: {message}", image.id)))?;
         let mut triggers = Vec::new();
-        for text in config.on_build() {
+        for text in self.triggers(index)? {
             let mut instruction = Buildfile::parse_trigger(&text).map_err(|error| {
                 damaged(format!("the base image has the ONBUILD trigger {text:?}: {}", error.message))
             })?;

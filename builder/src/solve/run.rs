@@ -18,6 +18,7 @@ use super::{Prepared, Solver, StageResult, TICK, Work};
 use crate::buildfile::Sharing;
 use crate::event::Event;
 use crate::files::{self, Files};
+use crate::op::chmod::Chmod;
 use crate::op::place::{Attributes, Draft};
 use crate::op::select::{self, How, Selected};
 use crate::op::{OpError, layer};
@@ -168,15 +169,17 @@ impl Solver<'_> {
                     Some(name) => format!("{MOUNTED}/{}", String::from_utf8_lossy(name)),
                     None => MOUNTED.to_owned(),
                 };
-                let layers = self.mounted_layer(|draft| {
+                let layers = self.mounted_layer(None, |draft| {
                     selected.iter().try_for_each(|found| draft.copy(found, &format!("/{MOUNTED}/")))
                 })?;
                 RunMountSource::Layers { layers, path }
             }
             PlannedSource::Script { name, text } => {
-                let attributes =
+                let fill =
                     |draft: &mut Draft<'_>| draft.write(name, text.clone().into_bytes(), &format!("/{MOUNTED}/"));
-                RunMountSource::Layers { layers: self.mounted_layer(attributes)?, path: MOUNTED.to_owned() }
+                // It is the program of the step, whoever runs it.
+                let executable = Chmod::parse("0755").map_err(OpError::Message)?;
+                RunMountSource::Layers { layers: self.mounted_layer(Some(executable), fill)?, path: MOUNTED.to_owned() }
             }
             PlannedSource::Cache { id, sharing, mode, uid, gid } => {
                 let path = self.cache_mount(id, *sharing, locks)?;
@@ -188,11 +191,14 @@ impl Solver<'_> {
         })
     }
 
-    /// A layer of its own that is only mounted.
-    fn mounted_layer(&self, fill: impl FnOnce(&mut Draft<'_>) -> Result<(), OpError>) -> Result<Vec<DiffId>, OpError> {
+    /// A layer of its own that is only mounted; its files keep their modes unless `chmod` says otherwise.
+    fn mounted_layer(
+        &self,
+        chmod: Option<Chmod>,
+        fill: impl FnOnce(&mut Draft<'_>) -> Result<(), OpError>,
+    ) -> Result<Vec<DiffId>, OpError> {
         let empty = self.tree(&[], "an empty image")?;
-        // Everything in it can be read and, so that scripts work, run as it says.
-        let mut draft = Draft::new(empty.as_ref(), Attributes { time: self.time(), ..Attributes::default() });
+        let mut draft = Draft::new(empty.as_ref(), Attributes { chmod, time: self.time(), ..Attributes::default() });
         draft.make_directory(&format!("/{MOUNTED}"))?;
         fill(&mut draft)?;
         Ok(layer::write(self.store, draft, &self.cancel)?.into_iter().map(|info| info.diff_id).collect())

@@ -139,8 +139,9 @@ impl Channel {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = loop {
             match recvmsg(&self.socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+                // The kernel tells once that the other end left without reading all we sent, and before it gives out
+                // what that end had to say: its last message is still to come.
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
                 result => break result?,
             }
         };
@@ -177,6 +178,17 @@ mod tests {
         assert!(!b.is_closed());
         drop(a);
         assert!(b.is_closed());
+        assert!(b.receive().unwrap().is_none());
+    }
+
+    #[test]
+    fn the_last_words_of_an_end_that_did_not_listen_arrive() {
+        let (a, b) = Channel::pair().unwrap();
+        let failure = Failure { step: "x".into(), kind: FailureKind::Other, text: "no".into(), errno: None };
+        a.send(&Message::Failed(failure), None).unwrap();
+        b.send(&Message::Go, None).unwrap();
+        drop(a);
+        assert!(matches!(b.receive().unwrap(), Some((Message::Failed(failure), _)) if failure.text == "no"));
         assert!(b.receive().unwrap().is_none());
     }
 

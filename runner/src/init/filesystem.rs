@@ -55,6 +55,14 @@ impl Child<'_> {
                 let kind = rustix::fs::fstat(clone).doing(|| format!("examine {}", source.display()))?.st_mode;
                 (clone.try_clone().doing(doing)?, FileType::from_raw_mode(kind) == FileType::Directory)
             }
+            MountKind::Layers(number) => {
+                let layers = self.materials.layers.get(&step.index);
+                let (layers, path) =
+                    layers.ok_or_else(|| Error::invalid(format!("the layers {number} were not opened")))?;
+                let mounted = part_of(layers.mount()?, path).doing(|| format!("find {} to mount", path.display()))?;
+                let kind = rustix::fs::fstat(&mounted).doing(doing)?.st_mode;
+                (mounted, FileType::from_raw_mode(kind) == FileType::Directory)
+            }
             MountKind::Cgroup => (self.cgroup_view(&step.options)?, true),
             MountKind::FileSystem(kind) => {
                 (file_system(kind, &step.options).doing(|| format!("mount {kind} on {at}"))?, true)
@@ -262,6 +270,23 @@ impl Child<'_> {
         }
         Ok(())
     }
+}
+
+/// The part of a detached mount that lies at `path`, as a mount of its own. A part can be cloned only of what is
+/// attached (before Linux 6.15), so for a moment the whole lies on top of the old root, as the new root does.
+fn part_of(whole: OwnedFd, path: &Path) -> std::io::Result<OwnedFd> {
+    if path.as_os_str().is_empty() || path == Path::new("/") {
+        return Ok(whole);
+    }
+    let place = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    mount::attach(&whole, place)?;
+    let part = Root::new(whole.try_clone()?)
+        .open(path, OFlags::PATH | OFlags::NOFOLLOW)
+        .and_then(|found| mount::clone_fd(found, false));
+    rustix::process::fchdir(&whole)?;
+    rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH)?;
+    rustix::process::chdir("/")?;
+    part
 }
 
 /// A new file system with the options of the Spec, detached.

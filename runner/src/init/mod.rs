@@ -13,6 +13,7 @@ mod reaper;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use oci_spec::runtime::Process;
 
@@ -41,6 +42,8 @@ pub struct Materials<'a> {
     pub rootfs: Option<rootfs::Prepared>,
     /// Detached clones of bind sources, by the number of the mount in the Spec.
     pub binds: BTreeMap<usize, OwnedFd>,
+    /// Opened layers by the number of the mount in the Spec, and the path in them to be shown.
+    pub layers: BTreeMap<usize, (rootfs::Prepared, PathBuf)>,
     /// Clones of the container's v1 and hybrid groups by the name of their hierarchy; empty where cgroup2 is all there is.
     pub cgroup_view: Vec<(String, OwnedFd)>,
     /// The system call filter.

@@ -2,7 +2,7 @@
 //!
 //! Two forms. In the *foreground* the caller itself waits ([`run_foreground`]). Else a monitor is forked before the clone
 //! ([`start_monitored`]), in a session of its own, with a socket for clients. Both are one [`Session`] around one [`relay`]; build
-//! steps use it too ([`crate::run_in`]). The rule: the program's end is recorded before anybody is told, and whatever was
+//! steps use it too ([`crate::run_in()`]). The rule: the program's end is recorded before anybody is told, and whatever was
 //! made for it is taken back by who made it.
 
 pub(crate) mod daemon;

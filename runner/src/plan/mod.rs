@@ -34,6 +34,9 @@ pub struct Settings {
     pub create_cwd: bool,
 }
 
+/// The type of a mount that shows layers handed in beside the Spec ([`crate::MountedLayers`]).
+pub const LAYERS: &str = "layers";
+
 /// The nodes every container has (OCI runtime spec, "Default Devices"): name, major, minor.
 const DEFAULT_DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
@@ -236,6 +239,12 @@ fn mount_step(index: usize, mount: &oci_spec::runtime::Mount) -> Result<MountSte
                 return Err(Error::invalid(format!("{at}: unknown option `{word}` of a bind mount")));
             }
             MountKind::Bind { source, recursive: options.bind.unwrap_or(true) }
+        }
+        (None, LAYERS) => {
+            let number = mount.source().as_deref().and_then(Path::to_str).and_then(|number| number.parse().ok());
+            MountKind::Layers(number.ok_or_else(|| {
+                Error::invalid(format!("{}: a mount of layers names them by their number", destination.display()))
+            })?)
         }
         (None, "cgroup" | "cgroup2") => MountKind::Cgroup,
         (

@@ -101,6 +101,8 @@ pub enum MountKind {
         /// Whether what is mounted below comes along.
         recursive: bool,
     },
+    /// A stack of layers that was handed in beside the Spec, by its number.
+    Layers(usize),
     /// The container's own groups.
     Cgroup,
     /// A new file system of this type.
@@ -138,6 +140,7 @@ impl fmt::Display for Step {
                 let at = mount.destination.display();
                 match &mount.kind {
                     MountKind::Bind { source, .. } => write!(f, "mount {} on {at}", source.display()),
+                    MountKind::Layers(number) => write!(f, "mount the layers {number} on {at}"),
                     MountKind::Cgroup => write!(f, "mount the cgroup view on {at}"),
                     MountKind::FileSystem(kind) => write!(f, "mount {kind} on {at}"),
                 }

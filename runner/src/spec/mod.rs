@@ -1,6 +1,6 @@
 //! From what a user asked for to an OCI runtime spec.
 //!
-//! [`parse`] reads the command line's small languages, [`merge`] joins an image's defaults with the user's choices, and [`build`] turns
+//! [`parse`] reads the command line's small languages, [`merge`] joins an image's defaults with the user's choices, and [`build()`] turns
 //! complete [`Options`] into a `Spec`: all pure, data in and data out. Only [`device::resolve`] looks at the machine (at device
 //! nodes). The default sandbox is written here and in `security`, once, for run, exec and build steps alike;
 //! `docs/sandbox.md` states it row by row.

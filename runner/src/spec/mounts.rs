@@ -158,6 +158,12 @@ fn one(request: &MountRequest, target: &Path, options: &Options) -> Result<Mount
         MountKind::Devpts => {
             Ok(mount(&place, "devpts", "devpts", words("nosuid,noexec,newinstance,ptmxmode=0666,mode=0620")))
         }
+        MountKind::Layers => Ok(mount(
+            &place,
+            crate::plan::LAYERS,
+            request.source.as_deref().unwrap_or_default(),
+            words(if request.read_only { "ro" } else { "rw" }),
+        )),
         MountKind::Volume | MountKind::Image => {
             Err(Error::invalid("mount", &place, "its volume or image was not resolved to a directory"))
         }

@@ -57,6 +57,7 @@ impl Lab {
             init: false,
             log: Some(LogConfig::new(self.path(&format!("{id}.log")))),
             create_cwd: false,
+            layer_mounts: Vec::new(),
             cgroup_parent: None,
             stop_signal: libc::SIGTERM,
             id,

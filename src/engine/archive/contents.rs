@@ -39,21 +39,20 @@ impl Engine {
     /// # Errors
     /// A file that cannot be read or is no tar.
     pub(super) fn open_archive(&self, input: Option<&Path>) -> Result<Contents> {
-        let name = input.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
         let source: Box<dyn Read + Send> = match input {
             None => Box::new(io::stdin()),
             Some(path) => {
-                let mut file = File::open(path).context(format!("cannot open {name}"))?;
+                let mut file = File::open(path)?;
                 let about = file.metadata()?;
                 if about.is_dir() {
-                    return Err(CommandError::new(format!("{name} is a directory")).hint("load takes an archive"));
+                    return Err(CommandError::new("it is a directory").hint("load takes an archive"));
                 }
                 let mut start = [0; 4];
                 if about.is_file()
                     && file.read_exact(&mut start).is_ok()
                     && Compression::detect(&start) == Compression::None
                 {
-                    return Contents::index(file).context(format!("cannot read the archive {name}"));
+                    return Contents::index(file);
                 }
                 file.rewind().or_else(|error| if about.is_file() { Err(error) } else { Ok(()) })?;
                 Box::new(file)
@@ -61,8 +60,8 @@ impl Engine {
         };
         let (_, mut plain) = store::layer::compression::decompress(BufReader::with_capacity(1 << 20, source))?;
         let mut scratch = self.store.scratch_file()?;
-        io::copy(&mut plain, &mut scratch).context(format!("cannot read the archive {name}"))?;
-        Contents::index(scratch).context(format!("cannot read the archive {name}"))
+        io::copy(&mut plain, &mut scratch).context("cannot read the archive")?;
+        Contents::index(scratch)
     }
 }
 

@@ -47,6 +47,11 @@ impl Engine {
     /// # Errors
     /// What is no archive of images, content that is not what its name says.
     pub fn load(&self, input: Option<&Path>, progress: &dyn Progress) -> Result<Vec<Loaded>> {
+        let name = input.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
+        self.load_from(input, progress).with_context(|| format!("cannot load {name}"))
+    }
+
+    fn load_from(&self, input: Option<&Path>, progress: &dyn Progress) -> Result<Vec<Loaded>> {
         let contents = self.open_archive(input)?;
         let mut loaded = Vec::new();
         if contents.has("manifest.json") {

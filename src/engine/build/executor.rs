@@ -1,7 +1,7 @@
 //! Commands of RUN: each in a container of its own over the layers so far, its changes left in the upper directory the
 //! builder named. The same sandbox as `img run`, by the same code.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use builder::buildfile::NetworkMode;
@@ -9,14 +9,13 @@ use builder::{Executor, PortError, RunMount, RunMountSource, RunResult, RunStep,
 use runner::network::{Config as NetworkConfig, Mode};
 use runner::spec::parse::{MountKind, MountRequest};
 use runner::spec::{NamespaceMode, Options as SpecOptions, SharedMemory, build};
-use runner::{Container, HostsFile, Rootfs, run_in};
+use runner::{Container, HostsFile, MountedLayers, Rootfs, run_in};
 
-use super::PortFailure;
 use crate::engine::Engine;
 use crate::engine::container::files::EtcFiles;
 use crate::engine::container::options::Options;
 use crate::engine::layers::to_runner;
-use crate::error::{CommandError, Result};
+use crate::error::{Cause, CommandError, Result};
 
 /// Fills the builder's port.
 pub struct RunExecutor<'a> {
@@ -30,15 +29,16 @@ impl<'a> RunExecutor<'a> {
     }
 
     fn run_step(&self, step: &RunStep<'_>, output: &mut dyn FnMut(Stream, &[u8])) -> Result<RunResult> {
-        let id = format!("build-{}", &self.engine.store().containers().new_id()?[..24]);
+        let id = format!("{}{}", super::STEP_PREFIX, &self.engine.store().containers().new_id()?[..24]);
         let state_dir = self.engine.state_dir(&id);
         let mut options = Options { add_host: step.extra_hosts.to_vec(), ..Options::default() };
         options.hostname = Some(step.hostname.unwrap_or("buildkitsandbox").to_owned());
         let etc = EtcFiles::parse(&options, &id, step.network == NetworkMode::Host)?;
+        let _state = StateDir(&state_dir);
         let mut mounts = etc.write(&state_dir)?;
-        let mut views = Vec::new();
+        let mut layer_mounts = Vec::new();
         for mount in step.mounts {
-            mounts.push(self.mount(mount, &state_dir, &mut views)?);
+            mounts.push(self.mount(mount, &mut layer_mounts)?);
         }
         let network = match step.network {
             NetworkMode::None => Mode::None,
@@ -70,7 +70,7 @@ impl<'a> RunExecutor<'a> {
             id: id.clone(),
             run_dir: self.engine.runroot.clone(),
             hosts: Some(HostsFile { path: state_dir.join("hosts"), hostname: etc.hostname.clone(), extra: etc.extra }),
-            state_dir,
+            state_dir: state_dir.clone(),
             rootfs: Rootfs::Overlay {
                 lowers: to_runner(snapshot.layers),
                 upper: snapshot.upper,
@@ -82,6 +82,7 @@ impl<'a> RunExecutor<'a> {
             init: false,
             log: None,
             create_cwd: true,
+            layer_mounts,
             cgroup_parent: None,
             stop_signal: 15,
         };
@@ -108,8 +109,8 @@ impl<'a> RunExecutor<'a> {
         Ok(RunResult { exit_code: exit.code.unwrap_or(125) })
     }
 
-    /// A mount of the step, as the spec takes it.
-    fn mount(&self, mount: &RunMount, _state_dir: &Path, _views: &mut Vec<PathBuf>) -> Result<MountRequest> {
+    /// A mount of the step, as the spec takes it; layers go into `layers`, and the spec gets their number.
+    fn mount(&self, mount: &RunMount, layers: &mut Vec<MountedLayers>) -> Result<MountRequest> {
         let mut request = match &mount.source {
             RunMountSource::Cache { path } => MountRequest::new(MountKind::Bind, path.to_str(), &mount.target),
             RunMountSource::Tmpfs { size } => {
@@ -117,12 +118,25 @@ impl<'a> RunExecutor<'a> {
                 request.tmpfs_size = *size;
                 request
             }
-            RunMountSource::Layers { .. } => {
-                return Err(CommandError::new("RUN --mount=type=bind is not supported yet"));
+            RunMountSource::Layers { layers: shown, path } => {
+                let lowers = to_runner(self.engine.view(shown)?);
+                layers.push(MountedLayers { lowers, path: path.into(), writable: !mount.read_only });
+                let number = (layers.len() - 1).to_string();
+                MountRequest::new(MountKind::Layers, Some(&number), &mount.target)
             }
         };
         request.read_only = mount.read_only;
         Ok(request)
+    }
+}
+
+/// The state directory of a step, removed when the step is over.
+struct StateDir<'a>(&'a Path);
+
+impl Drop for StateDir<'_> {
+    fn drop(&mut self) {
+        // What cannot be removed now has a record, by which the next command finds it.
+        let _ = runner::delete(self.0, false);
     }
 }
 
@@ -132,6 +146,6 @@ impl Executor for RunExecutor<'_> {
         step: &RunStep<'_>,
         output: &mut dyn FnMut(Stream, &[u8]),
     ) -> std::result::Result<RunResult, PortError> {
-        self.run_step(step, output).map_err(|error| Box::new(PortFailure(error)) as PortError)
+        self.run_step(step, output).map_err(|error| Box::new(Cause(error)) as PortError)
     }
 }

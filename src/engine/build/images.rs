@@ -8,7 +8,7 @@ use builder::{BaseImage, ImageSource, PortError};
 use super::BuildWatcher;
 use crate::engine::Engine;
 use crate::engine::pull::PullOptions;
-use crate::error::CommandError;
+use crate::error::{Cause, CommandError};
 
 /// Fills the builder's port.
 pub struct Images<'a> {
@@ -50,6 +50,6 @@ impl<'a> Images<'a> {
 
 impl ImageSource for Images<'_> {
     fn resolve(&self, reference: &str, platform: Option<&str>, pull: bool) -> Result<BaseImage, PortError> {
-        self.find(reference, platform, pull).map_err(|error| Box::new(super::PortFailure(error)) as PortError)
+        self.find(reference, platform, pull).map_err(|error| Box::new(Cause(error)) as PortError)
     }
 }

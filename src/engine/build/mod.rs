@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use builder::{BuildOptions, Event};
+use builder::{BuildOptions, Cancel, Event};
 use store::ImageId;
 use store::refs::Expect;
 
@@ -16,6 +16,9 @@ use super::Engine;
 use super::names::familiar_parts;
 use super::progress::Progress;
 use crate::error::{CommandError, Context as _, Result};
+
+/// What the name of every container of a build step begins with.
+pub const STEP_PREFIX: &str = "build-";
 
 /// Largest Buildfile read, bytes.
 const BUILDFILE_MAX: u64 = 16 << 20;
@@ -49,6 +52,8 @@ pub struct BuildRequest {
     pub shm_size: Option<String>,
     /// `SOURCE_DATE_EPOCH`
     pub source_date_epoch: Option<i64>,
+    /// Ends the build early.
+    pub cancel: Cancel,
 }
 
 /// What came of it.
@@ -77,6 +82,7 @@ impl Engine {
         let names = request.tags.iter().map(|name| self.tag_reference(name)).collect::<Result<Vec<_>>>()?;
         let platform = self.platform(request.platform.as_deref())?;
         let source = find_source(request)?;
+        self.sweep()?;
         let options = BuildOptions {
             context: source.context,
             buildfile: source.bytes,
@@ -103,6 +109,7 @@ impl Engine {
                 .map(|text| runner::spec::parse::size("size of /dev/shm", text))
                 .transpose()?,
             source_date_epoch: request.source_date_epoch,
+            cancel: request.cancel.clone(),
             ..BuildOptions::default()
         };
         let images = images::Images::new(self, watcher);
@@ -189,15 +196,3 @@ fn read(from: impl Read) -> Result<Vec<u8>> {
     }
     Ok(bytes)
 }
-
-/// An error of ours on its way through the builder.
-#[derive(Debug)]
-struct PortFailure(CommandError);
-
-impl std::fmt::Display for PortFailure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.text())
-    }
-}
-
-impl std::error::Error for PortFailure {}

@@ -56,6 +56,11 @@ impl Engine {
         self.make_volumes(&id, &mut data, &merged.volumes)?;
         let mut record = Record { id: id.clone(), name: String::new(), created: Timestamp::now(), uses, data };
         self.write_record(&mut record)?;
+        // The record protects the image from now on, without the cost of a lease; until now nothing did.
+        if record.data.image.is_some_and(|image| !self.store.images().has(&image)) {
+            self.store.containers().remove(&id)?;
+            return Err(CommandError::new(format!("image {} was removed meanwhile", options.image)));
+        }
         if let Some(path) = cidfile {
             let write = || std::fs::File::create_new(path)?.write_all(id.as_bytes());
             if let Err(error) = write() {
@@ -71,7 +76,6 @@ impl Engine {
         let policy = options.pull.as_deref().unwrap_or("missing");
         let here = if policy == "always" { None } else { self.look_up_image(&options.image)? };
         if let Some(found) = here {
-            self.store.protect(&[found.image.id.0])?;
             return Ok(found.image);
         }
         if policy == "never" {

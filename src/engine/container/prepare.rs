@@ -93,6 +93,7 @@ impl Engine {
             init: data.options.init,
             log: Some(LogConfig::new(paths.log)),
             create_cwd: true,
+            layer_mounts: Vec::new(),
             cgroup_parent: None,
             stop_signal: merged.stop_signal,
         })

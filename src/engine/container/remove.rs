@@ -43,6 +43,9 @@ impl Engine {
     pub fn sweep(&self) -> Result<()> {
         for state_dir in runner::sweep(&self.states())? {
             let Some(id) = state_dir.file_name().and_then(|name| name.to_str()) else { continue };
+            if id.starts_with(crate::engine::build::STEP_PREFIX) {
+                continue;
+            }
             let remove = match self.container_record(id) {
                 Ok(record) => record.data.options.remove,
                 // No record: the container was being removed when its remover was killed.
@@ -50,6 +53,18 @@ impl Engine {
             };
             if remove {
                 remove_all(&self.store, &self.states(), id)?;
+            }
+        }
+        self.sweep_build_steps()
+    }
+
+    /// Removes what is left of the steps of builds that were killed.
+    fn sweep_build_steps(&self) -> Result<()> {
+        for (state_dir, state) in runner::state::list(&self.states())? {
+            let name = state_dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let ended = state.is_ok_and(|state| state.status == runner::Status::Stopped);
+            if name.starts_with(crate::engine::build::STEP_PREFIX) && ended {
+                runner::delete(&state_dir, false)?;
             }
         }
         Ok(())

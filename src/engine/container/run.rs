@@ -34,7 +34,7 @@ impl Engine {
             return Ok(());
         }
         let record = self.startable(id)?;
-        let container = self.prepare(&record)?;
+        let container = self.prepare(&record).map_err(|error| self.unprepared(&record, error))?;
         let options = MonitorOptions { stdin: record.data.options.interactive, foreground: false };
         match start_monitored(container, options, self.on_exit(&record)) {
             Ok((state, _)) => {
@@ -52,7 +52,7 @@ impl Engine {
     pub fn run_attached(&self, id: &str, attachment: &Attachment) -> Result<u8> {
         let record = self.startable(id)?;
         let asked = &record.data.options;
-        let container = self.prepare(&record)?;
+        let container = self.prepare(&record).map_err(|error| self.unprepared(&record, error))?;
         if !asked.tty && !asked.interactive {
             let options = Foreground { stdin: false, forward_signals: attachment.signals };
             let exit = run_foreground(&container, options, |state| self.show_notices(state.network.as_ref()))
@@ -106,7 +106,6 @@ impl Engine {
 
     /// The record of a container that may be started now.
     fn startable(&self, id: &str) -> Result<ContainerRecord> {
-        self.sweep()?;
         let record = self.container_record(id)?;
         if self.state(id)?.is_some_and(|state| state.is_running()) {
             return Err(
@@ -125,6 +124,17 @@ impl Engine {
             let _ = place.ended(&id, exit, remove);
             After::Done
         })
+    }
+
+    /// A container that could not even be prepared: with `--rm` as if it had never been.
+    fn unprepared(&self, record: &ContainerRecord, error: CommandError) -> CommandError {
+        if !record.data.options.remove {
+            return error;
+        }
+        match self.remove_container(&record.id, true, true) {
+            Ok(_) => error,
+            Err(second) => error.hint(format!("and cleaning up failed: {}", second.text())),
+        }
     }
 
     /// A start that failed: recorded, or with `--rm` as if it had never been.

@@ -77,7 +77,7 @@ pub(super) fn write(
     out.flush().map_err(Error::io("write", &path))
 }
 
-/// Makes durable what [`write`] wrote.
+/// Makes durable what [`write()`] wrote.
 pub(super) fn sync(dir: &Path) -> Result<()> {
     for name in [SIDE, METADATA] {
         let path = dir.join(name);

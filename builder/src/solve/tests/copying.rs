@@ -126,8 +126,8 @@ fn archives_are_unpacked_by_add_only() {
 fn mistakes_point_at_their_line() {
     let mut bench = Bench::new(&[("main.c", ""), (".dockerignore", "hidden\n"), ("hidden", "")]);
     for (text, part, hint) in [
-        ("COPY man.c /", "man.c does not exist in the build context", "did you mean main.c?"),
-        ("COPY hidden /", "hidden does not exist", "the ignore file leaves /hidden out"),
+        ("COPY man.c /", "man.c not found in the build context", "did you mean main.c?"),
+        ("COPY hidden /", "hidden not found", "the ignore file leaves /hidden out"),
         ("COPY --from=nope / /x", "cannot resolve the image nope", ""),
         ("COPY --from=7 / /x", "there is no stage 7", "numbered from 0"),
         ("COPY main.c /etc/passwd/x", "not a directory", ""),

@@ -15,6 +15,8 @@ pub enum MountKind {
     Image,
     /// A pseudo terminal file system of its own.
     Devpts,
+    /// Layers that are handed in beside the spec; the source is their number. No flag of a command line makes one.
+    Layers,
 }
 
 /// Whether mounts made later on one side show up on the other.
@@ -282,6 +284,7 @@ fn check(text: &str, request: &MountRequest, seen: &[&str]) -> Result<()> {
         MountKind::Tmpfs => (&["tmpfs-size", "tmpfs-mode", "chown"], "tmpfs"),
         MountKind::Image => (&["image-subpath", "subpath"], "image"),
         MountKind::Devpts => (&[], "devpts"),
+        MountKind::Layers => (&[], "layers"),
     };
     let common = ["type", "source", "src", "target", "destination", "dst", "readonly", "ro", "rw", "consistency"];
     if let Some(key) = seen.iter().find(|key| !common.contains(key) && !own.contains(key)) {

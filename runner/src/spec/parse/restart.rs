@@ -16,7 +16,7 @@ pub enum RestartPolicy {
     UnlessStopped,
 }
 
-/// `--restart`: no, on-failure[:max], always, unless-stopped.
+/// `--restart`: no, `on-failure[:max]`, always, unless-stopped.
 pub fn restart(text: &str) -> Result<RestartPolicy> {
     const WHAT: &str = "restart policy";
     let (name, count) = match text.split_once(':') {

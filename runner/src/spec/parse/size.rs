@@ -23,9 +23,9 @@ pub fn size(what: &'static str, text: &str) -> Result<u64> {
     let number = billionths(number).ok_or_else(|| {
         Error::invalid(what, text, "not a size").with_hint("write a number and a unit, as 512m or 1.5g")
     })?;
-    let bytes = number * (1u128 << (10 * power)) / 1_000_000_000;
-    u64::try_from(bytes)
-        .ok()
+    number
+        .checked_mul(1u128 << (10 * power))
+        .and_then(|billionths| u64::try_from(billionths / 1_000_000_000).ok())
         .filter(|&bytes| i64::try_from(bytes).is_ok())
         .ok_or_else(|| Error::invalid(what, text, "larger than 8 EiB"))
 }

@@ -33,7 +33,9 @@ fn sizes() {
     ] {
         assert_eq!(size("size", text).unwrap(), bytes, "{text}");
     }
-    for text in ["", "m", "-1", "1x", "1.5.2g", "1e3", "ib", "1ib", "9999999999p", "0x10", "1mm", "١"] {
+    for text in
+        ["99999999999999999999p", "", "m", "-1", "1x", "1.5.2g", "1e3", "ib", "1ib", "9999999999p", "0x10", "1mm", "١"]
+    {
         assert!(size("size", text).is_err(), "{text}");
     }
     assert_eq!(reason(size("memory", "5 apples")), "invalid memory `5 apples`: not a size");

@@ -1,0 +1,14 @@
+//! A reference: what is accepted has one written form, and that form means the same.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use registry_client::Reference;
+
+fuzz_target!(|text: &str| {
+    let Ok(reference) = Reference::parse(text) else { return };
+    let written = reference.to_string();
+    let again = Reference::parse(&written).expect("what was written can be read");
+    assert_eq!(again, reference);
+    assert!(written.split('/').all(|part| !matches!(part, "" | "." | "..")), "no path can come of it");
+    assert!(written.bytes().all(|byte| byte.is_ascii_graphic()), "nothing that a terminal would obey");
+});

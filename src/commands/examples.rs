@@ -1,0 +1,154 @@
+//! The examples at the end of each command's `--help`: what people type most, and what each line does.
+
+/// One line a user could type, and what it is for.
+type Example = (&'static str, &'static str);
+
+/// By command; a flat catalogue.
+const EXAMPLES: &[(&str, &[Example])] = &[
+    (
+        "pull",
+        &[
+            ("img pull debian:12", "from docker.io"),
+            ("img pull quay.io/team/app@sha256:…", "exactly this manifest"),
+            ("img pull --platform linux/arm64 alpine", "for another machine"),
+        ],
+    ),
+    (
+        "push",
+        &[
+            ("img push registry.example/team/app:1", "by the name it has here"),
+            ("img push app registry.example/team/app:1", "under another name"),
+        ],
+    ),
+    (
+        "build",
+        &[
+            ("img build -t app .", "the Buildfile or Dockerfile of this directory"),
+            ("img build --target test --build-arg VERSION=2 .", "one stage, with an argument"),
+        ],
+    ),
+    (
+        "images",
+        &[
+            ("img images", "all of them, newest first"),
+            ("img images --filter dangling=true -q", "ids of those without a name"),
+            ("img images --format '{{.Repository}} {{.Size}}'", "columns of your own"),
+        ],
+    ),
+    (
+        "history",
+        &[
+            ("img history app", "newest step first"),
+            ("img history --no-trunc --format json app", "all that is known, for a program"),
+        ],
+    ),
+    (
+        "inspect",
+        &[
+            ("img inspect debian", "everything, as JSON"),
+            ("img inspect --format '{{json .Config.Env}}' debian", "one part of it"),
+        ],
+    ),
+    ("tag", &[("img tag app registry.example/team/app:1", "a name to push it by"), ("img tag 3f2a app:old", "by id")]),
+    ("rmi", &[("img rmi app:old", "one name"), ("img rmi $(img images -qf dangling=true)", "all without a name")]),
+    (
+        "save",
+        &[
+            ("img save -o app.tar app:1", "to a file"),
+            ("img save app:1 | ssh host img load", "to another machine, without a registry"),
+        ],
+    ),
+    ("load", &[("img load -i app.tar", "from a file"), ("zstd -dc app.tar.zst | img load", "from a pipe")]),
+    (
+        "import",
+        &[
+            ("img import rootfs.tar base:1", "a root file system becomes an image"),
+            ("img import -c 'CMD [\"/bin/sh\"]' - base < rootfs.tar", "with a default command"),
+        ],
+    ),
+    (
+        "login",
+        &[
+            ("img login registry.example", "asks for name and password"),
+            ("img login -u me --password-stdin quay.io < secret", "for scripts"),
+        ],
+    ),
+    ("logout", &[("img logout registry.example", "this registry"), ("img logout", "docker.io")]),
+    (
+        "run",
+        &[
+            ("img run -it --rm debian /bin/bash", "a shell that leaves nothing behind"),
+            ("img run -d --name web -p 8080:80 nginx", "a service in the background"),
+            ("img run --rm -v \"$PWD:/src\" -w /src gcc make", "a tool on your files"),
+        ],
+    ),
+    (
+        "create",
+        &[("img create --name box debian sleep 60", "ready to be started"), ("img start box", "and now started")],
+    ),
+    ("start", &[("img start web", "in the background"), ("img start -ai box", "with your terminal")]),
+    ("stop", &[("img stop web", "politely, 10 seconds long"), ("img stop -t 1 web db", "two, with less patience")]),
+    ("kill", &[("img kill web", "at once"), ("img kill -s HUP web", "reread its configuration, where HUP means that")]),
+    (
+        "wait",
+        &[("img wait job", "until it ends; prints its exit code"), ("img wait a b", "until both did, one code a line")],
+    ),
+    ("rm", &[("img rm box", "an ended one"), ("img rm -fv $(img ps -aq)", "all, running or not, with their volumes")]),
+    ("ps", &[("img ps", "what runs"), ("img ps -a --filter status=exited", "what ended"), ("img ps -aq", "ids only")]),
+    ("exec", &[("img exec -it web sh", "a shell in a running container"), ("img exec -u 0 web id", "as another user")]),
+    ("logs", &[("img logs -f web", "as it is written"), ("img logs --tail 20 -t web", "the last lines, with times")]),
+    ("attach", &[("img attach box", "your terminal becomes its; leave with ctrl-p ctrl-q")]),
+    (
+        "commit",
+        &[
+            ("img commit box app:2", "its changes as a layer on its image"),
+            ("img commit -c 'CMD [\"run\"]' box app:2", "with another command"),
+        ],
+    ),
+    ("diff", &[("img diff box", "A added, C changed, D deleted"), ("img diff box | grep ^D", "what it deleted")]),
+    ("cp", &[("img cp box:/etc/hosts .", "out of a container"), ("img cp ./conf box:/etc/", "into one")]),
+    ("export", &[("img export -o box.tar box", "its whole file system"), ("img export box | tar -t", "only to look")]),
+    ("info", &[("img info", "for people"), ("img info --format '{{.Driver}}'", "one fact, for a script")]),
+    ("version", &[("img version", "for people"), ("img version --format '{{.Client.Version}}'", "for a script")]),
+    ("doctor", &[("img doctor", "a line for each thing img needs"), ("img doctor --format json", "for a program")]),
+    ("system df", &[("img system df", "for people"), ("img system df --format json", "with sizes in bytes")]),
+    (
+        "system prune",
+        &[
+            ("img system prune --dry-run", "what would go"),
+            ("img system prune -af --volumes", "everything that no container needs, without asking"),
+        ],
+    ),
+    ("system check", &[("img system check", "only look"), ("img system check --repair", "and remove what is damaged")]),
+    ("system reset", &[("img system reset", "asks first"), ("img system reset --force", "does not ask")]),
+    ("system unmount", &[("img system unmount", "before the file system of the store is unmounted, say")]),
+];
+
+/// The examples of a command as they end its help; empty if there are none.
+pub fn of(command: &str) -> String {
+    let Some((_, examples)) = EXAMPLES.iter().find(|(name, _)| *name == command) else { return String::new() };
+    let width = examples.iter().map(|(line, _)| line.chars().count()).max().unwrap_or(0);
+    let mut text = String::from("Examples:\n");
+    for (line, purpose) in *examples {
+        text.push_str(&format!("  {line:width$}   {purpose}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{COMMANDS, Group};
+    use super::*;
+
+    #[test]
+    fn every_listed_command_has_examples_and_nothing_else_has() {
+        for command in COMMANDS.iter().filter(|command| command.group != Group::Hidden) {
+            assert!(of(command.name).contains(&format!("img {}", command.name)), "{} has no example", command.name);
+        }
+        let names: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
+        // `cp` may come after this page.
+        for (name, _) in EXAMPLES.iter().filter(|(name, _)| *name != "cp") {
+            assert!(names.contains(name), "there is no command {name}");
+        }
+    }
+}
