@@ -284,10 +284,12 @@ pub(crate) fn take_back(dir: &Path) -> Result<bool> {
     };
     let orphan = state.is_running() && state.monitor.is_none_or(|monitor| monitor.open().is_ok_and(|fd| fd.is_none()));
     let stale = state.status == Status::Stopped && state.exit.as_ref().is_some_and(|exit| exit.code.is_none());
-    if !orphan && !stale {
+    // Its monitor died before the program was started.
+    let unborn = state.status == Status::Stopped && state.exit.is_none();
+    if !orphan && !stale && !unborn {
         return Ok(false);
     }
-    let mut found = false;
+    let mut found = orphan || unborn;
     if let Ok(mut cgroup) = Cgroup::open(&state.cgroup) {
         cgroup.kill_all()?;
         cgroup.remove()?;
@@ -296,11 +298,16 @@ pub(crate) fn take_back(dir: &Path) -> Result<bool> {
     if let Some(network) = &state.network {
         create::teardown_network(dir, network)?;
     }
-    state::update(dir, |state| {
+    let updated = state::update(dir, |state| {
         state.status = Status::Stopped;
         state.process = None;
         state.network = None;
         state.exit = Some(Exit::unknown());
-    })?;
-    Ok(found)
+    });
+    match updated {
+        Ok(_) => Ok(found),
+        // Somebody else sweeps too, and was faster.
+        Err(Error::NotFound(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }

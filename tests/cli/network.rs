@@ -160,7 +160,10 @@ fn a_port_of_the_kernels_choice_and_udp() {
     sandbox.wait_until("it answers", || ask(&address).is_ok());
 
     let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let words = ["run", "-d", "-p", &format!("{free}:53/udp"), "busybox", "sh", "-c", "nc -u -l -p 53 > /got"];
+    // The base image's busybox has no UDP server; every Debian image has perl.
+    let server = "$s = IO::Socket::INET->new(LocalPort => 53, Proto => 'udp') or die $!; $s->recv($got, 99); \
+                  open F, '>', '/got'; print F $got; close F; sleep 100";
+    let words = ["run", "-d", "-p", &format!("{free}:53/udp"), "debian", "perl", "-MIO::Socket::INET", "-e", server];
     let id = sandbox.ok(&words);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     sandbox.wait_until("a datagram came in", || {

@@ -93,7 +93,9 @@ impl Engine {
             record.name.clone_from(name);
             return self.store.containers().create(record).map_err(|error| match error {
                 store::Error::Conflict(_) => {
-                    CommandError::new(format!("the name {name} is already in use by another container"))
+                    let owner =
+                        self.find_container(name).map_or_else(|_| "another one".into(), |id| id[..12].to_owned());
+                    CommandError::new(format!("the name {name} is already in use by container {owner}"))
                         .kind(Kind::Container)
                         .hint(format!("`img rm {name}` removes that one, or choose another name"))
                 }

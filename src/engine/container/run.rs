@@ -245,7 +245,11 @@ pub(super) fn remove_all(store: &Store, states: &Path, id: &str) -> Result<()> {
                 _ => {}
             }
         }
-        store.containers().remove(id)?;
+        match store.containers().remove(id) {
+            // Somebody else removed it meanwhile.
+            Err(error) if !error.is_not_found() => return Err(error.into()),
+            _ => {}
+        }
     }
     Ok(())
 }
