@@ -18,6 +18,7 @@ use store::image::RunConfig;
 use super::create::{choices, defaults, hostname, usage};
 use super::files::EtcFiles;
 use super::options::Options;
+use super::volumes::bind_source;
 use super::{ContainerData, ContainerRecord};
 use crate::engine::Engine;
 use crate::engine::layers::to_runner;
@@ -35,7 +36,11 @@ impl Engine {
         let (options, _) = self.spec_options(id, data, image)?;
         self.network(id, &data.options)?.validate()?;
         EtcFiles::parse(&data.options, id, false)?;
-        parse_mounts(&data.options)?;
+        for mut mount in parse_mounts(&data.options)? {
+            if matches!(mount.kind, MountKind::Bind) {
+                bind_source(&mut mount)?;
+            }
+        }
         if let Some(keys) = &data.options.detach_keys {
             parse::detach_keys(keys).map_err(usage)?;
         }

@@ -144,7 +144,7 @@ impl Engine {
 }
 
 /// Checks and completes the source of a bind mount.
-fn bind_source(mount: &mut MountRequest) -> Result<()> {
+pub(super) fn bind_source(mount: &mut MountRequest) -> Result<()> {
     let source = mount.source.clone().unwrap_or_default();
     let path = std::path::absolute(&source).with_context(|| format!("cannot use {source}"))?;
     if !path.exists() {
