@@ -6,7 +6,7 @@ use crate::support::Sandbox;
 fn from_created_to_removed() {
     let sandbox = Sandbox::new();
     sandbox.pull("busybox");
-    let id = sandbox.ok(&["create", "--name", "box", "--network", "none", "busybox", "sh", "-c", "echo hi; sleep 100"]);
+    let id = sandbox.ok(&["create", "--name", "box", "--network", "none", "busybox", "sh", "-c", "echo hi; sleep 10"]);
     let state = || sandbox.inspect("box")["State"]["Status"].as_str().unwrap().to_owned();
     assert_eq!(state(), "created");
     assert_eq!(sandbox.ok(&["ps", "-q"]), "");
