@@ -286,15 +286,19 @@ pub(crate) fn release_network(state_dir: &Path, network: &network::State) -> Res
     with_site(state_dir, |site| Ok(network::release(network, site)?))
 }
 
-/// What all networks below one run directory share: a directory beside the containers', and who is alive.
+/// Where leases of addresses lie. Bridges and published ports are the machine's, so this is one place for all run
+/// directories: containers of two stores on one bridge must not get one address.
+const NETWORK_STATE: &str = "/run/img/network";
+
+/// What all networks of this machine share: the leases, and who is alive.
 fn with_site<T>(state_dir: &Path, work: impl FnOnce(&network::Site<'_>) -> Result<T>) -> Result<T> {
     let containers = state_dir.parent().unwrap_or(state_dir);
-    let folder: PathBuf = containers.parent().unwrap_or(containers).join("network");
-    let is_alive = |prefix: &str| is_alive(containers, prefix);
-    work(&network::Site { state_dir: &folder, is_alive: &is_alive })
+    let is_alive = |prefix: &str| is_alive(containers, prefix) || Cgroup::exists(prefix);
+    work(&network::Site { state_dir: Path::new(NETWORK_STATE), is_alive: &is_alive })
 }
 
-/// Whether a container whose id begins so is there and not known to have ended. In doubt it is.
+/// Whether a container of this run directory whose id begins so is there and not known to have ended. In doubt it is.
+/// A container of another run directory is known by its control group ([`Cgroup::exists`]).
 pub(crate) fn is_alive(containers: &Path, prefix: &str) -> bool {
     let Ok(entries) = std::fs::read_dir(containers) else { return false };
     entries.flatten().any(|entry| {

@@ -119,6 +119,24 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             ("img system prune -af --volumes", "everything that no container needs, without asking"),
         ],
     ),
+    (
+        "volume ls",
+        &[
+            ("img volume ls", "all of them"),
+            ("img volume ls --quiet", "names alone"),
+            ("img volume ls --format json", "as JSON"),
+        ],
+    ),
+    (
+        "volume create",
+        &[
+            ("img volume create data", "before a container wants it; -v data:/srv makes one too"),
+            ("img volume create", "with a name of its own making"),
+        ],
+    ),
+    ("volume inspect", &[("img volume inspect data", "where it lies, and who it belongs to")]),
+    ("volume rm", &[("img volume rm data", "with all that is in it; one that a container uses stays")]),
+    ("volume prune", &[("img volume prune", "asks first"), ("img volume prune --force", "does not ask")]),
     ("system check", &[("img system check", "only look"), ("img system check --repair", "and remove what is damaged")]),
     ("system reset", &[("img system reset", "asks first"), ("img system reset --force", "does not ask")]),
     ("system unmount", &[("img system unmount", "before the file system of the store is unmounted, say")]),

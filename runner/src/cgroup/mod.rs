@@ -359,6 +359,16 @@ impl Cgroup {
         first.map_or(Ok(()), Err)
     }
 
+    /// Whether there is a group of ours whose name begins so: a container has one from before its network is made until
+    /// after it has ended, whatever run directory it belongs to.
+    pub fn exists(prefix: &str) -> bool {
+        let Ok(hierarchies) = Hierarchies::detect() else { return false };
+        let bases = hierarchies.version1.values().chain(hierarchies.unified.as_ref().map(|unified| &unified.base));
+        bases
+            .filter_map(|base| file::children(&base.join(HOME)).ok())
+            .any(|names| names.iter().any(|name| name.starts_with(prefix)))
+    }
+
     /// Ends and removes the groups of containers that are no more: those below `img/` whose name `is_alive` denies. Returns the
     /// names removed. A group that resists is left for the next time.
     pub fn sweep(is_alive: impl Fn(&str) -> bool) -> Result<Vec<String>> {

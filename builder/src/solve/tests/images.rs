@@ -169,8 +169,9 @@ fn triggers_of_the_base_image_come_first() {
     bench.image("bad", Vec::new(), &json!({ "config": { "OnBuild": ["FETCH x"] } }));
     let error = bench.fail("FROM bad\n");
     assert!(error.to_string().contains("ONBUILD trigger") && error.diagnostic().unwrap().span.start.line == 1);
-    // Triggers are for images built upon this one, not for stages of the same file.
-    let output = bench.build("FROM base AS a\nONBUILD RUN exit 1\nFROM a\nRUN write /x 1\n");
+    // A stage of the same file sets off triggers as any other base does.
+    let output = bench.build("FROM base AS a\nONBUILD RUN write /t 1\nFROM a\nRUN write /x 1\n");
+    assert_eq!(bench.look(&output, "t"), "1");
     assert!(config(&output)["config"].get("OnBuild").is_none());
 }
 
