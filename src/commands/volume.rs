@@ -63,6 +63,9 @@ impl Run for Create {
 }
 
 /// Show all that is known of volumes, as JSON
+///
+/// A list with one entry for each: where its files lie on this machine, when it was made, its labels, and for an
+/// anonymous one the container it belongs to.
 #[derive(Args)]
 pub struct Inspect {
     /// Volumes, by name
@@ -84,6 +87,9 @@ impl Run for Inspect {
 }
 
 /// Remove volumes and all that is in them
+///
+/// A volume that a container uses, running or not, stays until the container is removed. Prints the name of each
+/// volume removed.
 #[derive(Args)]
 pub struct Remove {
     /// Volumes, by name

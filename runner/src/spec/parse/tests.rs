@@ -86,9 +86,9 @@ fn ports() {
     let range = port("8000-8002:80-82/sctp").unwrap();
     assert_eq!((range.len(), range[2].host, range[2].container), (3, HostPort::One(8002), 82));
     assert_eq!(port("7000-7003").unwrap().len(), 4);
+    assert_eq!(port("0:80").unwrap()[0].host, HostPort::Any, "as docker has it");
     for text in [
         "",
-        "0:80",
         "80:0",
         "65536",
         "80:70-60",
