@@ -108,6 +108,9 @@ impl Run for Remove {
 }
 
 /// Remove anonymous volumes that no container uses
+///
+/// With --all those that have a name go too. What is in them is gone for good, so it asks first; without a terminal it
+/// wants --force. Prints the name of each volume removed.
 #[derive(Args)]
 pub struct Prune {
     /// Also those that have a name

@@ -36,6 +36,11 @@ fn networks_come_and_go() {
         "{text}"
     );
     assert!(text.contains("refused"), "the host answers: {text}");
-    let links = String::from_utf8(Command::new("ip").args(["-o", "link"]).output().unwrap().stdout).unwrap();
-    assert!(!links.contains(&place.host_interface), "{links}");
+    // Nobody waits for the kernel, which removes the interfaces with the namespace, some milliseconds later.
+    let links = || String::from_utf8(Command::new("ip").args(["-o", "link"]).output().unwrap().stdout).unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while links().contains(&place.host_interface) {
+        assert!(std::time::Instant::now() < deadline, "{}", links());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }
