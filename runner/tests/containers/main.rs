@@ -1,5 +1,7 @@
 //! Containers for real: namespaces, mounts, limits and monitors on this kernel, as root. Its own main, because cloning a
 //! container needs a process with one thread; each test is a function, run one after the other.
+
+#![allow(clippy::print_stdout, reason = "a test harness of its own")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::exit)]
 
 mod basics;
