@@ -24,6 +24,16 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// What it means that the runner could not start a program.
+    #[must_use]
+    pub fn of_start(error: &runner::Error) -> Self {
+        match error.exit_code() {
+            126 => Self::NotExecutable,
+            127 => Self::CommandNotFound,
+            _ => Self::Container,
+        }
+    }
+
     /// The exit code of a process that failed so.
     #[must_use]
     pub fn code(self) -> u8 {

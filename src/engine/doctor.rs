@@ -60,14 +60,19 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
+/// Our effective capabilities, a bit each (proc_pid_status(5), `CapEff`); none if they cannot be read.
+fn effective_capabilities() -> u64 {
+    let status = read("/proc/self/status");
+    let bits = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    bits.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0)
+}
+
 fn user() -> Finding {
     if !rustix::process::geteuid().is_root() {
         let remedy = "run img as root (sudo); ordinary users are not supported yet";
         return finding("user", Verdict::Missing, "not root", Some(remedy));
     }
-    let status = read("/proc/self/status");
-    let bits = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let bits = bits.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
+    let bits = effective_capabilities();
     const NEEDED: [(u32, &str); 8] = [
         (0, "CHOWN"),
         (1, "DAC_OVERRIDE"),
@@ -189,9 +194,7 @@ fn seccomp() -> Finding {
 }
 
 fn limits() -> Finding {
-    let status = read("/proc/self/status");
-    let bits = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let bits = bits.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
+    let bits = effective_capabilities();
     if bits >> 24 & 1 == 1 {
         finding("rlimits", Verdict::Good, "--ulimit may raise hard limits", None)
     } else {

@@ -47,11 +47,7 @@ impl Engine {
         exec.process.set_terminal(Some(options.tty)).set_args(Some(options.command.clone()));
         let directory = self.state_dir(&id);
         let failed = |error: runner::Error| {
-            let kind = match error.exit_code() {
-                126 => Kind::NotExecutable,
-                127 => Kind::CommandNotFound,
-                _ => Kind::Container,
-            };
+            let kind = Kind::of_start(&error);
             CommandError::from(error).kind(kind)
         };
         if options.detach {

@@ -139,11 +139,7 @@ impl Engine {
 
     /// A start that failed: recorded, or with `--rm` as if it had never been.
     fn start_failed(&self, record: &ContainerRecord, error: runner::Error) -> CommandError {
-        let kind = match error.exit_code() {
-            126 => Kind::NotExecutable,
-            127 => Kind::CommandNotFound,
-            _ => Kind::Container,
-        };
+        let kind = Kind::of_start(&error);
         let error = CommandError::from(error).kind(kind);
         let cleaned = if record.data.options.remove {
             self.remove_container(&record.id, true, true).map(drop)
