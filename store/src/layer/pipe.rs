@@ -25,8 +25,18 @@ impl Pool {
     /// A chunk of what `reader` gives next, as full as it can be; empty at the end.
     pub(crate) fn read_from(&self, reader: &mut dyn Read) -> io::Result<Chunk> {
         let mut bytes = self.take();
-        bytes.clear();
-        reader.take(CHUNK as u64).read_to_end(&mut bytes)?;
+        // One that has been used is as long already; `read_to_end` would clear it anew and ask for small pieces.
+        bytes.resize(CHUNK, 0);
+        let mut filled = 0;
+        while filled < CHUNK {
+            match reader.read(&mut bytes[filled..]) {
+                Ok(0) => break,
+                Ok(got) => filled += got,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(filled);
         Ok(self.chunk(bytes))
     }
 
