@@ -1,8 +1,8 @@
 //! Downloads: a blob as a blocking reader that survives broken connections.
 //!
-//! A task reads from the network, hashes, and hands chunks through a short channel, so that hashing and network overlap
-//! with what the reader does. Broken connections are resumed by Range from the last byte that came; after too many failures
-//! the next endpoint is asked. No more than the announced size is ever handed out. What was read is good only once
+//! A task reads from the network, hashes unless the caller does, and hands chunks through a short channel, so that both
+//! overlap with what the reader does. Broken connections are resumed by Range from the last byte that came; after too many
+//! failures the next endpoint is asked. No more than the announced size is ever handed out. What was read is good only once
 //! the reader has come to its end without an error.
 
 use std::io::{self, Read};
@@ -134,17 +134,18 @@ struct Download {
     size: u64,
     /// The bytes that came, counted from the start of the blob.
     position: u64,
-    /// Of all bytes; `None` if we did not start at the first.
+    /// Of all bytes; `None` if the caller hashes them.
     hash: Option<Sha256>,
 }
 
-/// Opens a blob at `offset`; the first response has come when this returns.
+/// Opens a blob at `offset`; the first response has come when this returns. `hash` only if that is its first byte.
 pub(crate) async fn open(
     runtime: &Handle,
     inner: Arc<Inner>,
     reference: &Reference,
     descriptor: &Descriptor,
     offset: u64,
+    hash: bool,
 ) -> Result<BlobReader> {
     let what = format!("blob {} of {}", descriptor.digest, reference.name());
     if offset > descriptor.size {
@@ -160,7 +161,7 @@ pub(crate) async fn open(
         digest: descriptor.digest,
         size: descriptor.size,
         position: offset,
-        hash: (offset == 0).then(Sha256::new),
+        hash: hash.then(Sha256::new),
     };
     let (sender, messages) = mpsc::channel(limit::CHUNKS_BUFFERED);
     let task = if offset == descriptor.size && offset > 0 {

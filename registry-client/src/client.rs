@@ -24,7 +24,7 @@ use crate::reference::Reference;
 use crate::resolve::{self, RawManifest, ResolvedImage};
 use crate::tags;
 
-/// Threads that move bytes; reading and hashing happen on them, decompression on the callers'.
+/// Threads that move bytes; reading and verifying happen on them, decompression on the callers'.
 const THREADS: usize = 2;
 
 /// Talks to registries.
@@ -81,8 +81,21 @@ impl Client {
     /// # Errors
     /// Any of [`Error`].
     pub fn blob(&self, reference: &Reference, descriptor: &Descriptor, offset: u64) -> Result<BlobReader> {
-        let opening = blob::open(self.runtime.handle(), Arc::clone(&self.inner), reference, descriptor, offset);
-        self.runtime.block_on(opening)
+        self.open_blob(reference, descriptor, offset, offset == 0)
+    }
+
+    /// As [`Client::blob`], but only the size is verified wherever it is read from: for a caller that hashes all of it
+    /// anyway, since hashing twice is a good part of what a fast download costs.
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    pub fn blob_unverified(&self, reference: &Reference, descriptor: &Descriptor, offset: u64) -> Result<BlobReader> {
+        self.open_blob(reference, descriptor, offset, false)
+    }
+
+    fn open_blob(&self, reference: &Reference, descriptor: &Descriptor, offset: u64, hash: bool) -> Result<BlobReader> {
+        let inner = Arc::clone(&self.inner);
+        self.runtime.block_on(blob::open(self.runtime.handle(), inner, reference, descriptor, offset, hash))
     }
 
     /// Whether the registry that `reference` is pushed to has this blob in this repository.

@@ -5,6 +5,7 @@
 //!    network → kept prefix (resumable) → digest of the compressed bytes → inflate → DiffId → tar + table of contents
 //! all layers in place → image record → tag
 //! ```
+//! The compressed bytes are hashed once, on their way into the layer: the client and the partial file leave that to it.
 //! The tag comes last, so a half pull is invisible; what a killed pull had fetched of a layer is where the next one
 //! continues. Only bytes that a broken connection or a kill left are kept for that: a beginning that may be wrong is
 //! thrown away, and one that turns out to be wrong is fetched anew.
@@ -215,7 +216,7 @@ impl Engine {
         progress.event(Event::Started(&id, descriptor.size));
         let announced = Some((digest, descriptor.size));
         if descriptor.size < RESUMABLE {
-            let network = client.blob(reference, descriptor, 0)?;
+            let network = client.blob_unverified(reference, descriptor, 0)?;
             let broken = AtomicBool::new(false);
             let reader = Counted { inner: network, id: &id, progress, broken: &broken };
             self.store.layers().ingest(reader, Some(diff_id), announced).with_context(|| format!("layer {id}"))?;
@@ -258,13 +259,14 @@ impl Engine {
             progress.event(Event::Note(&format!("{id}: continuing after {}", crate::ui::human::size(offset))));
             progress.event(Event::Advanced(&id, offset));
         }
-        let network = client.blob(reference, descriptor, offset)?;
+        let network = client.blob_unverified(reference, descriptor, offset)?;
         let mut tee = kept.tee(Counted { inner: network, id: &id, progress, broken: &broken })?;
         let ingested = self.store.layers().ingest(&mut tee, Some(diff_id), announced);
         let kept = tee.into_ingest();
         match ingested {
             Ok(_) => {
-                kept.discard()?;
+                // Both digests were right, or somebody else finished the layer.
+                kept.throw_away()?;
                 Ok(true)
             }
             // The beginning that came is good as far as anybody knows: the next pull goes on from there.

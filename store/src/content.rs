@@ -2,7 +2,8 @@
 //!
 //! A blob is visible only after size and digest were verified and its bytes are synced. Downloads go through an
 //! [`Ingest`], a partial file under `ingest/` locked by its writer: one that was killed leaves a prefix, and the next
-//! writer hashes that again and continues behind it.
+//! writer continues behind it. It is not hashed as it grows: whoever reads it through [`Ingest::tee`] hashes what he gets,
+//! and a commit reads it back.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -164,31 +165,24 @@ pub struct Ingest {
     target: PathBuf,
     digest: Digest,
     size: u64,
-    digester: Digester,
-}
-
-impl std::fmt::Debug for Digester {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Digester({} bytes)", self.size())
-    }
+    offset: u64,
 }
 
 impl Ingest {
     fn resume(file: File, path: PathBuf, target: PathBuf, digest: Digest, size: u64) -> Result<Self> {
-        let kept = file.metadata().map_err(Error::io("stat", &path))?.len();
-        let mut ingest = Self { file, path, target, digest, size, digester: Digester::new() };
-        if kept > size {
+        let offset = file.metadata().map_err(Error::io("stat", &path))?.len();
+        let mut ingest = Self { file, path, target, digest, size, offset };
+        if offset > size {
             ingest.restart()?;
         }
-        io::copy(&mut BufReader::with_capacity(1 << 18, &ingest.file), &mut ingest.digester)
-            .map_err(Error::io("read", &ingest.path))?;
+        ingest.file.seek(SeekFrom::Start(ingest.offset)).map_err(Error::io("seek in", &ingest.path))?;
         Ok(ingest)
     }
 
     /// Bytes that are here: where the rest of the download starts.
     #[must_use]
     pub fn offset(&self) -> u64 {
-        self.digester.size()
+        self.offset
     }
 
     /// Bytes the blob will have.
@@ -210,12 +204,12 @@ impl Ingest {
     pub fn restart(&mut self) -> Result<()> {
         self.file.set_len(0).map_err(Error::io("truncate", &self.path))?;
         self.file.seek(SeekFrom::Start(0)).map_err(Error::io("seek in", &self.path))?;
-        self.digester = Digester::new();
+        self.offset = 0;
         Ok(())
     }
 
     /// Reads the whole blob while it arrives: first the bytes that are here, then those of `rest` (which starts at
-    /// [`Ingest::offset`]), each appended to the partial file before it is handed on.
+    /// [`Ingest::offset`]), each appended to the partial file before it is handed on. Neither is verified.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -236,16 +230,7 @@ impl Ingest {
         Ok(self.digest)
     }
 
-    /// Verifies size and digest, then throws the bytes away: for a compressed layer that is in the store uncompressed.
-    ///
-    /// # Errors
-    /// As [`Ingest::commit`].
-    pub fn discard(self) -> Result<()> {
-        self.verify()?;
-        files::remove_all(&self.path)
-    }
-
-    /// Throws the bytes away unseen: what came is wrong, and no beginning to resume from.
+    /// Throws the bytes away: they are in the store as a layer now, or they are wrong and no beginning to resume from.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -253,12 +238,16 @@ impl Ingest {
         files::remove_all(&self.path)
     }
 
+    /// Reads back what is in the file.
     fn verify(&self) -> Result<()> {
         let what = format!("blob {}", self.digest);
-        if self.offset() != self.size {
-            return Err(Error::SizeMismatch { what, expected: self.size, actual: self.offset() });
+        if self.offset != self.size {
+            return Err(Error::SizeMismatch { what, expected: self.size, actual: self.offset });
         }
-        let actual = self.digester.clone().finish();
+        let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
+        let mut digester = Digester::new();
+        io::copy(&mut BufReader::with_capacity(1 << 18, file), &mut digester).map_err(Error::io("read", &self.path))?;
+        let actual = digester.finish();
         if actual != self.digest {
             files::remove_all(&self.path)?;
             return Err(Error::DigestMismatch { what, expected: self.digest.to_string(), actual: actual.to_string() });
@@ -275,19 +264,19 @@ impl Ingest {
 
 impl Write for Ingest {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let left = self.size - self.offset();
+        let left = self.size - self.offset;
         if bytes.len() as u64 > left {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 Error::SizeMismatch {
                     what: format!("blob {}", self.digest),
                     expected: self.size,
-                    actual: self.offset().saturating_add(bytes.len() as u64),
+                    actual: self.offset.saturating_add(bytes.len() as u64),
                 },
             ));
         }
         let written = self.file.write(bytes)?;
-        self.digester.update(&bytes[..written]);
+        self.offset += written as u64;
         Ok(written)
     }
 
@@ -305,7 +294,7 @@ pub struct Tee<R> {
 }
 
 impl<R> Tee<R> {
-    /// The ingest, to be committed or discarded after the end was read.
+    /// The ingest, to be committed or thrown away after the end was read.
     pub fn into_ingest(self) -> Ingest {
         self.ingest
     }

@@ -148,6 +148,24 @@ fn mirrors_are_asked_first_and_left_when_they_fail() {
 }
 
 #[test]
+fn whoever_hashes_himself_gets_wrong_bytes_but_never_more_or_fewer() {
+    let registry = Registry::start();
+    let blob = registry.put_blob("a/b", "x", b"layer");
+    let client = client();
+    let read = || {
+        let mut bytes = vec![];
+        let mut reader = client.blob_unverified(&registry.reference("a/b"), &blob, 0)?;
+        reader.read_to_end(&mut bytes).map(|_| bytes).map_err(|error| Error::from_io("read", error))
+    };
+    registry.spoil_blob(&blob.digest, b"wrong");
+    assert_eq!(read().unwrap(), b"wrong");
+    for wrong in [&b"wron"[..], b"wrongs"] {
+        registry.spoil_blob(&blob.digest, wrong);
+        assert!(matches!(read(), Err(Error::SizeMismatch { .. })));
+    }
+}
+
+#[test]
 fn a_download_goes_on_at_the_next_endpoint() {
     let (upstream, mirror) = (Registry::start(), Registry::start());
     let bytes = noise(2_000_000);

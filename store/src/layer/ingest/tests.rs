@@ -163,7 +163,7 @@ fn a_cut_download_resumes_into_a_layer() {
     let mut tee = ingest.tee(&bytes[offset..]).unwrap();
     let info = store.layers().ingest(&mut tee, None, Some(told)).unwrap();
     assert_eq!(info.diff_id, DiffId(Digest::of(&tar)));
-    tee.into_ingest().discard().unwrap();
+    tee.into_ingest().throw_away().unwrap();
     assert!(crate::files::names(&store.root().join("ingest")).unwrap().is_empty());
 }
 
