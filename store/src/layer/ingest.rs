@@ -4,14 +4,16 @@
 //! reader ─► hash of the bytes ─► inflate ─┬─► hash of the tar
 //!           (thread)             (thread) │   (thread)
 //!                                         └─► tar file, headers ► table of contents (caller's thread)
+//!                                                └─► to the disk, piece by piece (thread)
 //! ```
 //!
 //! Bounded channels of shared buffers between them hold a few MiB whatever the layer's size. Nothing is committed
 //! before every thread has seen the verified end.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -23,6 +25,9 @@ use super::tar::Reader;
 use crate::Store;
 use crate::digest::{DiffId, Digest, Digester, VerifiedReader};
 use crate::error::{Error, Result};
+
+/// Bytes of tar after which those written so far are sent to the disk, so that few are left when the last has come.
+const FLUSH_EVERY: u64 = 32 << 20;
 
 /// Limits on a layer from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +70,7 @@ impl Default for IngestOptions {
 
 /// Takes in a layer; see [`super::Layers::ingest`].
 pub(crate) fn ingest(store: &Store, reader: impl Read + Send, options: &IngestOptions) -> Result<LayerInfo> {
-    let (staging, mut tar) = Staging::new(store)?;
+    let (staging, tar) = Staging::new(store)?;
     let path = staging.tar_path();
     let arrived = AtomicU64::new(0);
     let (assembler, digest, size) = thread::scope(|scope| {
@@ -75,16 +80,30 @@ pub(crate) fn ingest(store: &Store, reader: impl Read + Send, options: &IngestOp
         let source = scope.spawn(|| pump_source(reader, options.compressed, raw_in, &arrived));
         let inflate = scope.spawn(|| pump_inflated(raw, &[hash_in, main_in], &arrived, &options.limits));
         let hasher = scope.spawn(move || hash_all(&hash));
+        let (due_in, due) = sync_channel(1);
+        let mut file = &tar;
+        let flusher = scope.spawn(move || flush(file, due));
         let write_failed = |source: io::Error| {
             io::Error::new(source.kind(), Error::Io { action: "write", path: path.clone(), source })
         };
-        let walked = walk(ChannelReader::new(main, |chunk| tar.write_all(chunk).map_err(write_failed)));
-        // `walk` has dropped its channel, so whatever went wrong, the others end now.
+        let mut unflushed = 0;
+        let walked = walk(ChannelReader::new(main, move |chunk| {
+            file.write_all(chunk).map_err(write_failed)?;
+            unflushed += chunk.len() as u64;
+            // A disk that is behind is not hurried; one that failed is heard of below.
+            if unflushed >= FLUSH_EVERY && due_in.try_send(()).is_ok() {
+                unflushed = 0;
+            }
+            Ok(())
+        }));
+        // `walk` has dropped its channels, so whatever went wrong, the others end now.
         let ended = |what: &str| Error::Conflict(format!("the {what} thread ended early"));
         let source = source.join().map_err(|_| ended("reading"))?;
         inflate.join().map_err(|_| ended("inflating"))?;
         let hashed = hasher.join().map_err(|_| ended("hashing"))?;
+        let flushed = flusher.join().map_err(|_| ended("flushing"))?;
         let assembler = walked?;
+        flushed.map_err(Error::io("sync", &path))?;
         if !source {
             return Err(Error::InvalidLayer("bytes behind the end of the compressed layer".to_owned()));
         }
@@ -199,6 +218,12 @@ fn check_limits(size: u64, arrived: u64, limits: &Limits) -> Result<()> {
         return Err(Error::Limit { what: "uncompressed layer".to_owned(), limit });
     }
     Ok(())
+}
+
+/// Writes what is in `tar` to the disk each time it is due. The kernel tells an error of the disk once only, so it must
+/// not be lost here: the sync before the commit would not hear of it again.
+fn flush(tar: &File, due: Receiver<()>) -> io::Result<()> {
+    due.into_iter().try_for_each(|()| tar.sync_data())
 }
 
 /// Digest and size of all that comes; `None` if the end never came.

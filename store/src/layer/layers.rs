@@ -272,7 +272,7 @@ impl Staging {
         crate::snapshot::finish_layer(&self.directory, &diff_id, &toc)?;
         tar.sync_all().map_err(Error::io("sync", self.tar_path()))?;
         drop(tar);
-        for name in files::names(&self.directory)? {
+        for name in files::names(&self.directory)?.into_iter().filter(|name| name != "tar") {
             let path = self.directory.join(name);
             let file = File::open(&path).map_err(Error::io("open", &path))?;
             file.sync_all().map_err(Error::io("sync", &path))?;
