@@ -232,6 +232,8 @@ class Floor:
         self.binary, self.rootfs, self.state = place / "floor", rootfs, place / "floor-state"
         source = Path(__file__).with_name("floor.c")
         run(["gcc", "-O2", "-static", "-o", self.binary, source])
+        for name in ("hostname", "resolv.conf", "hosts"):
+            (Path(rootfs) / "etc" / name).touch()
         self.groups = []
         with open("/proc/self/mountinfo", encoding="utf-8") as table:
             mounts = [line.split() for line in table]

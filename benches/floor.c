@@ -201,6 +201,23 @@ static void device(const char *name, int minor)
     CHECK(mknod(name, S_IFCHR | 0666, makedev(minor ? 1 : 5, minor)));
 }
 
+/* The container's own hostname, resolv.conf and hosts; LOWER has empty files to mount them on. */
+static const char *const own_files[] = { "etc/hostname", "etc/resolv.conf", "etc/hosts" };
+static char own_paths[3][4096];
+
+static void write_own_files(const char *folder)
+{
+    CHECK(mkdir(folder, 0700));
+    static const char *const texts[] = { "floor\n", "nameserver 127.0.0.1\n", "127.0.0.1 localhost\n" };
+    for (size_t i = 0; i < sizeof own_files / sizeof *own_files; i++) {
+        snprintf(own_paths[i], sizeof own_paths[i], "%s/%s", folder, strrchr(own_files[i], '/') + 1);
+        int fd = open(own_paths[i], O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+        if (fd < 0 || write(fd, texts[i], strlen(texts[i])) < 0)
+            fail(own_paths[i], __LINE__);
+        close(fd);
+    }
+}
+
 static void mount_rest(int has_v2)
 {
     const unsigned long no = MS_NOSUID | MS_NODEV | MS_NOEXEC;
@@ -224,6 +241,8 @@ static void mount_rest(int has_v2)
     CHECK(mount("devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"));
     CHECK(mount("shm", "dev/shm", "tmpfs", no, "mode=1777,size=65536k"));
     CHECK(mount("mqueue", "dev/mqueue", "mqueue", no, NULL));
+    for (size_t i = 0; i < sizeof own_files / sizeof *own_files; i++)
+        CHECK(mount(own_paths[i], own_files[i], NULL, MS_BIND, NULL));
 
     static const char *const files[] = { "proc/kcore", "proc/keys", "proc/latency_stats", "proc/timer_list",
                                          "proc/sched_debug", "proc/interrupts" };
@@ -312,6 +331,9 @@ int main(int count, char **words)
     snprintf(path, sizeof path, "%s/work", state);
     CHECK(mkdir(path, 0700));
     int pid_of_us = getpid();
+    char own[64];
+    snprintf(own, sizeof own, "/run/floor%d", pid_of_us);
+    write_own_files(own);
     for (int i = 0; i < v1_count; i++) {
         snprintf(group[i], sizeof group[i], "%s/floor%d", v1[i], pid_of_us);
         CHECK(mkdir(group[i], 0755));
@@ -376,5 +398,8 @@ int main(int count, char **words)
         CHECK(remove(path));
     }
     CHECK(rmdir(state));
+    for (size_t i = 0; i < sizeof own_files / sizeof *own_files; i++)
+        CHECK(unlink(own_paths[i]));
+    CHECK(rmdir(own));
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

@@ -13,7 +13,8 @@ use crate::{mount, sys};
 
 /// A detached clone of all mounts at and below `path`, but for pinned mount namespaces. Single-threaded callers only.
 pub fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
-    if !pins_below(&std::fs::canonicalize(path)?)? {
+    // Nothing can be mounted below a file.
+    if !path.is_dir() || !pins_below(&std::fs::canonicalize(path)?)? {
         return mount::clone_path(path, true);
     }
     let home = Inside::remember()?;

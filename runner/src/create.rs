@@ -62,7 +62,7 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Resu
     let group_names = group_names(&container.spec);
     let seccomp = linux.and_then(|linux| linux.seccomp().as_ref()).map(seccomp::compile).transpose()?;
     let privileged = may_mount(process);
-    let rootfs = rootfs::prepare(&container.run_dir, &container.rootfs, privileged)?;
+    let rootfs = rootfs::prepare(&container.run_dir, &container.rootfs, privileged, true)?;
     let binds = binds(&plan)?;
     let layers = layers(&plan, container, privileged)?;
     let (namespaces, pid_namespace) = joined(&plan)?;
@@ -153,7 +153,8 @@ pub(crate) fn start_child<T: Undo>(
         let _ = sys::wait(pidfd.as_fd());
         error
     };
-    let made = match meanwhile(pid) {
+    let restricted = cgroup.restrict_devices(pid).map_err(Error::from);
+    let made = match restricted.and_then(|()| meanwhile(pid)) {
         Ok(made) => made,
         Err(error) => {
             let error = kill(error);

@@ -1,8 +1,8 @@
 //! The root file system: layers below, a writable directory on top, joined by overlayfs inside the container's mounts.
 //!
-//! The parent opens everything of the host ([`Prepared`]); the child joins it in its own mount namespace ([`Prepared::mount`]), so the
-//! host never has the mount and none can be left behind. Layers go in by descriptor: no host path shows in the
-//! container's mount table, and no option string can overflow.
+//! The parent makes the mount without attaching it ([`Prepared`]); the child attaches it in its own mount namespace, so the host
+//! never shows it and none can be left behind. Layers go in by descriptor: no host path shows in the container's mount
+//! table, and no option string can overflow.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -17,48 +17,36 @@ use crate::{layers, state, sys};
 /// Overlayfs takes at most this many lower layers (fs/overlayfs, `OVL_MAX_STACK`).
 const MAX_LOWERS: usize = 500;
 
-/// A root file system whose parts are open.
+/// A root file system, mounted and attached nowhere yet.
 #[derive(Debug)]
 pub struct Prepared {
-    parts: Parts,
-    /// `nodev`, unless the container may mount anyway.
-    attributes: u64,
+    mounted: OwnedFd,
+    /// The mount that the writable layer lies on. It ends when this is closed, which costs an RCU grace period: after the
+    /// program was started, not before.
+    _folder: Option<OwnedFd>,
 }
 
-#[derive(Debug)]
-enum Parts {
-    /// The mount that `upper` and `work` lie on ends with `_folder`.
-    Overlay {
-        lowers: Vec<OwnedFd>,
-        _folder: OwnedFd,
-        upper: OwnedFd,
-        work: OwnedFd,
-        volatile: bool,
-    },
-    Tmpfs {
-        lowers: Vec<OwnedFd>,
-        size: Option<u64>,
-    },
-    /// Layers alone.
-    ReadOnly(Vec<OwnedFd>),
-    Directory(OwnedFd),
+impl Prepared {
+    /// The mount, to be attached.
+    pub fn mount(&self) -> Result<OwnedFd> {
+        self.mounted.try_clone().doing(|| "use the root file system".into())
+    }
 }
 
-/// Opens layers that are to be mounted beside the root; mounts those that are not mounted yet.
+/// Joins layers that are to be mounted beside the root; mounts those that are not mounted yet.
 pub fn prepare_layers(run: &Path, layers: &MountedLayers, devices: bool) -> Result<Prepared> {
-    let mut lowers = lowers_of(run, &layers.lowers)?;
-    let mut attributes = if devices { 0 } else { MOUNT_ATTR_NODEV };
-    let parts = if layers.writable {
-        Parts::Tmpfs { lowers, size: None }
-    } else {
-        attributes |= mount::MOUNT_ATTR_RDONLY;
-        if lowers.len() == 1 {
+    let attributes = if devices { 0 } else { MOUNT_ATTR_NODEV };
+    if layers.writable {
+        return in_memory(run, &layers.lowers, None, attributes);
+    }
+    let mounted = joined(run, &layers.lowers, false, |context| {
+        if layers.lowers.len() == 1 {
             // Without a writable directory overlayfs wants two layers at least.
-            lowers.push(empty_layer()?);
+            context.set_fd("lowerdir+", empty_layer()?.as_fd()).doing(joining)?;
         }
-        Parts::ReadOnly(lowers)
-    };
-    Ok(Prepared { parts, attributes })
+        context.mount(attributes | mount::MOUNT_ATTR_RDONLY).doing(joining)
+    })?;
+    Ok(Prepared { mounted, _folder: None })
 }
 
 /// A layer with nothing in it.
@@ -66,10 +54,11 @@ fn empty_layer() -> Result<OwnedFd> {
     mount::empty_tmpfs("0755", None, mount::MOUNT_ATTR_RDONLY).doing(|| "make an empty layer".into())
 }
 
-/// Opens what a root file system is made of; mounts layers that are not mounted yet. `devices` allows device nodes in it.
-pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool) -> Result<Prepared> {
+/// Mounts a root file system; layers that are not mounted yet are. `devices` allows device nodes in it, `starting` puts
+/// the mount points that every container needs below all layers.
+pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool, starting: bool) -> Result<Prepared> {
     let attributes = if devices { 0 } else { MOUNT_ATTR_NODEV };
-    let parts = match rootfs {
+    match rootfs {
         Rootfs::Overlay { lowers, upper, work, volatile } => {
             let (Some(folder), Some(upper_name), Some(work_name)) =
                 (upper.parent(), upper.file_name(), work.file_name())
@@ -79,18 +68,26 @@ pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool) -> Result<Prepared> {
             if work.parent() != Some(folder) || upper_name == work_name {
                 return Err(Error::invalid("the upper and work directories must lie in one directory"));
             }
-            // A detached clone of the directory they lie in: overlay wants both on one mount, and nothing else shows.
-            let clone = mount::clone_path(folder, false).doing(|| format!("open {}", folder.display()))?;
+            // Overlay wants both on one mount, and takes them where the layers are joined only from a detached one.
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let opened = if layers::is_inside(lowers) {
+                mount::clone_path(folder, false)
+            } else {
+                rustix::fs::open(folder, flags, Mode::empty()).map_err(Into::into)
+            };
+            let opened = opened.doing(|| format!("open {}", folder.display()))?;
             let open = |name: &std::ffi::OsStr| {
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                rustix::fs::openat(&clone, name, flags, Mode::empty())
+                rustix::fs::openat(&opened, name, flags, Mode::empty())
                     .doing(|| format!("open {}", folder.join(name).display()))
             };
             let (upper, work) = (open(upper_name)?, open(work_name)?);
             forget_volatile(&work).doing(|| format!("clean {}", folder.join(work_name).display()))?;
-            Parts::Overlay { lowers: lowers_of(run, lowers)?, _folder: clone, upper, work, volatile: *volatile }
+            let mounted = joined(run, lowers, starting, |context| {
+                writable(context, &upper, &work, *volatile)?.mount(attributes).doing(joining)
+            })?;
+            Ok(Prepared { mounted, _folder: Some(opened) })
         }
-        Rootfs::TmpfsOverlay { lowers, size } => Parts::Tmpfs { lowers: lowers_of(run, lowers)?, size: *size },
+        Rootfs::TmpfsOverlay { lowers, size } => in_memory(run, lowers, *size, attributes),
         Rootfs::Directory { path, readonly } => {
             let clone =
                 mount::clone_path(path, true).doing(|| format!("open the root directory {}", path.display()))?;
@@ -98,10 +95,9 @@ pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool) -> Result<Prepared> {
             if *readonly {
                 mount::make_read_only(&clone, true).doing(|| "make the root read-only".into())?;
             }
-            Parts::Directory(clone)
+            Ok(Prepared { mounted: clone, _folder: None })
         }
-    };
-    Ok(Prepared { parts, attributes })
+    }
 }
 
 /// Mounts the root file system of a container that does not run, as a detached mount: nobody else sees it, and it ends
@@ -113,7 +109,7 @@ pub fn mount_stopped(run: &Path, rootfs: &Rootfs) -> Result<OwnedFd> {
     if sys::thread_count().doing(|| "count the threads".into())? > 1 {
         return Err(Error::invalid("only a process with one thread can mount layers"));
     }
-    prepare(run, rootfs, false)?.mount()
+    prepare(run, rootfs, false, false)?.mount()
 }
 
 /// The root directory of a running container as its processes see it, mounts and all. What is looked up below it must
@@ -135,18 +131,62 @@ pub fn root_of_running(state_dir: &Path) -> Result<OwnedFd> {
     root.doing(|| format!("open the root of container {}", state.id))
 }
 
-fn lowers_of(run: &Path, lowers: &[layers::LayerMount]) -> Result<Vec<OwnedFd>> {
-    if lowers.len() > MAX_LOWERS {
-        return Err(Error::invalid(format!(
-            "{} layers are more than overlayfs can stack ({MAX_LOWERS})",
-            lowers.len()
-        )));
+fn joining() -> String {
+    "mount the overlay of the layers".to_owned()
+}
+
+/// Layers with a writable directory in memory on top.
+fn in_memory(run: &Path, lowers: &[layers::LayerMount], size: Option<u64>, attributes: u64) -> Result<Prepared> {
+    let memory = mount::empty_tmpfs("0755", size, 0).doing(|| "make the writable layer in memory".into())?;
+    let folder = |name: &str| {
+        rustix::fs::mkdirat(&memory, name, Mode::from_raw_mode(0o755))?;
+        rustix::fs::openat(&memory, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    };
+    let (upper, work) = (folder("upper").doing(joining)?, folder("work").doing(joining)?);
+    let mounted = joined(run, lowers, false, |context| {
+        // It is memory: there is nothing to sync to.
+        writable(context, &upper, &work, true)?.mount(attributes).doing(joining)
+    })?;
+    Ok(Prepared { mounted, _folder: Some(memory) })
+}
+
+/// An overlay over the layers, finished by `finish` while they may be taken. Redirects and metadata-only copies stay off: an
+/// image could lie with them.
+fn joined(
+    run: &Path,
+    lowers: &[layers::LayerMount],
+    mount_points: bool,
+    finish: impl FnOnce(Context) -> Result<OwnedFd>,
+) -> Result<OwnedFd> {
+    if lowers.len() > MAX_LOWERS - 1 {
+        let (have, most) = (lowers.len(), MAX_LOWERS - 1);
+        return Err(Error::invalid(format!("{have} layers are more than overlayfs can stack ({most})")));
     }
-    if lowers.is_empty() {
-        // Overlayfs wants something below.
-        return Ok(vec![empty_layer()?]);
+    layers::with_open(run, lowers, |opened| {
+        let context = Context::new("overlay").doing(joining)?;
+        context.set("source", "overlay").doing(joining)?;
+        let below = opened.mount_points.as_ref().filter(|_| mount_points);
+        for layer in opened.layers.iter().chain(below) {
+            context.set_fd("lowerdir+", layer.as_fd()).doing(joining)?;
+        }
+        if opened.layers.is_empty() {
+            // Overlayfs wants something below.
+            context.set_fd("lowerdir+", empty_layer()?.as_fd()).doing(joining)?;
+        }
+        for key in ["redirect_dir", "metacopy", "index"] {
+            context.set(key, "off").doing(joining)?;
+        }
+        finish(context)
+    })
+}
+
+fn writable(context: Context, upper: &OwnedFd, work: &OwnedFd, volatile: bool) -> Result<Context> {
+    context.set_fd("upperdir", upper.as_fd()).doing(joining)?;
+    context.set_fd("workdir", work.as_fd()).doing(joining)?;
+    if volatile {
+        context.flag("volatile").doing(joining)?;
     }
-    layers::clones(run, lowers)
+    Ok(context)
 }
 
 /// A volatile mount leaves `work/incompat/volatile`, which the next mount refuses. What it warns of (a crash in between) the
@@ -165,53 +205,4 @@ fn forget_volatile(work: &OwnedFd) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-impl Prepared {
-    /// Joins the parts to one detached mount. Runs in the child, in its mount namespace.
-    pub fn mount(&self) -> Result<OwnedFd> {
-        let doing = || "mount the overlay of the layers".to_owned();
-        match &self.parts {
-            Parts::Directory(fd) => fd.try_clone().doing(|| "use the root directory".into()),
-            Parts::ReadOnly(lowers) => overlay(lowers).doing(doing)?.mount(self.attributes).doing(doing),
-            Parts::Overlay { lowers, _folder: _, upper, work, volatile } => {
-                let context = overlay(lowers).doing(doing)?;
-                context.set_fd("upperdir", upper.as_fd()).doing(doing)?;
-                context.set_fd("workdir", work.as_fd()).doing(doing)?;
-                if *volatile {
-                    context.flag("volatile").doing(doing)?;
-                }
-                context.mount(self.attributes).doing(doing)
-            }
-            Parts::Tmpfs { lowers, size } => {
-                let memory =
-                    mount::empty_tmpfs("0755", *size, 0).doing(|| "make the writable layer in memory".into())?;
-                let folder = |name: &str| {
-                    rustix::fs::mkdirat(&memory, name, Mode::from_raw_mode(0o755))?;
-                    rustix::fs::openat(&memory, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-                };
-                let (upper, work) = (folder("upper").doing(doing)?, folder("work").doing(doing)?);
-                let context = overlay(lowers).doing(doing)?;
-                context.set_fd("upperdir", upper.as_fd()).doing(doing)?;
-                context.set_fd("workdir", work.as_fd()).doing(doing)?;
-                // It is memory: there is nothing to sync to.
-                context.flag("volatile").doing(doing)?;
-                context.mount(self.attributes).doing(doing)
-            }
-        }
-    }
-}
-
-/// An overlay over the layers, still without a writable directory. Redirects and metadata-only copies stay off: an image
-/// could lie with them.
-fn overlay(lowers: &[OwnedFd]) -> std::io::Result<Context> {
-    let context = Context::new("overlay")?;
-    context.set("source", "overlay")?;
-    for lower in lowers {
-        context.set_fd("lowerdir+", lower.as_fd())?;
-    }
-    for key in ["redirect_dir", "metacopy", "index"] {
-        context.set(key, "off")?;
-    }
-    Ok(context)
 }

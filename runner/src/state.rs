@@ -10,13 +10,14 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Doing, Error, Result};
-use crate::network;
+use crate::{network, sys};
 
 /// The version of the file; a newer one is refused.
 const VERSION: u32 = 1;
@@ -111,16 +112,21 @@ pub fn now() -> u64 {
 }
 
 /// The id of this boot (random(4)).
-pub fn boot_id() -> Result<String> {
+pub fn boot_id() -> Result<&'static str> {
+    static ID: OnceLock<String> = OnceLock::new();
+    if let Some(id) = ID.get() {
+        return Ok(id);
+    }
     let path = "/proc/sys/kernel/random/boot_id";
-    Ok(fs::read_to_string(path).doing(|| format!("read {path}"))?.trim().to_owned())
+    let id = sys::read_small(path).doing(|| format!("read {path}"))?;
+    Ok(ID.get_or_init(|| id.trim().to_owned()))
 }
 
 impl ProcessId {
     /// The process of that number as it is now; `None` if there is none, or only its remains.
     pub fn of(pid: i32) -> Result<Option<Self>> {
         let path = format!("/proc/{pid}/stat");
-        match fs::read_to_string(&path) {
+        match sys::read_small(&path) {
             Ok(text) => Ok(parse_stat(&text).map(|start_time| Self { pid, start_time })),
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
             Err(error) => Err(Error::io(format!("read {path}"), error)),
@@ -157,7 +163,7 @@ impl State {
             status: Status::Created,
             process: None,
             monitor: None,
-            boot_id: boot_id()?,
+            boot_id: boot_id()?.to_owned(),
             cgroup: cgroup.to_owned(),
             terminal,
             stop_signal,
@@ -186,7 +192,7 @@ impl State {
     /// Writes the file, by rename.
     pub(crate) fn save(&self, dir: &Path) -> Result<()> {
         let (path, fresh) = (dir.join("state.json"), dir.join(".state.json.new"));
-        let bytes = serde_json::to_vec_pretty(self).map_err(|source| Error::Record { path: path.clone(), source })?;
+        let bytes = serde_json::to_vec(self).map_err(|source| Error::Record { path: path.clone(), source })?;
         fs::File::options()
             .create(true)
             .write(true)
@@ -213,7 +219,7 @@ fn read(dir: &Path) -> Result<Option<State>> {
     let path = dir.join("state.json");
     let bytes = match fs::File::open(&path) {
         Ok(file) => {
-            let mut bytes = Vec::new();
+            let mut bytes = Vec::with_capacity(4096);
             io::Read::read_to_end(&mut io::Read::take(file, MAX_STATE), &mut bytes)
                 .doing(|| format!("read {}", path.display()))?;
             bytes

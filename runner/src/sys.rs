@@ -409,3 +409,11 @@ pub fn poll(entries: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Resu
         Err(error) => Err(error),
     }
 }
+
+/// The text of a file that is probably small. Files of /proc do not say how long they are, and growing a buffer from nothing
+/// would take a handful of reads.
+pub fn read_small(path: impl AsRef<Path>) -> io::Result<String> {
+    let mut text = String::with_capacity(4096);
+    io::Read::read_to_string(&mut std::fs::File::open(path)?, &mut text)?;
+    Ok(text)
+}

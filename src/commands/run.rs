@@ -44,15 +44,15 @@ impl Run for RunCommand {
         if !self.detach {
             wants_terminal(options.interactive, options.tty)?;
         }
-        let id = engine.create(&options, self.cidfile.as_deref(), &bars).map_err(container_failed)?;
+        let container = engine.create(&options, self.cidfile.as_deref(), &bars).map_err(container_failed)?;
         drop(bars);
         if self.detach {
-            engine.start_detached(&id).map_err(container_failed)?;
-            ui::outln(id)?;
+            engine.start_detached(&container).map_err(container_failed)?;
+            ui::outln(&container.record.id)?;
             return Ok(ExitCode::SUCCESS);
         }
         let attachment = Attachment { stdin: options.interactive, signals: self.sig_proxy };
-        engine.run_attached(&id, &attachment).map(ExitCode::from).map_err(container_failed)
+        engine.run_attached(&container, &attachment).map(ExitCode::from).map_err(container_failed)
     }
 }
 
@@ -74,9 +74,9 @@ impl Run for Create {
         let bars = Bars::new(self.flags.quiet());
         let options = self.flags.options(context)?;
         let engine = context.engine().map_err(container_failed)?;
-        let id = engine.create(&options, self.cidfile.as_deref(), &bars).map_err(container_failed)?;
+        let container = engine.create(&options, self.cidfile.as_deref(), &bars).map_err(container_failed)?;
         drop(bars);
-        ui::outln(id)?;
+        ui::outln(&container.record.id)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use super::{Run, each};
 use crate::config::Context;
 use crate::engine::container::run::Attachment;
-use crate::error::{CommandError, Result};
+use crate::error::{CommandError, Kind, Result};
 use crate::ui;
 
 /// Start containers that were made or have ended
@@ -30,7 +30,10 @@ impl Run for Start {
         engine.sweep()?;
         if !self.attach && !self.interactive {
             return Ok(each(&self.containers, |name| {
-                engine.start_detached(&engine.find_container(name)?)?;
+                // One that runs already is left alone, as docker has it.
+                if let Some(container) = engine.startable(&engine.find_container(name)?)? {
+                    engine.start_detached(&container)?;
+                }
                 ui::outln(name)
             }));
         }
@@ -38,6 +41,11 @@ impl Run for Start {
             return Err(CommandError::usage("only one container can be attached to at a time"));
         };
         let attachment = Attachment { stdin: self.interactive, signals: true };
-        engine.run_attached(&engine.find_container(name)?, &attachment).map(ExitCode::from)
+        let Some(container) = engine.startable(&engine.find_container(name)?)? else {
+            return Err(CommandError::new(format!("container {name} is running already"))
+                .kind(Kind::Container)
+                .hint(format!("`img attach {name}` connects to it")));
+        };
+        engine.run_attached(&container, &attachment).map(ExitCode::from)
     }
 }

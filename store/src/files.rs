@@ -42,7 +42,8 @@ pub(crate) fn create_file(path: &Path) -> Result<File> {
 /// Reads the file `path` of at most `limit` bytes; a longer one is refused.
 pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(Error::io("open", path))?;
-    let mut bytes = Vec::new();
+    // Most are shorter: one read for the bytes and one for their end.
+    let mut bytes = Vec::with_capacity(4096);
     let got = file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     if got as u64 > limit {
         return Err(Error::Limit { what: path.display().to_string(), limit: format!("{limit} bytes") });

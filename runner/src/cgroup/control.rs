@@ -76,6 +76,10 @@ impl Cgroup {
     /// is no processes.
     pub fn kill_all(&self) -> Result<()> {
         if let Some(directory) = &self.unified {
+            // The usual end: the pid namespace has taken all with it. An order to kill would wait for the lock of all groups.
+            if !self.populated()? {
+                return Ok(());
+            }
             match file::write_raw(&directory.join("cgroup.kill"), "1") {
                 Ok(()) => return self.wait_until("kill", || Ok(!self.populated()?)),
                 // Before kernel 5.14, or gone.

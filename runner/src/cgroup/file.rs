@@ -30,7 +30,8 @@ pub(super) fn read_if_there(path: &Path) -> Result<Option<String>> {
 }
 
 fn read_raw(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
+    // Most are shorter: one read for the text and one for its end.
+    let mut text = String::with_capacity(4096);
     File::open(path)?.take(MAX_BYTES).read_to_string(&mut text)?;
     Ok(text)
 }

@@ -17,12 +17,13 @@ mod stats;
 mod v1;
 mod v2;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use oci_spec::runtime::LinuxResources;
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
 
 pub use error::Error;
 use layout::{HOME, checked_path, enable_controllers, inherit_cpuset, relative_path};
@@ -47,11 +48,16 @@ pub struct Cgroup {
     unified: Option<PathBuf>,
     directory: Option<OwnedFd>,
     tasks: Vec<OwnedFd>,
+    /// Device rules for the cgroup2 group that are not in force yet.
+    device_rules: Vec<LinuxDeviceCgroup>,
+    /// The version 1 group of device rules, if it had to be made late.
+    late: OnceCell<PathBuf>,
     hierarchies: &'static Hierarchies,
 }
 
 impl Cgroup {
-    /// Makes the groups of a new container with all limits written, before anybody is in them.
+    /// Makes the groups of a new container with all limits written, before anybody is in them. Device rules come
+    /// into force by [`Cgroup::restrict_devices`].
     ///
     /// `name` is one path component (the container's id); `parent` is a path below the mounts, as `lab.slice` or
     /// `/pods/a`. An empty leftover of that name is replaced, one with processes is [`Error::InUse`]. On failure nothing stays.
@@ -61,7 +67,7 @@ impl Cgroup {
 
     fn create_in(hierarchies: &'static Hierarchies, path: &Path, resources: &LinuxResources) -> Result<Self> {
         let writes = plan(resources, hierarchies, false)?;
-        let rules = resources.devices().as_deref().unwrap_or_default();
+        let rules = resources.devices().clone().unwrap_or_default();
         let mut controllers = plan::version1_controllers(&writes);
         if hierarchies.unified.is_none() && !hierarchies.version1.is_empty() {
             // What the cgroup2 group is for: freezing and killing, processor time.
@@ -74,11 +80,18 @@ impl Cgroup {
             unified: None,
             directory: None,
             tasks: Vec::new(),
+            device_rules: Vec::new(),
+            late: OnceCell::new(),
             hierarchies,
         };
         let made = group.make(&controllers, &plan::unified_controllers(&writes)).and_then(|()| {
             group.write_all(&writes)?;
-            group.apply_devices(rules)
+            if group.unified.is_some() {
+                group.device_rules = rules;
+                Ok(())
+            } else {
+                group.apply_devices(&rules)
+            }
         });
         match made.and_then(|()| group.open_descriptors()) {
             Ok(()) => Ok(group),
@@ -217,9 +230,29 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Brings the device rules into force, now that the container's first process `first` is in the cgroup2 group but has not
+    /// become the program: loading an eBPF program takes the kernel 0.3 ms, in which the process mounts its root.
+    pub fn restrict_devices(&self, first: i32) -> Result<()> {
+        let Some(directory) = self.unified.as_ref().filter(|_| !self.device_rules.is_empty()) else { return Ok(()) };
+        match device::attach(directory, &device::program(&self.device_rules)?) {
+            Err(error) if error.means_no_bpf() => {}
+            result => return result,
+        }
+        // A kernel without such programs: version 1's lists.
+        let Some(mount) = self.hierarchies.version1.get(&Controller::Devices) else {
+            return Err(Error::Unavailable { reason: "no hierarchy that can hold device rules".to_owned() });
+        };
+        let directory = mount.join(&self.path);
+        self.make_parents(mount, Some(Controller::Devices))?;
+        self.make_leaf(&directory)?;
+        let directory = self.late.get_or_init(|| directory);
+        device::write_version1(directory, &self.device_rules)?;
+        file::write(&directory.join("tasks"), &first.to_string())
+    }
+
     /// Puts device rules on the group: an eBPF program on the cgroup2 group, or version 1's lists where there is no such group
     /// or no such programs. No rules: no restriction.
-    fn apply_devices(&mut self, rules: &[oci_spec::runtime::LinuxDeviceCgroup]) -> Result<()> {
+    fn apply_devices(&mut self, rules: &[LinuxDeviceCgroup]) -> Result<()> {
         if rules.is_empty() {
             return Ok(());
         }
@@ -269,6 +302,8 @@ impl Cgroup {
             unified: hierarchies.unified.as_ref().and_then(|unified| there(&unified.base)),
             directory: None,
             tasks: Vec::new(),
+            device_rules: Vec::new(),
+            late: OnceCell::new(),
             hierarchies,
         };
         for (controller, mount) in &hierarchies.version1 {
@@ -344,7 +379,7 @@ impl Cgroup {
         (self.directory, self.tasks) = (None, Vec::new());
         let deadline = Instant::now() + REMOVAL;
         let mut first = None;
-        for directory in self.version1.values().chain(&self.unified) {
+        for directory in self.version1.values().chain(self.late.get()).chain(&self.unified) {
             if let Err(source) = file::remove_tree(directory, deadline) {
                 let error = match source.raw_os_error() {
                     Some(libc::EBUSY) => Error::InUse {

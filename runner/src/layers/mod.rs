@@ -2,8 +2,8 @@
 //!
 //! The page cache of mapped files belongs to a mounted instance, so a hundred containers over one layer must share one
 //! mount to share one copy of libc. The mounts live in a namespace pinned under the run directory ([`pin`]); the host's mount table shows
-//! the pin and nothing else. A start takes *detached clones* of them, which keep the file system alive by themselves,
-//! so unmounting here never disturbs a running container. The rule: what is mounted under an id is checked before it is
+//! the pin and nothing else. A start joins them to its root *inside* that namespace ([`with_open`]); the overlay keeps the
+//! file systems alive by itself, so unmounting here never disturbs a running container. The rule: what is mounted under an id is checked before it is
 //! mounted (sizes) and after (kind of file system), and all changes happen under one lock.
 
 mod erofs;
@@ -12,6 +12,8 @@ mod pin;
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Doing, Error, Result};
 use crate::{mount, sys};
@@ -67,68 +69,118 @@ impl LayerMount {
 pub fn ensure_mounted(run: &Path, layers: &[LayerMount]) -> Result<()> {
     if sys::thread_count().doing(|| "count the threads".into())? > 1 {
         let layers = layers.to_vec();
-        return crate::broker::in_child(|| clones(run, &layers).map(drop));
+        return crate::broker::in_child(|| with_open(run, &layers, |_| Ok(())));
     }
-    clones(run, layers).map(drop)
+    with_open(run, layers, |_| Ok(()))
 }
 
-/// Detached clones of the layers' mounts, in order, mounting what is not mounted yet. Single-threaded callers only.
-pub(crate) fn clones(run: &Path, layers: &[LayerMount]) -> Result<Vec<OwnedFd>> {
+/// Opens the layers in order, mounting what is not mounted yet, and calls `work` with them. That happens inside the pinned
+/// namespace (if a layer is a metadata image), where overlayfs may take the shared mounts as they are: a detached clone of each
+/// would cost an RCU grace period when it is closed. Paths of the host mean nothing in `work`. Single-threaded callers only.
+pub(crate) fn with_open<T>(run: &Path, layers: &[LayerMount], work: impl FnOnce(&Opened) -> Result<T>) -> Result<T> {
+    let inside = is_inside(layers);
     let mut found: Vec<Option<OwnedFd>> = Vec::with_capacity(layers.len());
-    let mut images = false;
     for layer in layers {
         layer.check_id()?;
         found.push(match layer {
+            LayerMount::Erofs { .. } => None,
             LayerMount::Directory { path, .. } => {
-                Some(mount::clone_path(path, false).doing(|| format!("open the layer directory {}", path.display()))?)
-            }
-            LayerMount::Erofs { .. } => {
-                images = true;
-                None
+                // Overlayfs takes what lies in the caller's namespace, or is detached.
+                let fd = if inside { mount::clone_path(path, false) } else { open_directory(path) };
+                Some(fd.doing(|| format!("open the layer directory {}", path.display()))?)
             }
         });
     }
-    if images {
-        // Two rounds at most: the mounts that are there, and then the missing ones under the lock.
-        if let Some(pin) = Pin::open(run)? {
-            clone_present(&pin, layers, &mut found)?;
-        }
-        if found.iter().any(Option::is_none) {
-            let _lock = pin::lock(run)?;
-            let pin = Pin::open_or_make(run)?;
-            clone_present(&pin, layers, &mut found)?;
-            mount_missing(&pin, layers, &mut found)?;
+    if !inside {
+        return work(&Opened { layers: found.into_iter().flatten().collect(), mount_points: None });
+    }
+    // Two rounds at most: the mounts that are there, and then the missing ones under the lock.
+    if let Some(pin) = Pin::open(run)? {
+        let _inside = pin.enter()?;
+        open_present(layers, &mut found);
+        if found.iter().all(Option::is_some) {
+            return work(&Opened { layers: found.into_iter().flatten().collect(), mount_points: open_mount_points() });
         }
     }
-    Ok(found.into_iter().flatten().collect())
+    let _lock = pin::lock(run)?;
+    let pin = Pin::open_or_make(run)?;
+    let fresh = {
+        let _inside = pin.enter()?;
+        open_present(layers, &mut found);
+        missing(layers, &found)
+    };
+    // Their files are the host's: mounted outside, attached inside.
+    let mounted = mount_missing(&fresh)?;
+    let _inside = pin.enter()?;
+    attach_missing(&mounted)?;
+    open_present(layers, &mut found);
+    if let Some(at) = found.iter().position(Option::is_none) {
+        return Err(Error::invalid(format!("layer {} was mounted, but is not there", layers[at].id())));
+    }
+    work(&Opened { layers: found.into_iter().flatten().collect(), mount_points: open_mount_points() })
 }
 
-/// Takes clones of the layers that are mounted.
-fn clone_present(pin: &Pin, layers: &[LayerMount], found: &mut [Option<OwnedFd>]) -> Result<()> {
-    let _inside = pin.enter()?;
+/// Whether these layers are joined inside the pinned namespace.
+pub(crate) fn is_inside(layers: &[LayerMount]) -> bool {
+    layers.iter().any(|layer| matches!(layer, LayerMount::Erofs { .. }))
+}
+
+/// What [`with_open`] hands out.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// The layers, in the order asked for.
+    pub layers: Vec<OwnedFd>,
+    /// A directory with the mount points that every container needs ([`pin::MOUNT_POINTS`]), if there is one.
+    pub mount_points: Option<OwnedFd>,
+}
+
+fn open_directory(path: &Path) -> std::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// A pin made by an older version has none: mount points are then made in the container's own layer.
+fn open_mount_points() -> Option<OwnedFd> {
+    open_directory(&Path::new("/").join(pin::MOUNT_POINTS)).ok()
+}
+
+/// Opens the layers that are mounted; only inside the namespace.
+fn open_present(layers: &[LayerMount], found: &mut [Option<OwnedFd>]) {
     for (layer, slot) in layers.iter().zip(found.iter_mut()).filter(|(_, slot)| slot.is_none()) {
         // The directory may be there without its mount for a moment: what counts is the kind of file system.
-        if let Ok(clone) = mount::clone_path(&Path::new("/").join(layer.id()), false)
-            && sys::file_system_magic_of(&clone).is_ok_and(|magic| magic == EROFS_SUPER_MAGIC)
+        if let Ok(fd) = open_directory(&Path::new("/").join(layer.id()))
+            && sys::file_system_magic_of(&fd).is_ok_and(|magic| magic == EROFS_SUPER_MAGIC)
         {
-            *slot = Some(clone);
+            *slot = Some(fd);
         }
     }
-    Ok(())
 }
 
-/// Mounts the layers that are not there and takes clones of them. The lock is held by the caller.
-fn mount_missing(pin: &Pin, layers: &[LayerMount], found: &mut [Option<OwnedFd>]) -> Result<()> {
-    let mut fresh: Vec<(usize, &str, OwnedFd)> = Vec::new();
-    for (index, layer) in layers.iter().enumerate() {
-        // The same layer may occur twice in an image: one mount serves both.
-        let known = fresh.iter().any(|(_, id, _)| *id == layer.id());
-        if let (LayerMount::Erofs { id, metadata, devices }, None, false) = (layer, &found[index], known) {
-            fresh.push((index, id, erofs::mount(metadata, devices)?));
+/// The layers that must be mounted, each once: the same layer may occur twice in an image.
+fn missing<'a>(layers: &'a [LayerMount], found: &[Option<OwnedFd>]) -> Vec<&'a LayerMount> {
+    let mut fresh: Vec<&LayerMount> = Vec::new();
+    for (layer, _) in layers.iter().zip(found).filter(|(_, slot)| slot.is_none()) {
+        if !fresh.iter().any(|known| known.id() == layer.id()) {
+            fresh.push(layer);
         }
     }
-    let _inside = pin.enter()?;
-    for (_, id, mounted) in &fresh {
+    fresh
+}
+
+/// Mounts metadata images, detached. The lock is held by the caller.
+fn mount_missing<'a>(fresh: &[&'a LayerMount]) -> Result<Vec<(&'a str, OwnedFd)>> {
+    let mut mounted = Vec::with_capacity(fresh.len());
+    for layer in fresh {
+        if let LayerMount::Erofs { id, metadata, devices } = layer {
+            mounted.push((id.as_str(), erofs::mount(metadata, devices)?));
+        }
+    }
+    Ok(mounted)
+}
+
+/// Attaches what was mounted; only inside the namespace.
+fn attach_missing(mounted: &[(&str, OwnedFd)]) -> Result<()> {
+    for (id, mounted) in mounted {
         let place = Path::new("/").join(id);
         match std::fs::create_dir(&place) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -138,12 +190,6 @@ fn mount_missing(pin: &Pin, layers: &[LayerMount], found: &mut [Option<OwnedFd>]
         }
         let target = std::fs::File::open(&place).doing(|| format!("open the mount point of layer {id}"))?;
         mount::attach(mounted, target).doing(|| format!("attach layer {id}"))?;
-    }
-    for (layer, slot) in layers.iter().zip(found.iter_mut()).filter(|(_, slot)| slot.is_none()) {
-        let id = layer.id();
-        *slot = Some(
-            mount::clone_path(&Path::new("/").join(id), false).doing(|| format!("clone the mount of layer {id}"))?,
-        );
     }
     Ok(())
 }
@@ -201,7 +247,9 @@ fn names() -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir("/").doing(|| "list the mounted layers".into())? {
         let entry = entry.doing(|| "list the mounted layers".into())?;
-        if let Ok(name) = entry.file_name().into_string() {
+        if let Ok(name) = entry.file_name().into_string()
+            && name != pin::MOUNT_POINTS
+        {
             names.push(name);
         }
     }

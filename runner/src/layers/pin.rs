@@ -19,6 +19,10 @@ use crate::{mount, sys};
 /// `f_type` of a namespace file (linux/magic.h).
 const NSFS_MAGIC: i64 = 0x6e73_6673;
 
+/// The directory in the namespace's root that goes under all layers of a container: the mount points that every container
+/// needs, so that most images need none made (and removed again) in the container's own layer. No layer's id begins so.
+pub const MOUNT_POINTS: &str = ".mount-points";
+
 /// How long to wait for another process that is mounting layers.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 
@@ -191,6 +195,17 @@ fn empty_root() -> io::Result<()> {
     // What is on top at "." now is the old root; with it gone, the tmpfs is all there is.
     rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH)?;
     rustix::process::chdir("/")?;
+    make_mount_points(Path::new("/").join(MOUNT_POINTS).as_path())
+}
+
+/// Directories and empty files that the mounts of every container lie on.
+fn make_mount_points(place: &Path) -> io::Result<()> {
+    for directory in ["", "dev", "etc", "proc", "sys"] {
+        std::fs::DirBuilder::new().mode(0o755).create(place.join(directory))?;
+    }
+    for file in ["hostname", "hosts", "resolv.conf"] {
+        File::create_new(place.join("etc").join(file))?;
+    }
     Ok(())
 }
 

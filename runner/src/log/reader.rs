@@ -246,7 +246,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path());
         assert!(texts(&mut Reader::open(&config, &Query::default()).unwrap()).is_empty());
-        let mut log = Writer::open(&config).unwrap();
+        let mut log = Writer::open(&config);
         log.write(Stream::Stdout, b"a\nb\nc\n").unwrap();
         let tail = |count| texts(&mut Reader::open(&config, &Query { tail: Some(count), ..Query::default() }).unwrap());
         assert_eq!(tail(2), ["b\n", "c\n"]);
@@ -270,7 +270,7 @@ mod tests {
     fn following_survives_rotation() {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path());
-        let mut log = Writer::open(&config).unwrap();
+        let mut log = Writer::open(&config);
         let mut reader = Reader::open(&config, &Query::default()).unwrap();
         let mut seen = Vec::new();
         for number in 0..2000 {

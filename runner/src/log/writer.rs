@@ -16,20 +16,19 @@ use crate::error::{Doing, Result};
 #[derive(Debug)]
 pub struct Writer {
     config: LogConfig,
-    file: File,
-    size: u64,
+    /// The open file and its size; a log is made by its first line.
+    file: Option<(File, u64)>,
     pending: [Vec<u8>; 2],
     lines: String,
 }
 
 impl Writer {
-    /// Opens the log, going on after what is there.
-    pub fn open(config: &LogConfig) -> Result<Self> {
+    /// Goes on after what is there. A program that writes nothing makes no file.
+    pub fn open(config: &LogConfig) -> Self {
         let mut config = config.clone();
         config.max_size = config.max_size.max(64 << 10);
         config.max_files = config.max_files.max(1);
-        let (file, size) = append(&config).doing(|| format!("open the log {}", config.path.display()))?;
-        Ok(Self { config, file, size, pending: [Vec::new(), Vec::new()], lines: String::new() })
+        Self { config, file: None, pending: [Vec::new(), Vec::new()], lines: String::new() }
     }
 
     /// Takes a piece of output.
@@ -85,15 +84,25 @@ impl Writer {
         if self.lines.is_empty() {
             return Ok(());
         }
-        let doing = || format!("write the log {}", self.config.path.display());
-        if self.size > 0 && self.size + self.lines.len() as u64 > self.config.max_size {
-            rotate(&self.config).doing(doing)?;
-            (self.file, self.size) = append(&self.config).doing(doing)?;
-        }
-        let result = self.file.write_all(self.lines.as_bytes());
-        self.size += self.lines.len() as u64;
+        let result = self.append();
         self.lines.clear();
-        result.doing(doing)
+        result.doing(|| format!("write the log {}", self.config.path.display()))
+    }
+
+    /// Writes the lines that are ready, to a new file if they would make this one too large.
+    fn append(&mut self) -> io::Result<()> {
+        let length = self.lines.len() as u64;
+        let (mut file, mut size) = match self.file.take() {
+            Some(open) => open,
+            None => append(&self.config)?,
+        };
+        if size > 0 && size + length > self.config.max_size {
+            rotate(&self.config)?;
+            (file, size) = append(&self.config)?;
+        }
+        let result = file.write_all(self.lines.as_bytes());
+        self.file = Some((file, size + length));
+        result
     }
 }
 
@@ -180,7 +189,7 @@ mod tests {
     use super::*;
 
     fn writer(dir: &std::path::Path, max_size: u64, max_files: u32) -> Writer {
-        Writer::open(&LogConfig { path: dir.join("log.json"), max_size, max_files }).unwrap()
+        Writer::open(&LogConfig { path: dir.join("log.json"), max_size, max_files })
     }
 
     fn lines(dir: &std::path::Path) -> Vec<serde_json::Value> {

@@ -87,7 +87,7 @@ pub fn run_foreground(container: &Container, options: Foreground, started: impl 
         if options.forward_signals { Some(sys::signal_fd(&FORWARDED).doing(|| "watch signals".into())?) } else { None };
     let (running, program) = session.begin()?;
     started(&session.state);
-    let mut relay = Relay::new(program, session.log()?, container.stop_signal);
+    let mut relay = Relay::new(program, session.log(), container.stop_signal);
     relay.signals = signals;
     relay.add_peer(Peer::local(options.stdin));
     let ended = relay.run(&running.pidfd)?;
@@ -111,7 +111,7 @@ pub fn start_monitored(
             Ok(session) => session,
             Err(error) => return report.send::<State>(Err(&error)),
         };
-        let result = session.begin().and_then(|started| Ok((started, session.log()?, listen(&container.state_dir)?)));
+        let result = session.begin().and_then(|started| Ok((started, session.log(), listen(&container.state_dir)?)));
         let ((mut running, program), log, listener) = match result {
             Ok(all) => all,
             Err(error) => {
@@ -266,8 +266,8 @@ impl<'a> Session<'a> {
     }
 
     /// The log, if one is kept.
-    pub fn log(&self) -> Result<Option<Writer>> {
-        self.container.log.as_ref().map(Writer::open).transpose()
+    pub fn log(&self) -> Option<Writer> {
+        self.container.log.as_ref().map(Writer::open)
     }
 
     /// Takes back what was made for the program, and records how it ended.

@@ -11,6 +11,7 @@ use store::image::{Image, RunConfig};
 use store::record::Record;
 
 use super::options::Options;
+use super::run::Startable;
 use super::{ContainerData, names};
 use crate::engine::Engine;
 use crate::engine::progress::Progress;
@@ -21,11 +22,11 @@ use crate::error::{CommandError, Context as _, Kind, Result};
 const NAME_TRIES: u32 = 20;
 
 impl Engine {
-    /// Makes a container; gives its id.
+    /// Makes a container; gives it as it is started.
     ///
     /// # Errors
     /// An image that cannot be had, flags that contradict each other, a name that is taken.
-    pub fn create(&self, options: &Options, cidfile: Option<&Path>, progress: &dyn Progress) -> Result<String> {
+    pub fn create(&self, options: &Options, cidfile: Option<&Path>, progress: &dyn Progress) -> Result<Startable> {
         self.sweep()?;
         if cidfile.is_some_and(Path::exists) {
             let path = cidfile.unwrap_or(Path::new("")).display();
@@ -68,7 +69,7 @@ impl Engine {
                 return Err(error).context(format!("cannot write {}", path.display()));
             }
         }
-        Ok(id)
+        Ok(Startable { record, image: image.map(|image| image.config.config) })
     }
 
     /// The image of a new container, pulled as `--pull` says.

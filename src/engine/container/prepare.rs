@@ -15,11 +15,12 @@ use runner::validate::{Host, validate};
 use runner::{Container, HostsFile, Rootfs};
 use store::image::RunConfig;
 
+use super::ContainerData;
 use super::create::{choices, defaults, hostname, usage};
 use super::files::EtcFiles;
 use super::options::Options;
+use super::run::Startable;
 use super::volumes::bind_source;
-use super::{ContainerData, ContainerRecord};
 use crate::engine::Engine;
 use crate::engine::layers::to_runner;
 use crate::error::{CommandError, Context as _, Kind, Result};
@@ -59,13 +60,9 @@ impl Engine {
     ///
     /// # Errors
     /// A volume, layer or network that is not there.
-    pub(super) fn prepare(&self, record: &ContainerRecord) -> Result<Container> {
-        let (id, data) = (&record.id, &record.data);
-        let image = match &data.image {
-            Some(image) => Some(self.store.images().get(image)?.config.config),
-            None => None,
-        };
-        let (mut options, merged) = self.spec_options(id, data, image.as_ref())?;
+    pub(super) fn prepare(&self, startable: &Startable) -> Result<Container> {
+        let (id, data) = (&startable.record.id, &startable.record.data);
+        let (mut options, merged) = self.spec_options(id, data, startable.image.as_ref())?;
         let network = self.network(id, &data.options)?;
         options.namespaces.network = match &network.mode {
             Mode::Host => NamespaceMode::Host,

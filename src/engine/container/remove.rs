@@ -1,6 +1,6 @@
 //! Removing containers, and sweeping up after those whose monitor was killed.
 
-use super::run::remove_all;
+use super::run::{Removal, remove_all};
 use crate::engine::Engine;
 use crate::error::{CommandError, Kind, Result};
 
@@ -32,7 +32,7 @@ impl Engine {
             record.data.anonymous_volumes.clear();
             self.store.containers().replace(&record)?;
         }
-        remove_all(&self.store, &self.states(), &id)?;
+        remove_all(&self.store, &self.states(), &id, Removal::Whole)?;
         Ok(true)
     }
 
@@ -52,7 +52,7 @@ impl Engine {
                 Err(_) => true,
             };
             if remove {
-                remove_all(&self.store, &self.states(), id)?;
+                remove_all(&self.store, &self.states(), id, Removal::Whole)?;
             }
         }
         self.sweep_build_steps()

@@ -3,17 +3,27 @@
 //! A plain foreground run is its own monitor; with a terminal, standard input or `-d` a monitor is forked first
 //! (docs/runner-dialogue.md). Everything here wants a process with one thread: clients of registries are gone by now.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use runner::attach::{AttachOptions, Outcome, attach, connect};
 use runner::spec::parse;
 use runner::{After, DetachKeys, Exit, Foreground, MonitorOptions, OnExit, run_foreground, start_monitored};
 use store::Store;
+use store::image::RunConfig;
 
 use super::create::usage;
 use super::{ContainerData, ContainerRecord, LastExit, time};
 use crate::engine::Engine;
 use crate::error::{CommandError, Context as _, Kind, Result};
+
+/// A container that may be started: its record, and what its image says of running it.
+#[derive(Clone, Debug)]
+pub struct Startable {
+    /// Its record.
+    pub record: ContainerRecord,
+    /// The image's defaults; `None` with `--rootfs`.
+    pub image: Option<RunConfig>,
+}
 
 /// How a client is connected.
 #[derive(Clone, Copy, Debug)]
@@ -25,23 +35,20 @@ pub struct Attachment {
 }
 
 impl Engine {
-    /// Starts a container in the background. One that runs already is left alone, as docker has it.
+    /// Starts a container in the background.
     ///
     /// # Errors
     /// It cannot be started; the error's kind says why, as docker's exit codes do.
-    pub fn start_detached(&self, id: &str) -> Result<()> {
-        if self.state(id)?.is_some_and(|state| state.is_running()) {
-            return Ok(());
-        }
-        let record = self.startable(id)?;
-        let container = self.prepare(&record).map_err(|error| self.unprepared(&record, error))?;
+    pub fn start_detached(&self, startable: &Startable) -> Result<()> {
+        let record = &startable.record;
+        let container = self.prepare(startable).map_err(|error| self.unprepared(record, error))?;
         let options = MonitorOptions { stdin: record.data.options.interactive, foreground: false };
-        match start_monitored(container, options, self.on_exit(&record)) {
+        match start_monitored(container, options, self.on_exit(record)) {
             Ok((state, _)) => {
                 self.show_notices(state.network.as_ref());
                 Ok(())
             }
-            Err(error) => Err(self.start_failed(&record, error)),
+            Err(error) => Err(self.start_failed(record, error)),
         }
     }
 
@@ -49,22 +56,31 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::start_detached`].
-    pub fn run_attached(&self, id: &str, attachment: &Attachment) -> Result<u8> {
-        let record = self.startable(id)?;
+    pub fn run_attached(&self, startable: &Startable, attachment: &Attachment) -> Result<u8> {
+        let record = &startable.record;
         let asked = &record.data.options;
-        let container = self.prepare(&record).map_err(|error| self.unprepared(&record, error))?;
+        let container = self.prepare(startable).map_err(|error| self.unprepared(record, error))?;
         if !asked.tty && !asked.interactive {
             let options = Foreground { stdin: false, forward_signals: attachment.signals };
-            let exit = run_foreground(&container, options, |state| self.show_notices(state.network.as_ref()))
-                .map_err(|error| self.start_failed(&record, error))?;
-            let place = Place { root: self.store.root().to_path_buf(), states: self.states() };
-            place.ended(&record.id, &exit, asked.remove).context("the container has ended, but")?;
-            return Ok(self.exit_code(&record, exit.code, exit.oom));
+            let started = |state: &runner::State| {
+                self.show_notices(state.network.as_ref());
+                // What earlier runs left to be done while somebody waits anyway; the collector finds what cannot be.
+                let _ = self.store.containers().clear_retired();
+            };
+            let exit =
+                run_foreground(&container, options, started).map_err(|error| self.start_failed(record, error))?;
+            let ended = if asked.remove {
+                remove_all(&self.store, &self.states(), &record.id, Removal::Retire)
+            } else {
+                ended(&self.store, &self.states(), &record.id, &exit, false)
+            };
+            ended.context("the container has ended, but")?;
+            return Ok(self.exit_code(record, exit.code, exit.oom));
         }
         let keys = detach_keys(asked.detach_keys.as_deref())?;
         let options = MonitorOptions { stdin: asked.interactive, foreground: true };
-        let (state, stream) = start_monitored(container, options, self.on_exit(&record))
-            .map_err(|error| self.start_failed(&record, error))?;
+        let (state, stream) = start_monitored(container, options, self.on_exit(record))
+            .map_err(|error| self.start_failed(record, error))?;
         self.show_notices(state.network.as_ref());
         let stream = stream.ok_or_else(|| CommandError::new("the container's monitor cannot be reached"))?;
         let options = AttachOptions {
@@ -72,7 +88,7 @@ impl Engine {
             forward_signals: attachment.signals,
             detach_keys: keys,
         };
-        self.outcome(&record, attach(stream, options)?)
+        self.outcome(record, attach(stream, options)?)
     }
 
     /// Connects to a running container.
@@ -104,24 +120,28 @@ impl Engine {
         self.outcome(&record, attach(stream, options)?)
     }
 
-    /// The record of a container that may be started now.
-    fn startable(&self, id: &str) -> Result<ContainerRecord> {
+    /// A container as it is started; `None` if it runs already.
+    ///
+    /// # Errors
+    /// No such container, a damaged record, an image that is gone.
+    pub fn startable(&self, id: &str) -> Result<Option<Startable>> {
         let record = self.container_record(id)?;
         if self.state(id)?.is_some_and(|state| state.is_running()) {
-            return Err(
-                CommandError::new(format!("container {} is running already", record.name)).kind(Kind::Container)
-            );
+            return Ok(None);
         }
-        Ok(record)
+        let image = record.data.image.map(|image| self.store.images().get(&image)).transpose()?;
+        Ok(Some(Startable { record, image: image.map(|image| image.config.config) }))
     }
 
     /// What the monitor does when the program has ended. It holds paths only: descriptors are closed in the monitor.
     fn on_exit(&self, record: &ContainerRecord) -> OnExit {
-        let place = Place { root: self.store.root().to_path_buf(), states: self.states() };
+        let (root, states) = (self.store.root().to_path_buf(), self.states());
         let (id, remove) = (record.id.clone(), record.data.options.remove);
         Box::new(move |exit, _| {
             // Nobody listens to a monitor: what it cannot do here, the next command's sweep does.
-            let _ = place.ended(&id, exit, remove);
+            let _ = Store::open(&root)
+                .map_err(CommandError::from)
+                .and_then(|store| ended(&store, &states, &id, exit, remove));
             After::Done
         })
     }
@@ -199,41 +219,41 @@ fn detach_keys(text: Option<&str>) -> Result<DetachKeys> {
     Ok(DetachKeys::new(parse::detach_keys(text).map_err(usage)?))
 }
 
-/// Where things are, for a process that has outlived the engine.
-pub(super) struct Place {
-    pub root: PathBuf,
-    pub states: PathBuf,
+/// Records how a container ended, or removes it.
+fn ended(store: &Store, states: &Path, id: &str, exit: &Exit, remove: bool) -> Result<()> {
+    if remove {
+        return remove_all(store, states, id, Removal::Whole);
+    }
+    let mut record: ContainerRecord = store.containers().read(id)?;
+    let state = runner::state::load(&states.join(id)).ok();
+    record.data.last = Some(LastExit {
+        code: exit.code,
+        oom: exit.oom,
+        started: state.and_then(|state| state.started_at).map(time),
+        finished: time(exit.at),
+        error: None,
+    });
+    Ok(store.containers().replace(&record)?)
 }
 
-impl Place {
-    /// Records how a container ended, or removes it.
-    pub fn ended(&self, id: &str, exit: &Exit, remove: bool) -> Result<()> {
-        let store = Store::open(&self.root)?;
-        if remove {
-            return remove_all(&store, &self.states, id);
-        }
-        let mut record: ContainerRecord = store.containers().read(id)?;
-        let state = runner::state::load(&self.states.join(id)).ok();
-        record.data.last = Some(LastExit {
-            code: exit.code,
-            oom: exit.oom,
-            started: state.and_then(|state| state.started_at).map(time),
-            finished: time(exit.at),
-            error: None,
-        });
-        Ok(store.containers().replace(&record)?)
-    }
+/// How thoroughly a container is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Removal {
+    /// With all it wrote, at once.
+    Whole,
+    /// One that wrote nothing is only moved out of sight: the user waits for us.
+    Retire,
 }
 
 /// Removes a container that has ended: its state, its anonymous volumes, its record.
-pub(super) fn remove_all(store: &Store, states: &Path, id: &str) -> Result<()> {
+pub(super) fn remove_all(store: &Store, states: &Path, id: &str, removal: Removal) -> Result<()> {
     let record: Option<ContainerRecord> = match store.containers().read(id) {
         Ok(record) => Some(record),
         Err(error) if error.is_not_found() => None,
         Err(error) => return Err(error.into()),
     };
     runner::delete(&states.join(id), false)?;
-    if let Some(record) = record {
+    if let Some(record) = &record {
         for line in &record.data.anonymous_volumes {
             let Some((_, volume)) = line.rsplit_once('=') else { continue };
             match store.volumes().remove(volume) {
@@ -241,7 +261,11 @@ pub(super) fn remove_all(store: &Store, states: &Path, id: &str) -> Result<()> {
                 _ => {}
             }
         }
-        match store.containers().remove(id) {
+        let removed = match removal {
+            Removal::Whole => store.containers().remove_read(record),
+            Removal::Retire => store.containers().retire(record),
+        };
+        match removed {
             // Somebody else removed it meanwhile.
             Err(error) if !error.is_not_found() => return Err(error.into()),
             _ => {}

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use rustix::fs::{self, AtFlags, Dir, Mode, OFlags, RenameFlags};
+use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::error::Error;
@@ -61,6 +61,10 @@ fn empty(top: BorrowedFd<'_>, directory: BorrowedFd<'_>, depth: usize, moved: &m
         };
         let name = entry.file_name();
         if [b".".as_slice(), b".."].contains(&name.to_bytes()) {
+            continue;
+        }
+        if entry.file_type() == FileType::Directory {
+            subdirectories.push(name.to_owned());
             continue;
         }
         match fs::unlinkat(directory, name, AtFlags::empty()) {
