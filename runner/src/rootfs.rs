@@ -40,9 +40,10 @@ pub fn prepare_layers(run: &Path, layers: &MountedLayers, devices: bool) -> Resu
         return in_memory(run, &layers.lowers, None, attributes);
     }
     let mounted = joined(run, &layers.lowers, false, |context| {
-        if layers.lowers.len() == 1 {
-            // Without a writable directory overlayfs wants two layers at least.
-            context.set_fd("lowerdir+", empty_layer()?.as_fd()).doing(joining)?;
+        // Without a writable directory overlayfs wants two layers at least; each must be there until it is mounted.
+        let empty = (layers.lowers.len() == 1).then(empty_layer).transpose()?;
+        if let Some(empty) = &empty {
+            context.set_fd("lowerdir+", empty.as_fd()).doing(joining)?;
         }
         context.mount(attributes | mount::MOUNT_ATTR_RDONLY).doing(joining)
     })?;
@@ -68,16 +69,11 @@ pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool, starting: bool) -> Re
             if work.parent() != Some(folder) || upper_name == work_name {
                 return Err(Error::invalid("the upper and work directories must lie in one directory"));
             }
-            // Overlay wants both on one mount, and takes them where the layers are joined only from a detached one.
+            // Overlay wants both on one mount. A detached one it takes wherever the layers are joined, and shows no path of it.
+            let clone = mount::clone_path(folder, false).doing(|| format!("open {}", folder.display()))?;
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let opened = if layers::is_inside(lowers) {
-                mount::clone_path(folder, false)
-            } else {
-                rustix::fs::open(folder, flags, Mode::empty()).map_err(Into::into)
-            };
-            let opened = opened.doing(|| format!("open {}", folder.display()))?;
             let open = |name: &std::ffi::OsStr| {
-                rustix::fs::openat(&opened, name, flags, Mode::empty())
+                rustix::fs::openat(&clone, name, flags, Mode::empty())
                     .doing(|| format!("open {}", folder.join(name).display()))
             };
             let (upper, work) = (open(upper_name)?, open(work_name)?);
@@ -85,7 +81,7 @@ pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool, starting: bool) -> Re
             let mounted = joined(run, lowers, starting, |context| {
                 writable(context, &upper, &work, *volatile)?.mount(attributes).doing(joining)
             })?;
-            Ok(Prepared { mounted, _folder: Some(opened) })
+            Ok(Prepared { mounted, _folder: Some(clone) })
         }
         Rootfs::TmpfsOverlay { lowers, size } => in_memory(run, lowers, *size, attributes),
         Rootfs::Directory { path, readonly } => {
@@ -169,9 +165,10 @@ fn joined(
         for layer in opened.layers.iter().chain(below) {
             context.set_fd("lowerdir+", layer.as_fd()).doing(joining)?;
         }
-        if opened.layers.is_empty() {
-            // Overlayfs wants something below.
-            context.set_fd("lowerdir+", empty_layer()?.as_fd()).doing(joining)?;
+        // Overlayfs wants something below.
+        let empty = opened.layers.is_empty().then(empty_layer).transpose()?;
+        if let Some(empty) = &empty {
+            context.set_fd("lowerdir+", empty.as_fd()).doing(joining)?;
         }
         for key in ["redirect_dir", "metacopy", "index"] {
             context.set(key, "off").doing(joining)?;

@@ -78,20 +78,18 @@ pub fn ensure_mounted(run: &Path, layers: &[LayerMount]) -> Result<()> {
 /// namespace (if a layer is a metadata image), where overlayfs may take the shared mounts as they are: a detached clone of each
 /// would cost an RCU grace period when it is closed. Paths of the host mean nothing in `work`. Single-threaded callers only.
 pub(crate) fn with_open<T>(run: &Path, layers: &[LayerMount], work: impl FnOnce(&Opened) -> Result<T>) -> Result<T> {
-    let inside = is_inside(layers);
     let mut found: Vec<Option<OwnedFd>> = Vec::with_capacity(layers.len());
     for layer in layers {
         layer.check_id()?;
         found.push(match layer {
             LayerMount::Erofs { .. } => None,
             LayerMount::Directory { path, .. } => {
-                // Overlayfs takes what lies in the caller's namespace, or is detached.
-                let fd = if inside { mount::clone_path(path, false) } else { open_directory(path) };
-                Some(fd.doing(|| format!("open the layer directory {}", path.display()))?)
+                // Detached: overlayfs takes it in any namespace, and shows no path of the host.
+                Some(mount::clone_path(path, false).doing(|| format!("open the layer directory {}", path.display()))?)
             }
         });
     }
-    if !inside {
+    if found.iter().all(Option::is_some) {
         return work(&Opened { layers: found.into_iter().flatten().collect(), mount_points: None });
     }
     // Two rounds at most: the mounts that are there, and then the missing ones under the lock.
@@ -118,11 +116,6 @@ pub(crate) fn with_open<T>(run: &Path, layers: &[LayerMount], work: impl FnOnce(
         return Err(Error::invalid(format!("layer {} was mounted, but is not there", layers[at].id())));
     }
     work(&Opened { layers: found.into_iter().flatten().collect(), mount_points: open_mount_points() })
-}
-
-/// Whether these layers are joined inside the pinned namespace.
-pub(crate) fn is_inside(layers: &[LayerMount]) -> bool {
-    layers.iter().any(|layer| matches!(layer, LayerMount::Erofs { .. }))
 }
 
 /// What [`with_open`] hands out.
