@@ -262,7 +262,7 @@ impl Collector<'_> {
             self.report.cache_steps.push(*key);
         }
         if self.options.cache == CacheScope::All {
-            for directory in ["mounts", "files"] {
+            for directory in ["mounts", "files", "logs"] {
                 for name in files::names(&cache.join(directory))? {
                     self.take(&cache.join(directory).join(name))?;
                 }
