@@ -9,6 +9,7 @@ pub mod container;
 pub mod copy;
 pub mod doctor;
 pub mod export;
+pub mod form;
 pub mod history;
 pub mod images;
 pub mod import;

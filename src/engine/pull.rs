@@ -157,6 +157,7 @@ impl Engine {
             provenance: vec![provenance; layers],
             compressed: compressed.collect(),
             manifests,
+            ..ImageRecord::default()
         };
         Ok((self.store.images().put(&resolved.config_bytes, &record)?, digest))
     }

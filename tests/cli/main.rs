@@ -10,6 +10,8 @@ mod support;
 mod bad_input;
 mod build;
 mod build_cache;
+mod build_flags;
+mod build_output;
 mod build_peer;
 mod build_steps;
 mod commit;

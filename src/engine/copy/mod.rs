@@ -3,7 +3,7 @@
 //! ([`target`]). A container's paths are resolved inside its root by descriptor ([`place`]), never on the host.
 
 mod place;
-mod sink;
+pub(super) mod sink;
 mod source;
 mod target;
 

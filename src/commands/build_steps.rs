@@ -1,0 +1,77 @@
+//! Flags of `img build` that say how its steps run.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::engine::build::StepOptions;
+use crate::error::{CommandError, Context as _, Result};
+
+/// Largest file of build arguments, bytes.
+const FILE_MAX: u64 = 1 << 20;
+
+/// `--ulimit` and its like.
+#[derive(Args)]
+pub struct StepFlags {
+    /// Take ARGs from a file of NAME=VALUE lines; --build-arg wins over it
+    #[arg(long, value_name = "FILE")]
+    build_arg_file: Vec<PathBuf>,
+    /// Run every step of these stages anew, named or numbered, with commas between them
+    #[arg(long, value_name = "STAGE,…")]
+    no_cache_filter: Vec<String>,
+    /// Limit of RUN steps: NAME=SOFT[:HARD], as nofile=1024:4096; no part of the cache key
+    #[arg(long, value_name = "LIMIT")]
+    ulimit: Vec<String>,
+    /// Control group below which those of RUN steps are made
+    #[arg(long, value_name = "CGROUP")]
+    cgroup_parent: Option<String>,
+    /// Open a shell in the file system of a RUN step that fails, if this is a terminal
+    #[arg(long)]
+    debug_on_error: bool,
+}
+
+impl StepFlags {
+    /// How RUN steps run.
+    #[must_use]
+    pub fn options(&self) -> StepOptions {
+        StepOptions {
+            ulimits: self.ulimit.clone(),
+            cgroup_parent: self.cgroup_parent.clone(),
+            debug: self.debug_on_error,
+        }
+    }
+
+    /// The stages of `--no-cache-filter`.
+    #[must_use]
+    pub fn no_cache_stages(&self) -> Vec<String> {
+        let names = self.no_cache_filter.iter().flat_map(|text| text.split(','));
+        names.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// The arguments in the files of `--build-arg-file`: lines `NAME=VALUE`, as podman reads them; empty ones and those
+    /// that begin with `#` mean nothing.
+    ///
+    /// # Errors
+    /// A file that cannot be read, a line that is no argument.
+    pub fn file_arguments(&self) -> Result<Vec<(String, String)>> {
+        let mut found = Vec::new();
+        for path in &self.build_arg_file {
+            let what = || format!("cannot read the build arguments in {}", path.display());
+            if std::fs::metadata(path).with_context(what)?.len() > FILE_MAX {
+                return Err(CommandError::new("it is larger than 1 MiB")).with_context(what);
+            }
+            let text = std::fs::read_to_string(path).with_context(what)?;
+            for (number, line) in text.lines().enumerate() {
+                let line = line.trim();
+                if line.is_empty() || line.starts_with('#') {
+                    continue;
+                }
+                let (name, value) = line.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+                    CommandError::usage(format!("{}:{}: {line:?} is not NAME=VALUE", path.display(), number + 1))
+                })?;
+                found.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        Ok(found)
+    }
+}
