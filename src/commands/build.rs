@@ -139,6 +139,7 @@ impl Run for Build {
             shm_size: self.shm_size,
             source_date_epoch,
             delivery,
+            cache: self.steps.cache()?,
             steps: self.steps.options(),
             no_cache_stages: self.steps.no_cache_stages(),
             cancel,

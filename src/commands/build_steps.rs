@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::engine::build::StepOptions;
+use crate::engine::build::exchange::{CacheFrom, CacheOptions, CacheTo};
 use crate::error::{CommandError, Context as _, Result};
 
 /// Largest file of build arguments, bytes.
@@ -16,6 +17,14 @@ pub struct StepFlags {
     /// Take ARGs from a file of NAME=VALUE lines; --build-arg wins over it
     #[arg(long, value_name = "FILE")]
     build_arg_file: Vec<PathBuf>,
+    /// Use the steps in this cache of another machine: type=local,src=DIR[,tag=NAME] or type=registry,ref=NAME, which is
+    /// also an image with an inline cache; may be given several times
+    #[arg(long, value_name = "CACHE")]
+    cache_from: Vec<String>,
+    /// Export the steps of this build: type=local,dest=DIR[,tag=NAME], type=registry,ref=NAME or type=inline; with
+    /// mode=max those of all stages, compression=zstd|gzip|uncompressed, compression-level=N, ignore-error=true
+    #[arg(long, value_name = "CACHE")]
+    cache_to: Vec<String>,
     /// Run every step of these stages anew, named or numbered, with commas between them
     #[arg(long, value_name = "STAGE,…")]
     no_cache_filter: Vec<String>,
@@ -39,6 +48,17 @@ impl StepFlags {
             cgroup_parent: self.cgroup_parent.clone(),
             debug: self.debug_on_error,
         }
+    }
+
+    /// The caches of other machines.
+    ///
+    /// # Errors
+    /// One that makes no sense.
+    pub fn cache(&self) -> Result<CacheOptions> {
+        Ok(CacheOptions {
+            from: self.cache_from.iter().map(|text| CacheFrom::parse(text)).collect::<Result<_>>()?,
+            to: self.cache_to.iter().map(|text| CacheTo::parse(text)).collect::<Result<_>>()?,
+        })
     }
 
     /// The stages of `--no-cache-filter`.

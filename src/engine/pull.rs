@@ -204,7 +204,8 @@ impl Engine {
         }
     }
 
-    fn fetch_layer(
+    /// Fetches one layer.
+    pub(super) fn fetch_layer(
         &self,
         client: &Client,
         reference: &Reference,

@@ -213,7 +213,7 @@ fn origin_of(target: &Reference) -> String {
 }
 
 /// The bytes from `offset` on.
-fn at(bytes: &[u8], offset: u64) -> io::Result<Box<dyn Read + Send>> {
+pub(super) fn at(bytes: &[u8], offset: u64) -> io::Result<Box<dyn Read + Send>> {
     let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
     Ok(Box::new(io::Cursor::new(bytes[start..].to_vec())))
 }

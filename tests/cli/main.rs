@@ -10,6 +10,7 @@ mod support;
 mod bad_input;
 mod build;
 mod build_cache;
+mod build_exchange;
 mod build_flags;
 mod build_output;
 mod build_peer;

@@ -1,6 +1,7 @@
 //! `build`: finds the Buildfile and its context, lets the builder work, and names what came out. The builder's two
 //! ports are filled here: base images by `images`, commands by `executor`.
 
+pub mod exchange;
 mod executor;
 mod failed;
 mod images;
@@ -58,6 +59,8 @@ pub struct BuildRequest {
     pub source_date_epoch: Option<i64>,
     /// How RUN steps run.
     pub steps: StepOptions,
+    /// `--cache-from`, `--cache-to`
+    pub cache: exchange::CacheOptions,
     /// `--no-cache-filter`
     pub no_cache_stages: Vec<String>,
     /// What is done with the image.
@@ -143,10 +146,12 @@ impl Engine {
         let log = log::Logging::new(self, watcher, title);
         let images = images::Images::new(self, &log);
         let executor = executor::RunExecutor::new(self, &log, &request.steps)?;
-        let result = builder::build(&self.store, &options, &images, &executor, &|event| log.build_event(event));
+        let shared = exchange::SharedSteps::open(self, &request.cache.from, &platform.to_string(), &log);
+        let tell = |event| log.build_event(event);
+        let result = builder::build_with(&self.store, &options, &images, &executor, &shared, &tell);
         let place = log.place();
         log.finish(&result.as_ref().map_or_else(|error| format!("error: {error}"), |_| "built".to_owned()))?;
-        let output = result.map_err(|error| {
+        let mut output = result.map_err(|error| {
             let error = CommandError::from(error);
             match &place {
                 Some((_, path)) => {
@@ -155,9 +160,13 @@ impl Engine {
                 None => error,
             }
         })?;
+        if request.cache.to.contains(&exchange::CacheTo::Inline) {
+            output.image = self.embed_cache(&output)?;
+        }
         self.tag_all(&names, &output.image)?;
         let image = self.store.images().get(&output.image)?;
         let delivered = self.deliver(&image, &tags, &request.delivery, watcher)?;
+        self.export_cache(&request.cache.to, &output, watcher)?;
         let names = names.iter().map(|name| familiar(name)).collect();
         Ok(Built {
             image: output.image,
