@@ -37,5 +37,6 @@ pub use error::BuildError;
 pub use event::{Event, Step, StepId, Stream};
 pub use options::{BuildOptions, BuildOutput, UsedStep};
 pub use ports::{
-    BaseImage, Executor, ImageSource, NoSharedCache, PortError, RunMount, RunMountSource, RunResult, RunStep, SharedCache,
+    BaseImage, Executor, ImageSource, NoSharedCache, PortError, RunMount, RunMountSource, RunResult, RunStep,
+    SharedCache,
 };

@@ -19,6 +19,8 @@
 
 pub mod build_log;
 pub mod cache;
+pub mod cache_mount;
+pub mod cache_prune;
 pub mod check;
 pub mod content;
 pub mod digest;
