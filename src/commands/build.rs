@@ -140,6 +140,7 @@ impl Run for Build {
             source_date_epoch,
             delivery,
             cache: self.steps.cache()?,
+            cache_budget: self.steps.cache_budget()?,
             steps: self.steps.options(),
             no_cache_stages: self.steps.no_cache_stages(),
             cancel,

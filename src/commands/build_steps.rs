@@ -25,6 +25,9 @@ pub struct StepFlags {
     /// mode=max those of all stages, compression=zstd|gzip|uncompressed, compression-level=N, ignore-error=true
     #[arg(long, value_name = "CACHE")]
     cache_to: Vec<String>,
+    /// Keep the build cache below this size while building: what was not used for the longest time goes first
+    #[arg(long, value_name = "SIZE")]
+    cache_budget: Option<String>,
     /// Run every step of these stages anew, named or numbered, with commas between them
     #[arg(long, value_name = "STAGE,…")]
     no_cache_filter: Vec<String>,
@@ -59,6 +62,15 @@ impl StepFlags {
             from: self.cache_from.iter().map(|text| CacheFrom::parse(text)).collect::<Result<_>>()?,
             to: self.cache_to.iter().map(|text| CacheTo::parse(text)).collect::<Result<_>>()?,
         })
+    }
+
+    /// The size of the build cache, bytes.
+    ///
+    /// # Errors
+    /// Text that is no size.
+    pub fn cache_budget(&self) -> Result<Option<u64>> {
+        let size = |text| runner::spec::parse::size("cache budget", text);
+        Ok(self.cache_budget.as_deref().map(size).transpose()?)
     }
 
     /// The stages of `--no-cache-filter`.

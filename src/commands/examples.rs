@@ -139,6 +139,20 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     ("volume inspect", &[("img volume inspect data", "where it lies, and who it belongs to")]),
     ("volume rm", &[("img volume rm data", "with all that is in it; one that a container uses stays")]),
     ("volume prune", &[("img volume prune", "asks first"), ("img volume prune --force", "does not ask")]),
+    ("builder du", &[("img builder du", "all of it"), ("img builder du --filter type=mount", "cache mounts alone")]),
+    (
+        "builder prune",
+        &[
+            ("img builder prune --dry-run", "what would go"),
+            ("img builder prune -f --keep-storage 10g", "down to a size"),
+            ("img builder prune -f --filter until=168h", "what was not used for a week"),
+        ],
+    ),
+    (
+        "builder export",
+        &[("img builder export /root/.cache/pip -o pip.tar", "of RUN --mount=type=cache,target=/root/.cache/pip")],
+    ),
+    ("builder import", &[("img builder import /root/.cache/pip -i pip.tar", "on another machine")]),
     (
         "builder log",
         &[

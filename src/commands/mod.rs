@@ -10,6 +10,7 @@ mod build;
 mod build_output;
 mod build_steps;
 mod builder;
+mod builder_cache;
 mod commit;
 mod cp;
 mod diff;

@@ -1,7 +1,7 @@
 //! `export` and `diff`: a container's file system as a tar, and what the container has changed in it.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use store::layer::{Entry, Kind};
 use super::Engine;
 use super::archive::write_file;
 use super::container::ContainerRecord;
+use super::copy::source::Take;
 use super::tree::{Change, Merged, changes};
 use crate::error::{CommandError, Context as _, Result};
 
@@ -72,7 +73,7 @@ pub fn write_tree(merged: &Merged, output: impl Write) -> Result<()> {
 ///
 /// # Errors
 /// A layer that cannot be read, and what `put` says.
-pub fn each_entry(merged: &Merged, put: &mut dyn FnMut(&Entry, Option<&mut dyn Read>) -> Result<()>) -> Result<()> {
+pub fn each_entry(merged: &Merged, put: &mut Take<'_>) -> Result<()> {
     let mut first_names = std::collections::HashMap::new();
     for node in merged.tree.walk() {
         let mut entry = node.entry();

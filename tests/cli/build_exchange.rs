@@ -81,7 +81,10 @@ fn a_registry_brings_every_step_as_an_artifact_or_in_the_image() {
     assert_eq!((cached(&second), ran(&second), second.word()), (5, 0, first.word()), "{second}");
 
     let image = registry.name("team/app:1");
-    one.write("context/Buildfile", "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /stamp\nRUN echo two > /two\n");
+    one.write(
+        "context/Buildfile",
+        "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /stamp\nRUN echo two > /two\n",
+    );
     let pushed = build(&one, &one, &["--cache-to", "type=inline", "-t", &image, "--push"]);
     assert_eq!(build(&one, &one, &["--cache-to", "type=inline", "-t", &image, "--push"]).word(), pushed.word());
     let mut three = one.sibling();

@@ -12,6 +12,7 @@ mod build;
 mod build_cache;
 mod build_exchange;
 mod build_flags;
+mod build_keep;
 mod build_output;
 mod build_peer;
 mod build_steps;

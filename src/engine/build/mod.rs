@@ -5,6 +5,7 @@ pub mod exchange;
 mod executor;
 mod failed;
 mod images;
+pub mod keep;
 mod log;
 pub mod output;
 
@@ -61,6 +62,8 @@ pub struct BuildRequest {
     pub steps: StepOptions,
     /// `--cache-from`, `--cache-to`
     pub cache: exchange::CacheOptions,
+    /// Bytes that the build cache is kept below; the configuration's if absent, else any number.
+    pub cache_budget: Option<u64>,
     /// `--no-cache-filter`
     pub no_cache_stages: Vec<String>,
     /// What is done with the image.
@@ -147,7 +150,14 @@ impl Engine {
         let images = images::Images::new(self, &log);
         let executor = executor::RunExecutor::new(self, &log, &request.steps)?;
         let shared = exchange::SharedSteps::open(self, &request.cache.from, &platform.to_string(), &log);
-        let tell = |event| log.build_event(event);
+        let budget = request.cache_budget.or(self.settings.cache_budget);
+        let keeper = budget.map(|bytes| keep::Keeper::new(self, bytes, &log));
+        let tell = |event| {
+            if let Some(keeper) = &keeper {
+                keeper.event(&event);
+            }
+            log.build_event(event);
+        };
         let result = builder::build_with(&self.store, &options, &images, &executor, &shared, &tell);
         let place = log.place();
         log.finish(&result.as_ref().map_or_else(|error| format!("error: {error}"), |_| "built".to_owned()))?;
@@ -167,6 +177,9 @@ impl Engine {
         let image = self.store.images().get(&output.image)?;
         let delivered = self.deliver(&image, &tags, &request.delivery, watcher)?;
         self.export_cache(&request.cache.to, &output, watcher)?;
+        if let Some(keeper) = &keeper {
+            keeper.finish()?;
+        }
         let names = names.iter().map(|name| familiar(name)).collect();
         Ok(Built {
             image: output.image,

@@ -84,7 +84,7 @@ impl Document {
         for step in &document.steps {
             // It goes into configs and histories as it is.
             let created = step.value.get("created").and_then(Value::as_str);
-            if !created.is_some_and(|created| created.parse::<Timestamp>().is_ok()) {
+            if created.is_none_or(|created| created.parse::<Timestamp>().is_err()) {
                 return Err(wrong(format!("the step {} has no time", step.key)));
             }
         }

@@ -128,7 +128,12 @@ impl Engine {
         Ok(CompressedLayer { media_type: media_type.into(), digest, size, origin: None })
     }
 
-    fn compress_layer(&self, layer: &DiffId, into: &mut File, how: How) -> Result<store::layer::compression::Compressed> {
+    fn compress_layer(
+        &self,
+        layer: &DiffId,
+        into: &mut File,
+        how: How,
+    ) -> Result<store::layer::compression::Compressed> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let reader = self.store.layers().reader(layer)?;
         Ok(compress(reader, into, how.compression, how.level, threads)?)

@@ -150,7 +150,9 @@ impl Engine {
         if let Some(manifest) = found.filter(|manifest| manifest.config.media_type == CONFIG) {
             let config = &manifest.config;
             if config.size > STEPS_MAX {
-                return Err(CommandError::new(format!("the list of steps in {shown} is larger than {STEPS_MAX} bytes")));
+                return Err(CommandError::new(format!(
+                    "the list of steps in {shown} is larger than {STEPS_MAX} bytes"
+                )));
             }
             let descriptor = Descriptor::new(&config.media_type, to_client(&config.digest), config.size);
             let mut bytes = Vec::new();
