@@ -1,5 +1,6 @@
 //! Flags of `img build` that say how its steps run.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -50,6 +51,7 @@ impl StepFlags {
             ulimits: self.ulimit.clone(),
             cgroup_parent: self.cgroup_parent.clone(),
             debug: self.debug_on_error,
+            on_terminal: std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
         }
     }
 

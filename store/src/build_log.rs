@@ -24,7 +24,7 @@ pub struct BuildLogs<'a> {
 /// A log that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildLogEntry {
-    /// Its id: 16 hexadecimal digits.
+    /// Its id: 18 hexadecimal digits.
     pub id: String,
     /// Its file.
     pub path: PathBuf,
@@ -60,8 +60,8 @@ impl<'a> BuildLogs<'a> {
     pub fn create(&self) -> Result<BuildLog> {
         let directory = self.directory();
         files::create_dir(&directory)?;
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let id = format!("{:08x}{}", seconds & 0xffff_ffff, crate::random_hex(4)?);
+        let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros());
+        let id = format!("{micros:014x}{}", crate::random_hex(2)?);
         let path = directory.join(&id);
         let file = files::create_file(&path)?;
         try_lock(&file, LockMode::Exclusive).map_err(Error::io("lock", &path))?;

@@ -29,6 +29,8 @@ pub struct StepOptions {
     pub cgroup_parent: Option<String>,
     /// `--debug-on-error`
     pub debug: bool,
+    /// Whoever builds sits at a terminal.
+    pub on_terminal: bool,
 }
 
 /// Fills the builder's port.
@@ -38,6 +40,7 @@ pub struct RunExecutor<'a> {
     cgroup_parent: Option<String>,
     ulimits: Vec<Ulimit>,
     debug: bool,
+    on_terminal: bool,
 }
 
 impl<'a> RunExecutor<'a> {
@@ -48,7 +51,14 @@ impl<'a> RunExecutor<'a> {
     pub fn new(engine: &'a Engine, watcher: &'a dyn BuildWatcher, options: &StepOptions) -> Result<Self> {
         let ulimits = options.ulimits.iter().map(|text| parse::ulimit(text)).collect::<runner::spec::Result<Vec<_>>>();
         let ulimits = ulimits.map_err(usage)?.into_iter().flatten().collect();
-        Ok(Self { engine, watcher, ulimits, cgroup_parent: options.cgroup_parent.clone(), debug: options.debug })
+        Ok(Self {
+            engine,
+            watcher,
+            ulimits,
+            cgroup_parent: options.cgroup_parent.clone(),
+            debug: options.debug,
+            on_terminal: options.on_terminal,
+        })
     }
 
     fn run_step(&self, step: &RunStep<'_>, output: &mut dyn FnMut(Stream, &[u8])) -> Result<RunResult> {
@@ -134,7 +144,7 @@ impl<'a> RunExecutor<'a> {
         })?;
         let exit_code = exit.code.unwrap_or(125);
         if self.debug && exit_code != 0 && !step.cancel.is_cancelled() {
-            open_shell(step, exit_code, self.watcher, &|args| {
+            open_shell(step, exit_code, self.on_terminal, self.watcher, &|args| {
                 let env = spec.env.iter().cloned().chain(["TERM=xterm".to_owned()]).collect();
                 let spec = build(&SpecOptions { args: args.to_vec(), env, terminal: true, ..spec.clone() })?;
                 Ok(Container { spec, ..container.clone() })

@@ -2,8 +2,6 @@
 //! network, on the terminal of whoever builds. The rest of the build waits meanwhile; what is done in the shell is thrown
 //! away with the step.
 
-use std::io::IsTerminal;
-
 use builder::RunStep;
 use runner::{Container, run_with_terminal};
 
@@ -11,17 +9,17 @@ use super::BuildWatcher;
 use crate::engine::progress::Event;
 use crate::error::Result;
 
-/// Opens the shell and waits for its end. `make` makes the step's container anew with another program.
+/// Opens the shell, if there is a terminal, and waits for its end. `make` makes the step's container anew with another program.
 ///
 /// # Errors
 /// The shell cannot be started, and no other is in the image.
 pub fn open_shell(
     step: &RunStep<'_>,
     exit_code: i32,
+    on_terminal: bool,
     watcher: &dyn BuildWatcher,
     make: &dyn Fn(&[String]) -> Result<Container>,
 ) -> Result<()> {
-    let on_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     if !on_terminal {
         let text =
             format!("{} failed; --debug-on-error opens a shell on a terminal only, and there is none", step.name);
