@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::engine::build::StepOptions;
 use crate::engine::build::exchange::{CacheFrom, CacheOptions, CacheTo};
-use crate::error::{CommandError, Context as _, Result};
+use crate::error::{CommandError, Context as _, Kind, Result};
 
 /// Largest file of build arguments, bytes.
 const FILE_MAX: u64 = 1 << 20;
@@ -72,7 +72,8 @@ impl StepFlags {
     /// Text that is no size.
     pub fn cache_budget(&self) -> Result<Option<u64>> {
         let size = |text| runner::spec::parse::size("cache budget", text);
-        Ok(self.cache_budget.as_deref().map(size).transpose()?)
+        let wrong = |error| CommandError::from(error).kind(Kind::Usage);
+        self.cache_budget.as_deref().map(size).transpose().map_err(wrong)
     }
 
     /// The stages of `--no-cache-filter`.
