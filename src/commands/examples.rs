@@ -158,7 +158,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("img builder log", "of the last build"),
             ("img builder log --list", "which there are"),
-            ("img builder log 6921c4", "of one of them"),
+            ("img builder log 0660de9f55", "of one of them"),
         ],
     ),
     ("system check", &[("img system check", "only look"), ("img system check --repair", "and remove what is damaged")]),
