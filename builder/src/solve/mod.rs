@@ -32,9 +32,9 @@ use crate::event::{Event, Step};
 use crate::files::{Files, LayerFiles};
 use crate::key::{FileSystemId, KeyBuilder};
 use crate::op::OpError;
-use crate::options::BuildOptions;
+use crate::options::{BuildOptions, UsedStep};
 use crate::plan::{Base, Plan, PlannedStage, PlannedStep};
-use crate::ports::Executor;
+use crate::ports::{Executor, SharedCache};
 use gate::{Board, Claim, Claims, Slots};
 
 /// What a step made.
@@ -66,6 +66,7 @@ pub(crate) struct Solver<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) options: &'a BuildOptions,
     pub(crate) executor: &'a dyn Executor,
+    shared: &'a dyn SharedCache,
     pub(crate) events: &'a (dyn Fn(Event) + Sync),
     /// SOURCE_DATE_EPOCH.
     pub(crate) epoch: Option<i64>,
@@ -79,6 +80,8 @@ pub(crate) struct Solver<'a> {
     /// Merged layers, by their list.
     trees: Mutex<HashMap<Vec<DiffId>, Arc<LayerFiles>>>,
     failure: Mutex<Option<BuildError>>,
+    /// Records of the cache that were used or made.
+    used: Mutex<Vec<UsedStep>>,
     pub(crate) cached: AtomicUsize,
     pub(crate) executed: AtomicUsize,
 }
@@ -103,6 +106,7 @@ impl<'a> Solver<'a> {
         plan: &'a Plan,
         options: &'a BuildOptions,
         executor: &'a dyn Executor,
+        shared: &'a dyn SharedCache,
         events: &'a (dyn Fn(Event) + Sync),
     ) -> Result<Self, BuildError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from).max(2);
@@ -114,6 +118,7 @@ impl<'a> Solver<'a> {
             plan,
             options,
             executor,
+            shared,
             events,
             epoch: epoch(options)?,
             context: OnceLock::new(),
@@ -125,6 +130,7 @@ impl<'a> Solver<'a> {
             claims: Claims::default(),
             trees: Mutex::default(),
             failure: Mutex::default(),
+            used: Mutex::default(),
             cached: AtomicUsize::new(0),
             executed: AtomicUsize::new(0),
         })
@@ -227,6 +233,7 @@ impl<'a> Solver<'a> {
                 Claim::Others(waiting) => {
                     // None: the other one failed, or was stopped. Then it is our turn.
                     if let Some(result) = waiting.wait(&self.cancel)? {
+                        self.note_used(&key, self.is_in_target(stage));
                         self.note_cached(step);
                         break result;
                     }
@@ -255,6 +262,7 @@ impl<'a> Solver<'a> {
         let mut keys = vec![(*key, prepared.key.explain())];
         if !stage.no_cache {
             if let Some(result) = self.look_up(key)? {
+                self.note_used(key, self.is_in_target(stage));
                 self.note_cached(step);
                 return Ok(result);
             }
@@ -262,6 +270,8 @@ impl<'a> Solver<'a> {
             if let Some(second) = self.second_key(state, prepared)? {
                 let second_key = second.finish();
                 if let Some(result) = self.look_up(&second_key)? {
+                    self.note_used(key, self.is_in_target(stage));
+                    self.note_used(&second_key, self.is_in_target(stage));
                     self.record(*key, &prepared.key.explain(), step, &result)?;
                     self.note_cached(step);
                     return Ok(result);
@@ -286,6 +296,7 @@ impl<'a> Solver<'a> {
         };
         for (key, parts) in &keys {
             self.record(*key, parts, step, &result)?;
+            self.note_used(key, self.is_in_target(stage));
         }
         self.executed.fetch_add(1, Ordering::Relaxed);
         let layer = layer.map(|info| (info.diff_id, info.tar_size));
@@ -304,8 +315,44 @@ impl<'a> Solver<'a> {
         self.epoch.map(|seconds| Time { seconds, nanoseconds: 0 })
     }
 
+    /// Remembers that a record of the cache is part of this build.
+    pub(crate) fn note_used(&self, key: &Digest, in_target: bool) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).push(UsedStep { key: *key, in_target });
+    }
+
+    /// The records of the cache that are part of this build.
+    pub(crate) fn used(&self) -> Vec<UsedStep> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the image stands on this stage.
+    fn is_in_target(&self, stage: &PlannedStage) -> bool {
+        let mut at = Some(self.plan.target);
+        while let Some(found) = at.and_then(|index| self.plan.stages[index].as_ref()) {
+            if std::ptr::eq(found, stage) {
+                return true;
+            }
+            at = match found.base {
+                Base::Stage(base) => Some(base),
+                _ => None,
+            };
+        }
+        false
+    }
+
+    /// The record with `key`, from the store or from another machine.
+    pub(crate) fn find(&self, key: &Digest) -> Result<Option<CacheRecord>, OpError> {
+        match self.store.cache().get(key)? {
+            Some(record) => Ok(Some(record)),
+            None => {
+                let failed = |source| OpError::Port { action: "use a cache of another machine".to_owned(), source };
+                self.shared.look_up(key).map_err(failed)
+            }
+        }
+    }
+
     fn look_up(&self, key: &Digest) -> Result<Option<StepResult>, OpError> {
-        let Some(record) = self.store.cache().get(key)? else { return Ok(None) };
+        let Some(record) = self.find(key)? else { return Ok(None) };
         if let Some(layer) = &record.layer {
             // Between the look-up and this it may have been collected.
             self.store.protect(&[layer.0])?;
