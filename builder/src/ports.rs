@@ -10,6 +10,7 @@ use store::DiffId;
 use crate::buildfile::NetworkMode;
 use crate::cancel::Cancel;
 use crate::event::Stream;
+use crate::inputs::Secret;
 
 /// An error of a port, in the port's own words.
 pub type PortError = Box<dyn Error + Send + Sync>;
@@ -57,6 +58,28 @@ pub enum RunMountSource {
         /// Size in bytes, if limited.
         size: Option<u64>,
     },
+    /// A file that may exist in the container's memory only, and never anywhere else.
+    Secret {
+        /// What is in it.
+        contents: Secret,
+        /// Permission bits.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+    /// A socket that leads to an ssh agent while the command runs, and no longer.
+    Agent {
+        /// The agent's own socket.
+        socket: PathBuf,
+        /// Permission bits of the socket in the container.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
 }
 
 /// A mount of a RUN step.
@@ -79,7 +102,7 @@ pub struct RunStep<'a> {
     pub layers: &'a [DiffId],
     /// Program and arguments.
     pub args: &'a [String],
-    /// Environment as `NAME=value`.
+    /// Environment as `NAME=value`. It may hold secrets, and goes nowhere but into the process.
     pub env: &'a [String],
     /// Working directory, absolute; made if it is not there.
     pub cwd: &'a str,
@@ -91,6 +114,8 @@ pub struct RunStep<'a> {
     pub mounts: &'a [RunMount],
     /// Lines for `/etc/hosts`: `name:address` or `name=address`.
     pub extra_hosts: &'a [String],
+    /// Without the sandbox: all capabilities, devices and system calls.
+    pub insecure: bool,
     /// Host name.
     pub hostname: Option<&'a str>,
     /// Size of `/dev/shm`, bytes.

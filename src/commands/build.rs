@@ -36,6 +36,8 @@ pub struct Build {
     /// Stop at this stage
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
+    #[command(flatten)]
+    inputs: super::build_inputs::InputFlags,
     /// Set an ARG; without a value, take it from here
     #[arg(long, value_name = "NAME[=VALUE]")]
     build_arg: Vec<String>,
@@ -125,6 +127,7 @@ impl Run for Build {
             network: self.network,
             add_host: self.add_host,
             shm_size: self.shm_size,
+            inputs: self.inputs.read(context)?,
             source_date_epoch,
             cancel,
         };

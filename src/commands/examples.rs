@@ -25,6 +25,10 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("img build -t app .", "the Buildfile or Dockerfile of this directory"),
             ("img build --target test --build-arg VERSION=2 .", "one stage, with an argument"),
+            (
+                "img build --secret id=npm,src=.npmrc --ssh default .",
+                "with a secret and your ssh agent, for RUN --mount",
+            ),
         ],
     ),
     (

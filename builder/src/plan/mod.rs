@@ -9,6 +9,7 @@
 mod copy;
 mod dispatch;
 mod env;
+mod given;
 mod meta;
 mod run;
 mod stages;
@@ -142,6 +143,10 @@ pub struct RunOp {
     pub network: NetworkMode,
     /// Mounts.
     pub mounts: Vec<PlannedMount>,
+    /// Secrets that become variables.
+    pub secrets: Vec<SecretVariable>,
+    /// Without the sandbox.
+    pub insecure: bool,
 }
 
 /// A mount with all values known.
@@ -190,4 +195,34 @@ pub enum PlannedSource {
         /// Size in bytes.
         size: Option<u64>,
     },
+    /// A secret, as a file.
+    Secret(Given),
+    /// A socket that leads to an ssh agent.
+    Agent(Given),
+}
+
+/// Something that is given from outside and mounted as a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Its id.
+    pub id: String,
+    /// The step fails without it; otherwise it runs without the mount.
+    pub required: bool,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// A secret as a variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretVariable {
+    /// The variable.
+    pub name: String,
+    /// The secret's id.
+    pub id: String,
+    /// The step fails without it.
+    pub required: bool,
 }

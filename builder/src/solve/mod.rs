@@ -9,6 +9,7 @@
 //! ```
 
 mod gate;
+mod given;
 mod lines;
 mod run;
 mod steps;
@@ -345,6 +346,9 @@ impl<'a> Solver<'a> {
             });
         };
         let name = &self.options.buildfile_name;
+        let Some(path) = path.directory() else {
+            return Err(OpError::Message("an archive cannot be the build context yet".to_owned()));
+        };
         let opened = BuildContext::open(self.store, path, name, self.options.ignore.as_deref())?;
         let context = self.context.get_or_init(|| Arc::new(opened));
         Ok(Arc::<BuildContext>::clone(context))

@@ -79,11 +79,20 @@ impl Solver<'_> {
                 PlannedSource::Script { name, text } => format!("script {name} {text}"),
                 PlannedSource::Cache { id, sharing, .. } => format!("cache {id:?} {sharing:?}"),
                 PlannedSource::Tmpfs { size } => format!("tmpfs {size:?}"),
+                // That it is wanted, and how; never what it is.
+                PlannedSource::Secret(given) => format!("secret {given:?}"),
+                PlannedSource::Agent(given) => format!("agent {given:?}"),
             };
             let text = format!("{} {} {input}", mount.target, mount.read_only);
             key.part(format!("mount {number}"), text.as_bytes());
             work.selected.push(selected);
             work.sources.push(source);
+        }
+        if !op.secrets.is_empty() {
+            key.part("secret variables", format!("{:?}", op.secrets).as_bytes());
+        }
+        if op.insecure {
+            key.part("security", b"insecure");
         }
         Ok(Prepared { key, work: Work::Run(work) })
     }
@@ -95,17 +104,28 @@ impl Solver<'_> {
         work: &mut RunWork<'_>,
     ) -> Result<Option<LayerInfo>, OpError> {
         let op = work.op;
-        let mut mounts = Vec::new();
+        let (mut mounts, mut mounted) = (Vec::new(), Vec::new());
         // Held until the command is done.
         let mut locks = Vec::new();
         for (number, mount) in op.mounts.iter().enumerate() {
-            let source = self.mount(mount, work, number, &mut locks)?;
-            mounts.push(RunMount { target: mount.target.clone(), source, read_only: mount.read_only });
+            let source = match &mount.source {
+                PlannedSource::Secret(given) => self.secret_file(given)?,
+                PlannedSource::Agent(given) => self.agent_socket(given)?,
+                _ => Some(self.mount(mount, work, number, &mut locks)?),
+            };
+            if let Some(source) = source {
+                mounts.push(RunMount { target: mount.target.clone(), source, read_only: mount.read_only });
+                mounted.push(mount);
+            }
         }
         let scratch = Scratch::new(self.store.scratch()?)?;
         let (upper, work_dir) = (scratch.0.join("upper"), scratch.0.join("work"));
         let name = format!("{} {}/{}", step.info.stage, step.info.index, step.info.count);
-        let env = [op.env.as_slice(), op.hidden_env.as_slice()].concat();
+        let given = self.given_variables(op, &mounted)?;
+        // A secret takes the place of a variable of its name.
+        let hidden = |entry: &&String| given.iter().any(|own| own.split('=').next() == entry.split('=').next());
+        let ordinary = op.env.iter().chain(&op.hidden_env).filter(|entry| !hidden(entry));
+        let env: Vec<String> = ordinary.chain(&given).cloned().collect();
         let run = RunStep {
             name: &name,
             layers: &state.layers,
@@ -116,6 +136,7 @@ impl Solver<'_> {
             network: op.network,
             mounts: &mounts,
             extra_hosts: &self.options.extra_hosts,
+            insecure: op.insecure,
             hostname: self.options.hostname.as_deref(),
             shm_size: self.options.shm_size,
             upper: &upper,
@@ -188,6 +209,9 @@ impl Solver<'_> {
                 RunMountSource::Cache { path }
             }
             PlannedSource::Tmpfs { size } => RunMountSource::Tmpfs { size: *size },
+            PlannedSource::Secret(_) | PlannedSource::Agent(_) => {
+                return Err(OpError::Message(format!("{} is given from outside", mount.target)));
+            }
         })
     }
 

@@ -1,14 +1,16 @@
 //! `build`: finds the Buildfile and its context, lets the builder work, and names what came out. The builder's two
 //! ports are filled here: base images by `images`, commands by `executor`.
 
+mod agent;
 mod executor;
+pub mod given;
 mod images;
 
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use builder::{BuildOptions, Cancel, Event};
+use builder::{BuildOptions, Cancel, Event, Inputs};
 use store::ImageId;
 use store::refs::Expect;
 
@@ -50,6 +52,8 @@ pub struct BuildRequest {
     pub add_host: Vec<String>,
     /// `--shm-size`
     pub shm_size: Option<String>,
+    /// `--secret`, `--ssh`, `--allow`
+    pub inputs: Inputs,
     /// `SOURCE_DATE_EPOCH`
     pub source_date_epoch: Option<i64>,
     /// Ends the build early.
@@ -84,7 +88,8 @@ impl Engine {
         let source = find_source(request)?;
         self.sweep()?;
         let options = BuildOptions {
-            context: source.context,
+            context: source.context.map(Into::into),
+            inputs: request.inputs.clone(),
             buildfile: source.bytes,
             buildfile_name: source.name,
             target: request.target.clone(),

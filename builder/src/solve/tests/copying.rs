@@ -80,7 +80,7 @@ fn links_lead_nowhere_else_and_layers_stand_alone() {
 #[test]
 fn archives_are_unpacked_by_add_only() {
     let mut bench = Bench::new(&[("plain.gz", "not compressed at all")]);
-    let context = bench.options.context.clone().unwrap();
+    let context = bench.directory.path().join("context");
     let tree = bench.directory.path().join("tree");
     fs::create_dir_all(tree.join("sub")).unwrap();
     fs::write(tree.join("sub/file"), "packed").unwrap();
@@ -173,7 +173,7 @@ fn a_file_that_changes_during_the_build_ends_it() {
     let mut bench = Bench::new(&[("a", "1")]);
     // The command changes the context between the two copies' selection and their writing cannot be timed here, so the
     // operation is driven directly: selected with one content, written with another.
-    let path = bench.options.context.clone().unwrap();
+    let path = bench.directory.path().join("context");
     bench.build("FROM scratch\nCOPY a /a\n");
     let context: std::sync::Arc<dyn Files> =
         std::sync::Arc::new(crate::context::BuildContext::open(&bench.store, &path, "Buildfile", None).unwrap());

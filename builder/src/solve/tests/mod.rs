@@ -3,6 +3,7 @@
 
 mod caching;
 mod copying;
+mod given;
 mod images;
 mod running;
 
@@ -63,7 +64,7 @@ impl Bench {
             running: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
             events: Mutex::default(),
-            options: BuildOptions { context: Some(path), ..BuildOptions::default() },
+            options: BuildOptions { context: Some(path.into()), ..BuildOptions::default() },
         };
         for (name, text) in context {
             bench.context_file(name, text);
@@ -85,7 +86,7 @@ impl Bench {
     }
 
     pub fn context_file(&self, name: &str, text: &str) {
-        let path = self.options.context.as_ref().unwrap().join(name);
+        let path = self.directory.path().join("context").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
@@ -189,7 +190,8 @@ impl Bench {
     fn mounted(&self, mount: &RunMount, name: &str) -> String {
         match &mount.source {
             RunMountSource::Cache { path } => fs::read_to_string(path.join(name)).unwrap_or_default(),
-            RunMountSource::Tmpfs { .. } => String::new(),
+            RunMountSource::Tmpfs { .. } | RunMountSource::Agent { .. } => String::new(),
+            RunMountSource::Secret { contents, .. } => String::from_utf8(contents.bytes().to_vec()).unwrap(),
             RunMountSource::Layers { layers, path } => {
                 let files = LayerFiles::new(&self.store, "the mount", layers).unwrap();
                 let path = format!("{path}/{name}");
