@@ -10,7 +10,7 @@ use crate::event::Event;
 use crate::options::{BuildOptions, BuildOutput};
 use crate::output;
 use crate::plan;
-use crate::ports::{Executor, ImageSource};
+use crate::ports::{Executor, ImageSource, Remote};
 use crate::solve::Solver;
 
 /// Builds what `options` ask for. Events are told from several threads while it runs; the image is in the store,
@@ -23,6 +23,7 @@ pub fn build(
     options: &BuildOptions,
     images: &dyn ImageSource,
     executor: &dyn Executor,
+    remote: &dyn Remote,
     events: &(dyn Fn(Event) + Sync),
 ) -> Result<BuildOutput, BuildError> {
     let name = if options.buildfile_name.is_empty() { "Buildfile" } else { &options.buildfile_name };
@@ -49,7 +50,7 @@ pub fn build(
     }
     let steps = plan.stages.iter().flatten().flat_map(|stage| &stage.steps);
     tell(Event::Planned(steps.map(|step| step.info.clone()).collect()));
-    let solver = Solver::new(store, &file, &plan, options, executor, &tell)?;
+    let solver = Solver::new(store, &file, &plan, options, (executor, remote), &tell)?;
     let results = solver.solve()?;
     let mut output = output::write(&solver, &results)?;
     output.warnings = found.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -1,15 +1,16 @@
-//! What the builder needs from outside, as two traits. [`ImageSource`] gives base images, [`Executor`] runs a command
-//! on top of layers and leaves its changes in an upper directory of overlayfs form. The engine fills both; tests fill
-//! them with fakes.
+//! What the builder needs from outside, as traits. [`ImageSource`] gives base images, [`Remote`] what ADD names on
+//! the net, [`Executor`] runs a command on top of layers and leaves its changes in an upper directory of overlayfs form.
+//! The engine fills them; tests fill them with fakes.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use store::DiffId;
+use store::{DiffId, Digest};
 
 use crate::buildfile::NetworkMode;
 use crate::cancel::Cancel;
 use crate::event::Stream;
+use crate::git::GitSource;
 use crate::inputs::Secret;
 
 /// An error of a port, in the port's own words.
@@ -35,6 +36,41 @@ pub trait ImageSource: Sync {
     /// # Errors
     /// Why there is no such image or it cannot be had.
     fn resolve(&self, reference: &str, platform: Option<&str>, pull: bool) -> Result<BaseImage, PortError>;
+}
+
+/// A file from the net, whose bytes are a blob of the store, protected from collection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteFile {
+    /// Digest of its bytes, under which the store has them.
+    pub digest: Digest,
+    /// Their number.
+    pub size: u64,
+    /// The name the server gives it; none if it gives none.
+    pub name: Option<String>,
+    /// When the server says it was last changed, seconds since 1970.
+    pub modified: Option<i64>,
+}
+
+/// Fetches what ADD names on the net.
+pub trait Remote: Sync {
+    /// The file at `url`, which is not asked for again if it is here and has `checksum`, or if the server says that it
+    /// has not changed. Called from several threads.
+    ///
+    /// # Errors
+    /// Why it cannot be had, or that it is not what `checksum` says.
+    fn http(&self, url: &str, checksum: Option<&Digest>) -> Result<RemoteFile, PortError>;
+
+    /// The commit that `source` means now, in full.
+    ///
+    /// # Errors
+    /// Why it cannot be found out.
+    fn git_commit(&self, source: &GitSource) -> Result<String, PortError>;
+
+    /// Puts the files of `commit` into the empty directory `into`, and gives the commit's time, seconds since 1970.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    fn git_checkout(&self, source: &GitSource, commit: &str, into: &Path) -> Result<i64, PortError>;
 }
 
 /// Where the files of a mount come from.

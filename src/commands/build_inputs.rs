@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::config::Context;
 use crate::engine::build::given::{self, Given};
-use crate::error::Result;
+use crate::error::{CommandError, Result};
 
 /// Secrets, ssh agents, named contexts, entitlements.
 #[derive(Args)]
@@ -15,12 +15,29 @@ pub struct InputFlags {
     /// Give RUN --mount=type=ssh an ssh agent: default for yours, or a name and the agent's socket
     #[arg(long, value_name = "default|NAME[=SOCKET]")]
     ssh: Vec<String>,
+    /// What FROM, COPY --from and from= mean by a name: a directory, a tar or its URL, docker-image://REF,
+    /// oci-layout://DIRECTORY[:TAG], target:STAGE, a git repository; may be given several times
+    #[arg(long, value_name = "NAME=CONTEXT")]
+    build_context: Vec<String>,
     /// Let the Buildfile leave the sandbox: network.host, security.insecure
     #[arg(long, value_name = "ENTITLEMENT")]
     allow: Vec<String>,
 }
 
 impl InputFlags {
+    /// Names and values of `--build-context`.
+    ///
+    /// # Errors
+    /// A flag without a name or a value.
+    pub fn contexts(&self) -> Result<Vec<(String, String)>> {
+        let parse = |text: &String| match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.to_owned(), value.to_owned())),
+            _ => Err(CommandError::usage(format!("--build-context {text:?} is not NAME=CONTEXT"))
+                .hint("for example --build-context src=../src")),
+        };
+        self.build_context.iter().map(parse).collect()
+    }
+
     /// What the flags name, read.
     ///
     /// # Errors

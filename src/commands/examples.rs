@@ -25,6 +25,8 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("img build -t app .", "the Buildfile or Dockerfile of this directory"),
             ("img build --target test --build-arg VERSION=2 .", "one stage, with an argument"),
+            ("img build -t app https://git.example/team/app.git#v1:server", "a directory of a repository"),
+            ("img build --build-context lib=../lib .", "COPY --from=lib takes from another directory"),
             (
                 "img build --secret id=npm,src=.npmrc --ssh default .",
                 "with a secret and your ssh agent, for RUN --mount",

@@ -11,6 +11,7 @@ mod bad_input;
 mod build;
 mod build_cache;
 mod build_given;
+mod build_inputs;
 mod build_peer;
 mod build_steps;
 mod commit;

@@ -3,6 +3,7 @@
 //! leads out of it; symbolic links are followed by `files::resolve` only, inside. What the ignore file hides is not
 //! there. Digests of files are remembered between builds ([`StatCache`]).
 
+mod archive;
 mod ignore;
 mod stat_cache;
 
@@ -21,6 +22,7 @@ use store::{Digest, Store};
 use crate::files::{Content, Files, Node, NodeKind};
 use crate::op::OpError;
 
+pub use archive::ArchiveContext;
 pub use ignore::{IGNORE_MAX, Ignore, Matched};
 pub use stat_cache::{Stamp, StatCache};
 
@@ -31,6 +33,7 @@ const CAPABILITY: &str = "security.capability";
 /// An opened build context.
 #[derive(Debug)]
 pub struct BuildContext {
+    name: String,
     root: OwnedFd,
     path: PathBuf,
     ignore: Ignore,
@@ -38,6 +41,17 @@ pub struct BuildContext {
     /// Stamps of what was listed or looked at, by path.
     seen: Mutex<HashMap<Vec<u8>, Stamp>>,
     cache: Mutex<StatCache>,
+}
+
+/// The names under which an ignore file is looked for in a context, in order, for the Buildfile at this path in it.
+#[must_use]
+pub fn ignore_names(buildfile: &str) -> [String; 4] {
+    [
+        format!("{buildfile}.dockerignore"),
+        format!("{buildfile}.containerignore"),
+        ".containerignore".to_owned(),
+        ".dockerignore".to_owned(),
+    ]
 }
 
 impl BuildContext {
@@ -55,6 +69,7 @@ impl BuildContext {
         let path = std::fs::canonicalize(path)
             .map_err(|error| OpError::io(format!("find the build context {}", shown()), error))?;
         let mut context = Self {
+            name: "the build context".to_owned(),
             root,
             ignore: Ignore::default(),
             ignore_name: None,
@@ -62,12 +77,7 @@ impl BuildContext {
             cache: Mutex::new(StatCache::load(store, &path)?),
             path,
         };
-        let names = [
-            format!("{buildfile}.dockerignore"),
-            format!("{buildfile}.containerignore"),
-            ".containerignore".to_owned(),
-            ".dockerignore".to_owned(),
-        ];
+        let names = ignore_names(buildfile);
         let found = match ignore {
             Some(bytes) => Some(("the ignore file".to_owned(), bytes.to_vec())),
             None => {
@@ -86,6 +96,13 @@ impl BuildContext {
             context.ignore_name = Some(name);
         }
         Ok(context)
+    }
+
+    /// The same under another name in messages.
+    #[must_use]
+    pub fn called(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
     }
 
     /// Keeps the digests found in this build for the next one.
@@ -238,7 +255,7 @@ impl BuildContext {
 
 impl Files for BuildContext {
     fn name(&self) -> &str {
-        "the build context"
+        &self.name
     }
 
     fn node(&self, path: &LayerPath) -> Result<Option<Node>, OpError> {

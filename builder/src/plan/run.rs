@@ -127,14 +127,21 @@ impl Planner<'_> {
         let target = target.trim_end_matches('/').to_owned();
         let source = match option.kind {
             MountKind::Bind => {
-                let from = option.from.map(|from| self.source(&from, index, span)).transpose()?;
+                let from = option.from.map(|from| self.source(&from, index, span)).transpose()?.unwrap_or_default();
                 PlannedSource::Bind { from, path: option.source }
             }
-            MountKind::Cache if option.from.is_some() || !option.source.is_empty() => {
-                let message = "from= and source= of a cache mount are not supported yet";
-                return Err(Box::new(self.problem(span, message)).into());
+            MountKind::Cache if option.from.is_none() && !option.source.is_empty() => {
+                let problem =
+                    self.problem(span, "source= of a cache mount names a directory of from=, which is missing");
+                return Err(
+                    Box::new(problem.hint("from=STAGE,source=DIRECTORY is what a new cache begins with")).into()
+                );
             }
             MountKind::Cache => PlannedSource::Cache {
+                from: match &option.from {
+                    Some(from) => Some((self.source(from, index, span)?, option.source.clone())),
+                    None => None,
+                },
                 id: option.id.unwrap_or_else(|| target.clone()),
                 sharing: option.sharing,
                 mode: option.mode,

@@ -8,15 +8,17 @@
 //!                        wait for the stages it reads         └─► slot ─► op ─► layer ─► record
 //! ```
 
+mod contexts;
 mod gate;
 mod given;
 mod lines;
+mod remote;
 mod run;
 mod steps;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -27,15 +29,15 @@ use store::{DiffId, Digest, Store};
 
 use crate::buildfile::Buildfile;
 use crate::cancel::Cancel;
-use crate::context::BuildContext;
 use crate::error::BuildError;
 use crate::event::{Event, Step};
-use crate::files::{Files, LayerFiles};
+use crate::files::LayerFiles;
 use crate::key::{FileSystemId, KeyBuilder};
 use crate::op::OpError;
 use crate::options::BuildOptions;
 use crate::plan::{Base, Plan, PlannedStage, PlannedStep};
-use crate::ports::Executor;
+use crate::ports::{Executor, Remote};
+use contexts::Contexts;
 use gate::{Board, Claim, Claims, Slots};
 
 /// What a step made.
@@ -67,11 +69,11 @@ pub(crate) struct Solver<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) options: &'a BuildOptions,
     pub(crate) executor: &'a dyn Executor,
+    pub(crate) remote: &'a dyn Remote,
     pub(crate) events: &'a (dyn Fn(Event) + Sync),
     /// SOURCE_DATE_EPOCH.
     pub(crate) epoch: Option<i64>,
-    context: OnceLock<Arc<BuildContext>>,
-    opening: Mutex<()>,
+    contexts: Contexts,
     cancel: Cancel,
     slots: Slots,
     board: Board<Arc<StageResult>>,
@@ -102,7 +104,7 @@ impl<'a> Solver<'a> {
         file: &'a Buildfile,
         plan: &'a Plan,
         options: &'a BuildOptions,
-        executor: &'a dyn Executor,
+        (executor, remote): (&'a dyn Executor, &'a dyn Remote),
         events: &'a (dyn Fn(Event) + Sync),
     ) -> Result<Self, BuildError> {
         let jobs = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from).max(2));
@@ -112,10 +114,10 @@ impl<'a> Solver<'a> {
             plan,
             options,
             executor,
+            remote,
             events,
             epoch: epoch(options)?,
-            context: OnceLock::new(),
-            opening: Mutex::new(()),
+            contexts: Contexts::default(),
             cancel: options.cancel.child(),
             slots: Slots::new(jobs.max(1)),
             board: Board::new(plan.stages.len()),
@@ -140,9 +142,7 @@ impl<'a> Solver<'a> {
                 }
             }
         });
-        if let Some(context) = self.context.get() {
-            context.save(self.store)?;
-        }
+        self.save_contexts()?;
         if let Some(error) = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(error);
         }
@@ -331,27 +331,6 @@ impl<'a> Solver<'a> {
         });
         self.store.cache().put(&CacheRecord { key, layer: result.layer, value })?;
         Ok(())
-    }
-
-    /// The build context, opened when first needed.
-    fn context(&self) -> Result<Arc<dyn Files>, OpError> {
-        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(context) = self.context.get() {
-            return Ok(Arc::<BuildContext>::clone(context));
-        }
-        let Some(path) = &self.options.context else {
-            return Err(OpError::Advised {
-                message: "this build has no context to copy from".to_owned(),
-                hint: "give a directory as the context of the build".to_owned(),
-            });
-        };
-        let name = &self.options.buildfile_name;
-        let Some(path) = path.directory() else {
-            return Err(OpError::Message("an archive cannot be the build context yet".to_owned()));
-        };
-        let opened = BuildContext::open(self.store, path, name, self.options.ignore.as_deref())?;
-        let context = self.context.get_or_init(|| Arc::new(opened));
-        Ok(Arc::<BuildContext>::clone(context))
     }
 
     /// The merge of `layers`.

@@ -5,6 +5,7 @@ mod caching;
 mod copying;
 mod given;
 mod images;
+mod inputs;
 mod running;
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,13 +16,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use store::layer::{Entry, Kind, LayerPath, Time};
-use store::{DiffId, Store};
+use store::{DiffId, Digest, Store};
 
 use crate::error::BuildError;
 use crate::event::{Event, Stream};
 use crate::files::{Files, LayerFiles, NodeKind};
+use crate::git::GitSource;
 use crate::options::{BuildOptions, BuildOutput};
-use crate::ports::{BaseImage, Executor, ImageSource, PortError, RunMount, RunMountSource, RunResult, RunStep};
+use crate::ports::{
+    BaseImage, Executor, ImageSource, PortError, Remote, RemoteFile, RunMount, RunMountSource, RunResult, RunStep,
+};
 
 /// What the executor was asked to run.
 #[derive(Clone, Debug)]
@@ -45,6 +49,9 @@ pub(super) struct Bench {
     /// Most commands that ran at the same time.
     pub most: AtomicUsize,
     pub events: Mutex<Vec<Event>>,
+    /// By URL: the name the server gives, and the text.
+    pub remote_files: HashMap<String, (Option<String>, String)>,
+    pub checkouts: Mutex<usize>,
     pub options: BuildOptions,
 }
 
@@ -64,6 +71,8 @@ impl Bench {
             running: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
             events: Mutex::default(),
+            remote_files: HashMap::new(),
+            checkouts: Mutex::default(),
             options: BuildOptions { context: Some(path.into()), ..BuildOptions::default() },
         };
         for (name, text) in context {
@@ -133,7 +142,7 @@ impl Bench {
         self.options.buildfile_name = "Buildfile".to_owned();
         self.ran.lock().unwrap().clear();
         self.events.lock().unwrap().clear();
-        crate::build(&self.store, &self.options, self, self, &|event| self.events.lock().unwrap().push(event))
+        crate::build(&self.store, &self.options, self, self, self, &|event| self.events.lock().unwrap().push(event))
     }
 
     pub fn build(&mut self, buildfile: &str) -> BuildOutput {
@@ -267,6 +276,32 @@ impl ImageSource for Bench {
     fn resolve(&self, reference: &str, platform: Option<&str>, pull: bool) -> Result<BaseImage, PortError> {
         self.resolved.lock().unwrap().push(format!("{reference} {} {pull}", platform.unwrap_or_default()));
         self.images.get(reference).cloned().ok_or_else(|| "no such image".into())
+    }
+}
+
+impl Remote for Bench {
+    fn http(&self, url: &str, checksum: Option<&Digest>) -> Result<RemoteFile, PortError> {
+        let (name, text) = self.remote_files.get(url).ok_or("404 Not Found")?;
+        let digest = self.store.blobs().put(text.as_bytes())?;
+        if checksum.is_some_and(|wanted| *wanted != digest) {
+            return Err("it is something else".into());
+        }
+        Ok(RemoteFile { digest, size: text.len() as u64, name: name.clone(), modified: Some(1_400_000_000) })
+    }
+
+    fn git_commit(&self, source: &GitSource) -> Result<String, PortError> {
+        let text = source.reference.as_deref().unwrap_or("HEAD");
+        Ok(Digest::of(text.as_bytes()).hex()[..40].to_owned())
+    }
+
+    fn git_checkout(&self, source: &GitSource, commit: &str, into: &std::path::Path) -> Result<i64, PortError> {
+        fs::create_dir_all(into.join("sub/deep"))?;
+        fs::create_dir(into.join(".git"))?;
+        fs::write(into.join(".git/HEAD"), commit)?;
+        fs::write(into.join("sub/deep/file"), source.reference.as_deref().unwrap_or("HEAD"))?;
+        fs::write(into.join("top"), "t")?;
+        *self.checkouts.lock().unwrap() += 1;
+        Ok(1_300_000_000)
     }
 }
 
