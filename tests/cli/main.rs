@@ -36,3 +36,4 @@ mod save_load;
 mod security;
 mod system;
 mod transfer;
+mod volume;

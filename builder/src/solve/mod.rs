@@ -76,6 +76,7 @@ pub(crate) struct Solver<'a> {
     contexts: Contexts,
     cancel: Cancel,
     slots: Slots,
+    run_slots: Slots,
     board: Board<Arc<StageResult>>,
     claims: Claims<StepResult>,
     /// Merged layers, by their list.
@@ -107,7 +108,9 @@ impl<'a> Solver<'a> {
         (executor, remote): (&'a dyn Executor, &'a dyn Remote),
         events: &'a (dyn Fn(Event) + Sync),
     ) -> Result<Self, BuildError> {
-        let jobs = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from).max(2));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from).max(2);
+        // Steps of ours keep a processor busy; commands wait for networks, disks and each other as often as not.
+        let (jobs, commands) = options.jobs.map_or((cores, cores * 8), |jobs| (jobs, jobs));
         Ok(Self {
             store,
             file,
@@ -120,6 +123,7 @@ impl<'a> Solver<'a> {
             contexts: Contexts::default(),
             cancel: options.cancel.child(),
             slots: Slots::new(jobs.max(1)),
+            run_slots: Slots::new(commands.max(1)),
             board: Board::new(plan.stages.len()),
             claims: Claims::default(),
             trees: Mutex::default(),
@@ -266,7 +270,8 @@ impl<'a> Solver<'a> {
                 keys.push((second_key, second.explain()));
             }
         }
-        let _slot = self.slots.take(&self.cancel)?;
+        let slots = if matches!(prepared.work, Work::Run(_)) { &self.run_slots } else { &self.slots };
+        let _slot = slots.take(&self.cancel)?;
         (self.events)(Event::Started(Arc::clone(&step.info)));
         let started = Instant::now();
         let layer = match &mut prepared.work {
