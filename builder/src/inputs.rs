@@ -56,7 +56,8 @@ pub enum ContextSource {
     Directory(PathBuf),
     /// In a directory that is there for this build only, so that nothing about its files is worth remembering.
     Temporary(PathBuf),
-    /// In a tar that the store took in as a layer.
+    /// In a tar that the store took in as a layer, by its strict reader: nothing was unpacked, names that lead out of it
+    /// were refused, and links in it are followed inside of it only.
     Archive(DiffId),
 }
 

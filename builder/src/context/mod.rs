@@ -3,7 +3,6 @@
 //! leads out of it; symbolic links are followed by `files::resolve` only, inside. What the ignore file hides is not
 //! there. Digests of files are remembered between builds ([`StatCache`]).
 
-mod archive;
 mod ignore;
 mod stat_cache;
 
@@ -22,7 +21,6 @@ use store::{Digest, Store};
 use crate::files::{Content, Files, Node, NodeKind};
 use crate::op::OpError;
 
-pub use archive::ArchiveContext;
 pub use ignore::{IGNORE_MAX, Ignore, Matched};
 pub use stat_cache::{Stamp, StatCache};
 
@@ -41,17 +39,6 @@ pub struct BuildContext {
     /// Stamps of what was listed or looked at, by path.
     seen: Mutex<HashMap<Vec<u8>, Stamp>>,
     cache: Mutex<StatCache>,
-}
-
-/// The names under which an ignore file is looked for in a context, in order, for the Buildfile at this path in it.
-#[must_use]
-pub fn ignore_names(buildfile: &str) -> [String; 4] {
-    [
-        format!("{buildfile}.dockerignore"),
-        format!("{buildfile}.containerignore"),
-        ".containerignore".to_owned(),
-        ".dockerignore".to_owned(),
-    ]
 }
 
 impl BuildContext {
@@ -77,7 +64,12 @@ impl BuildContext {
             cache: Mutex::new(StatCache::load(store, &path)?),
             path,
         };
-        let names = ignore_names(buildfile);
+        let names = [
+            format!("{buildfile}.dockerignore"),
+            format!("{buildfile}.containerignore"),
+            ".containerignore".to_owned(),
+            ".dockerignore".to_owned(),
+        ];
         let found = match ignore {
             Some(bytes) => Some(("the ignore file".to_owned(), bytes.to_vec())),
             None => {

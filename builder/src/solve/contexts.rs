@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Solver;
-use crate::context::{ArchiveContext, BuildContext, ignore_names};
+use crate::context::BuildContext;
 use crate::error::BuildError;
-use crate::files::Files;
+use crate::files::{Files, LayerFiles};
 use crate::inputs::{ContextSource, NamedContext};
 use crate::op::OpError;
 
@@ -49,10 +49,10 @@ impl Solver<'_> {
             },
         };
         Ok(match source {
+            // As BuildKit has it, ignore files speak in directories of the user only, and the files of a tar keep the
+            // owners that it gives them.
             ContextSource::Archive(layer) => {
-                let names = ignore_names(buildfile);
-                let files = Arc::new(ArchiveContext::open(self.store, &name, layer, &names)?);
-                Open { files, remembered: None }
+                Open { files: Arc::new(LayerFiles::new(self.store, &name, &[*layer])?), remembered: None }
             }
             ContextSource::Directory(path) => {
                 let opened = BuildContext::open(self.store, path, buildfile, ignore)?.called(&name);
@@ -60,7 +60,7 @@ impl Solver<'_> {
                 Open { files: Arc::<BuildContext>::clone(&opened), remembered: Some(opened) }
             }
             ContextSource::Temporary(path) => {
-                let opened = BuildContext::open(self.store, path, buildfile, ignore)?.called(&name);
+                let opened = BuildContext::open(self.store, path, buildfile, Some(b""))?.called(&name);
                 Open { files: Arc::new(opened), remembered: None }
             }
         })
