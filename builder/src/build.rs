@@ -10,7 +10,7 @@ use crate::event::Event;
 use crate::options::{BuildOptions, BuildOutput};
 use crate::output;
 use crate::plan;
-use crate::ports::{Executor, ImageSource, NoSharedCache, SharedCache};
+use crate::ports::Ports;
 use crate::solve::Solver;
 
 /// Builds what `options` ask for. Events are told from several threads while it runs; the image is in the store,
@@ -21,23 +21,7 @@ use crate::solve::Solver;
 pub fn build(
     store: &Store,
     options: &BuildOptions,
-    images: &dyn ImageSource,
-    executor: &dyn Executor,
-    events: &(dyn Fn(Event) + Sync),
-) -> Result<BuildOutput, BuildError> {
-    build_with(store, options, images, executor, &NoSharedCache, events)
-}
-
-/// As [`build`], looking steps that the store does not know up in `shared` before they are run.
-///
-/// # Errors
-/// As [`build`].
-pub fn build_with(
-    store: &Store,
-    options: &BuildOptions,
-    images: &dyn ImageSource,
-    executor: &dyn Executor,
-    shared: &dyn SharedCache,
+    ports: &Ports<'_>,
     events: &(dyn Fn(Event) + Sync),
 ) -> Result<BuildOutput, BuildError> {
     let name = if options.buildfile_name.is_empty() { "Buildfile" } else { &options.buildfile_name };
@@ -54,7 +38,7 @@ pub fn build_with(
         }
         events(event);
     };
-    let (plan, warnings) = plan::plan(&file, options, images, &tell)?;
+    let (plan, warnings) = plan::plan(&file, options, ports.images, &tell)?;
     if file.check.error && !warnings.is_empty() {
         return Err(BuildError::Warnings { file: name.to_owned(), warnings });
     }
@@ -64,7 +48,7 @@ pub fn build_with(
     }
     let steps = plan.stages.iter().flatten().flat_map(|stage| &stage.steps);
     tell(Event::Planned(steps.map(|step| step.info.clone()).collect()));
-    let solver = Solver::new(store, &file, &plan, options, executor, shared, &tell)?;
+    let solver = Solver::new(store, &file, &plan, options, ports, &tell)?;
     let results = solver.solve()?;
     let mut output = output::write(&solver, &results)?;
     output.warnings = found.lock().unwrap_or_else(PoisonError::into_inner).clone();

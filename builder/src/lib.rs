@@ -2,7 +2,7 @@
 //!
 //! `buildfile` turns text into instructions, `plan` turns those into stages of steps, `context` gives the files to
 //! copy, `solve` walks the plan and `op` makes a layer of each step that is not cached, `output` writes the image's
-//! config. What the builder cannot do itself (fetch an image, run a command in a container) it asks of the two traits
+//! config. What the builder cannot do itself (fetch an image, run a command in a container) it asks of the traits
 //! in [`ports`]; everything it keeps, it keeps through `store`.
 //!
 //! ```text
@@ -20,7 +20,9 @@ pub mod context;
 pub mod error;
 pub mod event;
 pub mod files;
+pub mod git;
 pub mod glob;
+pub mod inputs;
 pub mod key;
 pub mod op;
 pub mod options;
@@ -30,13 +32,15 @@ pub mod platform;
 pub mod ports;
 mod solve;
 
-pub use build::{build, build_with};
+pub use build::build;
 pub use buildfile::{Buildfile, DEFAULT_NAMES, Diagnostic, default_name};
 pub use cancel::Cancel;
 pub use error::BuildError;
 pub use event::{Event, Step, StepId, Stream};
+pub use git::GitSource;
+pub use inputs::{ContextSource, Entitlement, Inputs, NamedContext, Secret};
 pub use options::{BuildOptions, BuildOutput, UsedStep};
 pub use ports::{
-    BaseImage, Executor, ImageSource, NoSharedCache, PortError, RunMount, RunMountSource, RunResult, RunStep,
-    SharedCache,
+    BaseImage, Executor, ImageSource, NoSharedCache, PortError, Ports, Remote, RemoteFile, RunMount, RunMountSource,
+    RunResult, RunStep, SharedCache,
 };

@@ -1,17 +1,18 @@
 //! What a build is asked for and what it gives back.
 
-use std::path::PathBuf;
-
 use store::{DiffId, Digest, ImageId};
 
 use crate::buildfile::{NetworkMode, Warning};
 use crate::cancel::Cancel;
+use crate::inputs::{ContextSource, Inputs};
 
 /// What to build. `Default` is an empty Buildfile without a context; set what differs.
 #[derive(Clone, Debug, Default)]
 pub struct BuildOptions {
-    /// Directory whose files COPY and ADD see; none for a build that may copy nothing.
-    pub context: Option<PathBuf>,
+    /// The files COPY and ADD see; none for a build that may copy nothing.
+    pub context: Option<ContextSource>,
+    /// Secrets, agents, named contexts, and what is allowed.
+    pub inputs: Inputs,
     /// The Buildfile's bytes.
     pub buildfile: Vec<u8>,
     /// The Buildfile's name in messages; if it lies in the context, its path there, which also finds the ignore file

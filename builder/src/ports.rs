@@ -1,6 +1,6 @@
-//! What the builder needs from outside, as two traits. [`ImageSource`] gives base images, [`Executor`] runs a command
-//! on top of layers and leaves its changes in an upper directory of overlayfs form. The engine fills both; tests fill
-//! them with fakes.
+//! What the builder needs from outside, as traits. [`ImageSource`] gives base images, [`Remote`] what ADD names on
+//! the net, [`Executor`] runs a command on top of layers and leaves its changes in an upper directory of overlayfs form,
+//! [`SharedCache`] knows what other machines made. The engine fills them; tests fill them with fakes.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,21 @@ use store::{DiffId, Digest};
 use crate::buildfile::NetworkMode;
 use crate::cancel::Cancel;
 use crate::event::Stream;
+use crate::git::GitSource;
+use crate::inputs::Secret;
+
+/// All of them.
+#[derive(Clone, Copy)]
+pub struct Ports<'a> {
+    /// Base images.
+    pub images: &'a dyn ImageSource,
+    /// Runs commands.
+    pub executor: &'a dyn Executor,
+    /// What ADD names on the net.
+    pub remote: &'a dyn Remote,
+    /// Steps that other machines made.
+    pub shared: &'a dyn SharedCache,
+}
 
 /// An error of a port, in the port's own words.
 pub type PortError = Box<dyn Error + Send + Sync>;
@@ -57,6 +72,41 @@ impl SharedCache for NoSharedCache {
     }
 }
 
+/// A file from the net, whose bytes are a blob of the store, protected from collection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteFile {
+    /// Digest of its bytes, under which the store has them.
+    pub digest: Digest,
+    /// Their number.
+    pub size: u64,
+    /// The name the server gives it; none if it gives none.
+    pub name: Option<String>,
+    /// When the server says it was last changed, seconds since 1970.
+    pub modified: Option<i64>,
+}
+
+/// Fetches what ADD names on the net.
+pub trait Remote: Sync {
+    /// The file at `url`, which is not asked for again if it is here and has `checksum`, or if the server says that it
+    /// has not changed. Called from several threads.
+    ///
+    /// # Errors
+    /// Why it cannot be had, or that it is not what `checksum` says.
+    fn http(&self, url: &str, checksum: Option<&Digest>) -> Result<RemoteFile, PortError>;
+
+    /// The commit that `source` means now, in full.
+    ///
+    /// # Errors
+    /// Why it cannot be found out.
+    fn git_commit(&self, source: &GitSource) -> Result<String, PortError>;
+
+    /// Puts the files of `commit` into the empty directory `into`, and gives the commit's time, seconds since 1970.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    fn git_checkout(&self, source: &GitSource, commit: &str, into: &Path) -> Result<i64, PortError>;
+}
+
 /// Where the files of a mount come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunMountSource {
@@ -77,6 +127,28 @@ pub enum RunMountSource {
     Tmpfs {
         /// Size in bytes, if limited.
         size: Option<u64>,
+    },
+    /// A file that may exist in the container's memory only, and never anywhere else.
+    Secret {
+        /// What is in it.
+        contents: Secret,
+        /// Permission bits.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+    /// A socket that leads to an ssh agent while the command runs, and no longer.
+    Agent {
+        /// The agent's own socket.
+        socket: PathBuf,
+        /// Permission bits of the socket in the container.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
     },
 }
 
@@ -100,7 +172,7 @@ pub struct RunStep<'a> {
     pub layers: &'a [DiffId],
     /// Program and arguments.
     pub args: &'a [String],
-    /// Environment as `NAME=value`.
+    /// Environment as `NAME=value`. It may hold secrets, and goes nowhere but into the process.
     pub env: &'a [String],
     /// Working directory, absolute; made if it is not there.
     pub cwd: &'a str,
@@ -112,6 +184,8 @@ pub struct RunStep<'a> {
     pub mounts: &'a [RunMount],
     /// Lines for `/etc/hosts`: `name:address` or `name=address`.
     pub extra_hosts: &'a [String],
+    /// Without the sandbox: all capabilities, devices and system calls.
+    pub insecure: bool,
     /// Host name.
     pub hostname: Option<&'a str>,
     /// Size of `/dev/shm`, bytes.

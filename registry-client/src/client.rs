@@ -14,6 +14,7 @@ use crate::blob::{self, BlobReader};
 use crate::config::Config;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
+use crate::download::{self, FileFacts, Sink, Validators};
 use crate::endpoint;
 use crate::error::{Error, Result};
 use crate::exchange::Inner;
@@ -156,6 +157,21 @@ impl Client {
     /// Any of [`Error`].
     pub fn referrers(&self, reference: &Reference, artifact_type: Option<&str>) -> Result<Vec<Descriptor>> {
         self.runtime.block_on(tags::referrers(&self.inner, reference, artifact_type))
+    }
+
+    /// Fetches the plain file at `url` into `sink`, at most `limit` bytes; none if it still is what `known` says, and
+    /// nothing was taken then.
+    ///
+    /// # Errors
+    /// Any of [`Error`], [`Error::Io`] for those of the sink among them.
+    pub fn download(
+        &self,
+        url: &str,
+        known: &Validators,
+        limit: u64,
+        sink: &mut dyn Sink,
+    ) -> Result<Option<FileFacts>> {
+        self.runtime.block_on(download::download(&self.inner, url, known, limit, sink))
     }
 
     /// Checks a user name and password with a registry (`host[:port]`), and says what to keep. Keeps nothing itself; see

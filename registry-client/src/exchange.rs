@@ -275,7 +275,7 @@ fn seconds(header: &HeaderValue) -> Option<Duration> {
 }
 
 /// Seconds since 1970 of a date such as `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn date(text: &str) -> Option<u64> {
+pub(crate) fn date(text: &str) -> Option<u64> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let parts: Vec<&str> = text.split([' ', ':']).collect();
     let [_, day, month, year, hour, minute, second, "GMT"] = parts[..] else { return None };

@@ -1,4 +1,5 @@
-//! The gate: talks to image registries (OCI distribution spec 1.1, Docker registry v2), and nobody else speaks HTTP.
+//! The gate: talks to image registries (OCI distribution spec 1.1, Docker registry v2), fetches plain files, and nobody
+//! else speaks HTTP.
 //!
 //! Everything blocks: a [`Client`] owns a small async runtime, which is gone, threads joined, when the client is dropped.
 //! Nothing here writes image data to disk: blobs come out as [`BlobReader`]s and go in through a closure that opens
@@ -20,6 +21,7 @@ mod config;
 mod descriptor;
 mod digest;
 mod dns;
+mod download;
 mod endpoint;
 mod error;
 mod exchange;
@@ -50,6 +52,7 @@ pub use client::Client;
 pub use config::{Config, Event, HostRule, Mirror, Observer, ProxyConfig, RegistryRule};
 pub use descriptor::Descriptor;
 pub use digest::Digest;
+pub use download::{FileFacts, Sink, Validators};
 pub use endpoint::Endpoint;
 pub use error::{Error, Result};
 pub use login::LoginOutcome;

@@ -45,6 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     log: None,
                     create_cwd: false,
                     layer_mounts: Vec::new(),
+                    file_mounts: Vec::new(),
                     cgroup_parent: None,
                     stop_signal: 15,
                 };

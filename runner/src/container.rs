@@ -4,6 +4,7 @@
 //! root file system is looked up by descriptor later.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use oci_spec::runtime::Spec;
 
@@ -27,6 +28,8 @@ pub struct Container {
     pub spec: Spec,
     /// Stacks of layers that mounts of the spec show: a mount of type `layers` names one by its number here.
     pub layer_mounts: Vec<MountedLayers>,
+    /// Files in memory that mounts of the spec show: a mount of type `file` names one by its number here.
+    pub file_mounts: Vec<MountedFile>,
     /// Its network, set up in the network namespace that the spec asks for; `None`: nothing is set up.
     pub network: Option<network::Config>,
     /// A file that gets the lines of `/etc/hosts` once the network's address is known, before the program runs.
@@ -52,6 +55,27 @@ pub struct MountedLayers {
     pub path: PathBuf,
     /// Writes go to memory and are gone with the mount; else nothing can be written.
     pub writable: bool,
+}
+
+/// A file that exists in memory only, as a read-only mount inside of a container: on no disk, in no layer and in no
+/// record, and gone with the container.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MountedFile {
+    /// What is in it.
+    pub contents: Arc<[u8]>,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+impl std::fmt::Debug for MountedFile {
+    /// The contents are usually secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MountedFile({} bytes, {:o} {}:{})", self.contents.len(), self.mode, self.uid, self.gid)
+    }
 }
 
 /// What `/etc/hosts` of a container says. The file is mounted there by the spec; here it is only written.

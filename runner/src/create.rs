@@ -81,6 +81,7 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Resu
             rootfs: Some(rootfs),
             binds,
             layers,
+            files: &container.file_mounts,
             cgroup_view: if wants_view { cgroup_view(&cgroup)? } else { Vec::new() },
             seccomp,
             stdio,

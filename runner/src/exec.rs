@@ -160,6 +160,7 @@ fn start(dir: &Path, exec: &Exec, stdio: Option<[OwnedFd; 3]>, die_with_parent: 
         rootfs: None,
         binds: Default::default(),
         layers: BTreeMap::new(),
+        files: &[],
         cgroup_view: Vec::new(),
         seccomp,
         stdio,

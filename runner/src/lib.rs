@@ -44,7 +44,7 @@ mod sys;
 pub mod validate;
 mod verbs;
 
-pub use container::{Container, HostsFile, MountedLayers, Rootfs};
+pub use container::{Container, HostsFile, MountedFile, MountedLayers, Rootfs};
 pub use error::{Error, Result};
 pub use init::dialogue::{Failure, FailureKind};
 pub use monitor::{After, DetachKeys, Foreground, MonitorOptions, OnExit, run_foreground, start_monitored};

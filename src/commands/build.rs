@@ -26,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// ones run side by side. Nothing is compressed until the image is pushed or saved.
 #[derive(Args)]
 pub struct Build {
-    /// The build context: a directory, or - for a Buildfile on standard input and no context
+    /// The build context: a directory, the URL of a tar, a git repository (URL[#REF[:DIRECTORY]]), or - for a tar or a
+    /// Buildfile on standard input
     #[arg(default_value = ".", value_name = "CONTEXT")]
     context: String,
     /// Name the image; may be given several times
@@ -38,6 +39,8 @@ pub struct Build {
     /// Stop at this stage
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
+    #[command(flatten)]
+    inputs: super::build_inputs::InputFlags,
     /// Set an ARG; without a value, take it from here
     #[arg(long, value_name = "NAME[=VALUE]")]
     build_arg: Vec<String>,
@@ -137,6 +140,8 @@ impl Run for Build {
             network: self.network,
             add_host: self.add_host,
             shm_size: self.shm_size,
+            inputs: self.inputs.read(context)?,
+            build_contexts: self.inputs.contexts()?,
             source_date_epoch,
             delivery,
             cache: self.steps.cache()?,

@@ -27,6 +27,12 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             ("img build --target test --build-arg VERSION=2 .", "one stage, with an argument"),
             ("img build --target files -o out .", "the files of a stage as a directory"),
             ("img build -t registry.example/team/app:1 --push .", "and to the registry"),
+            ("img build -t app https://git.example/team/app.git#v1:server", "a directory of a repository"),
+            ("img build --build-context lib=../lib .", "COPY --from=lib takes from another directory"),
+            (
+                "img build --secret id=npm,src=.npmrc --ssh default .",
+                "with a secret and your ssh agent, for RUN --mount",
+            ),
         ],
     ),
     (

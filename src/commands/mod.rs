@@ -7,6 +7,7 @@
 #![allow(rustdoc::broken_intra_doc_links)]
 
 mod build;
+mod build_inputs;
 mod build_output;
 mod build_steps;
 mod builder;

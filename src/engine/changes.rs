@@ -1,9 +1,14 @@
 //! `--change` of `import` and `commit`: instructions that change an image's configuration. They are a Buildfile of
 //! their own on top of the image, so that they mean exactly what they mean there.
 
-use builder::{BaseImage, BuildOptions, Executor, ImageSource, PortError, RunResult, RunStep, Stream};
-use store::ImageId;
+use std::path::Path;
+
+use builder::{
+    BaseImage, BuildOptions, Executor, GitSource, ImageSource, NoSharedCache, PortError, Ports, Remote, RemoteFile,
+    RunResult, RunStep, Stream,
+};
 use store::image::Image;
+use store::{Digest, ImageId};
 
 use super::Engine;
 use crate::error::{CommandError, Result};
@@ -40,7 +45,10 @@ impl Engine {
             no_cache: true,
             ..BuildOptions::default()
         };
-        let changed = builder::build(&self.store, &options, &base, &NoCommands, &|_| {})?.image;
+        let changed = {
+            let ports = Ports { images: &base, executor: &NoCommands, remote: &NoCommands, shared: &NoSharedCache };
+            builder::build(&self.store, &options, &ports, &|_| {})?.image
+        };
         // What it was before has no name, and was made only to be changed.
         match self.store.images().remove(&image) {
             Err(error) if !error.is_not_found() && !matches!(error, store::Error::Conflict(_)) => Err(error.into()),
@@ -74,8 +82,22 @@ impl ImageSource for Base {
     }
 }
 
-/// Changes run nothing.
+/// Changes run nothing and fetch nothing.
 struct NoCommands;
+
+impl Remote for NoCommands {
+    fn http(&self, url: &str, _: Option<&Digest>) -> Result<RemoteFile, PortError> {
+        Err(format!("{url} cannot be fetched here").into())
+    }
+
+    fn git_commit(&self, source: &GitSource) -> Result<String, PortError> {
+        Err(format!("{} cannot be fetched here", source.name()).into())
+    }
+
+    fn git_checkout(&self, source: &GitSource, _: &str, _: &Path) -> Result<i64, PortError> {
+        Err(format!("{} cannot be fetched here", source.name()).into())
+    }
+}
 
 impl Executor for NoCommands {
     fn run(&self, step: &RunStep<'_>, _: &mut dyn FnMut(Stream, &[u8])) -> Result<RunResult, PortError> {

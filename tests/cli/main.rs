@@ -12,6 +12,8 @@ mod build;
 mod build_cache;
 mod build_exchange;
 mod build_flags;
+mod build_given;
+mod build_inputs;
 mod build_keep;
 mod build_output;
 mod build_peer;

@@ -128,6 +128,8 @@ pub struct Run {
     pub mounts: Vec<(String, Span)>,
     /// `--network`.
     pub network: NetworkMode,
+    /// `--security=insecure`: without the sandbox.
+    pub insecure: bool,
 }
 
 /// HEALTHCHECK. Times are nanoseconds, as in the image config.

@@ -7,6 +7,7 @@ pub mod diagnostic;
 pub mod expand;
 pub mod instruction;
 mod lexer;
+mod mount_option;
 mod parse_copy;
 mod parse_run;
 mod parser;
@@ -18,9 +19,10 @@ mod words;
 pub use diagnostic::Diagnostic;
 pub use expand::Expander;
 pub use instruction::{Arg, Command, Copy, Healthcheck, Heredoc, Instruction, Kind, NetworkMode, Pair, Run, Stage};
-pub use parse_run::{MountKind, MountOption, Sharing};
+pub use mount_option::{MountKind, MountOption, Sharing};
 pub use source::{Position, Source, Span};
 pub use warning::{Check, Rule, Warning};
+pub use words::comma_separated;
 
 /// A parsed Buildfile.
 #[derive(Clone, Debug)]

@@ -96,8 +96,8 @@ fn run_flags_and_documents() {
     assert_eq!((documents[1].content.as_str(), documents[1].expand), ("b\n", false));
     for (text, part) in [
         ("RUN --network=bridge x", "default, none or host"),
-        ("RUN --mount=type=secret,id=a x", "not supported yet"),
-        ("RUN --security=insecure x", "not supported yet"),
+        ("RUN --mount=type=secret,id=../.. x", "cannot be an id"),
+        ("RUN --security=none x", "sandbox or insecure"),
         ("RUN --device=gpu x", "not supported yet"),
         ("RUN --mout=x y", "no flag --mout"),
         ("RUN --network=none --network=host x", "twice"),

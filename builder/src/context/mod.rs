@@ -31,6 +31,7 @@ const CAPABILITY: &str = "security.capability";
 /// An opened build context.
 #[derive(Debug)]
 pub struct BuildContext {
+    name: String,
     root: OwnedFd,
     path: PathBuf,
     ignore: Ignore,
@@ -55,6 +56,7 @@ impl BuildContext {
         let path = std::fs::canonicalize(path)
             .map_err(|error| OpError::io(format!("find the build context {}", shown()), error))?;
         let mut context = Self {
+            name: "the build context".to_owned(),
             root,
             ignore: Ignore::default(),
             ignore_name: None,
@@ -86,6 +88,13 @@ impl BuildContext {
             context.ignore_name = Some(name);
         }
         Ok(context)
+    }
+
+    /// The same under another name in messages.
+    #[must_use]
+    pub fn called(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
     }
 
     /// Keeps the digests found in this build for the next one.
@@ -238,7 +247,7 @@ impl BuildContext {
 
 impl Files for BuildContext {
     fn name(&self) -> &str {
-        "the build context"
+        &self.name
     }
 
     fn node(&self, path: &LayerPath) -> Result<Option<Node>, OpError> {

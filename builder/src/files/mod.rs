@@ -2,6 +2,8 @@
 //! both have in common; resolving of symbolic links is written once, here, over it, and never leaves the tree.
 
 mod layers;
+mod remote;
+mod unpack;
 
 use std::io::Read;
 
@@ -11,6 +13,8 @@ use store::layer::{LayerPath, Time};
 use crate::op::OpError;
 
 pub use layers::LayerFiles;
+pub use remote::RemoteFiles;
+pub use unpack::unpack;
 
 /// Most symbolic links followed in one path, as the kernel has it (path_resolution(7)).
 const LINKS_MAX: usize = 40;

@@ -80,8 +80,20 @@ fn has_checksum(block: &[u8; BLOCK]) -> bool {
     expected == sum(i64::from) || expected == sum(|byte| i64::from(byte.cast_signed()))
 }
 
+/// Whether a stream that begins with `start` (512 bytes of it, if it has so many) is an archive, as docker tells one from
+/// a Buildfile: compressed in a known way, or with the header of a tar.
+#[must_use]
+pub fn begins_archive(start: &[u8]) -> bool {
+    let compressed: [&[u8]; 4] = [b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh"];
+    compressed.iter().any(|magic| start.starts_with(magic))
+        || start.first_chunk::<BLOCK>().is_some_and(|block| has_checksum(block) && block[0] != 0)
+}
+
 /// A reader of what `reader` holds, decompressed if need be.
-fn decompress<'a>(mut reader: impl BufRead + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
+///
+/// # Errors
+/// A stream whose beginning cannot be read, or is compressed in no known way.
+pub fn decompress<'a>(mut reader: impl BufRead + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
     let start = reader.fill_buf()?;
     if start.starts_with(b"BZh") {
         return Ok(Box::new(bzip2::bufread::MultiBzDecoder::new(reader)));

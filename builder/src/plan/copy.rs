@@ -2,9 +2,10 @@
 
 use super::dispatch::Dispatch;
 use super::stages::Planner;
-use super::{CopyOp, Op};
+use super::{CopyOp, Op, Source};
 use crate::buildfile::{Copy, Expander, Instruction, Rule, Warning};
 use crate::error::BuildError;
+use crate::git::{self, GitSource};
 use crate::op::chmod::Chmod;
 use crate::op::select::components;
 
@@ -20,16 +21,8 @@ impl Planner<'_> {
         let mut op = CopyOp { parents: copy.parents, link: copy.link, ..CopyOp::default() };
         let mut shown = keyword.to_owned();
         if let Some(from) = &copy.from {
-            op.from = Some(self.source(from, index, instruction.span)?);
+            op.from = self.source(from, index, instruction.span)?;
             shown.push_str(&format!(" --from={from}"));
-        }
-        if copy.checksum.is_some() {
-            return Err(
-                self.wrong(instruction, "ADD --checksum is for sources on the net, which are not supported yet")
-            );
-        }
-        if copy.keep_git_dir.is_some() {
-            return Err(self.wrong(instruction, "ADD --keep-git-dir is for git sources, which are not supported yet"));
         }
         if let Some(chown) = &copy.chown {
             let chown = self.expand(stage, instruction, chown)?;
@@ -54,11 +47,26 @@ impl Planner<'_> {
             op.exclude.push(pattern);
         }
         op.unpack = copy.unpack.unwrap_or(copy.add);
+        op.unpack_remote = copy.unpack.unwrap_or(false);
+        let mut remote = RemoteFlags { keep_git_dir: copy.keep_git_dir, checksum: None };
+        if let Some(checksum) = &copy.checksum {
+            let checksum = self.expand(stage, instruction, checksum)?;
+            shown.push_str(&format!(" --checksum={checksum}"));
+            remote.checksum = Some(checksum).filter(|checksum| !checksum.is_empty());
+        }
+        if remote.checksum.is_some() && copy.sources.len() + copy.documents.len() != 1 {
+            return Err(self.wrong(instruction, "ADD --checksum is for one source"));
+        }
+        if let Some(unpack) = copy.unpack {
+            shown.push_str(&format!(" --unpack={unpack}"));
+        }
+        if let Some(keep) = copy.keep_git_dir {
+            shown.push_str(&format!(" --keep-git-dir={keep}"));
+        }
         for source in &copy.sources {
             let source = self.expand(stage, instruction, source)?;
-            self.check_source(instruction, keyword, &source)?;
             shown.push_str(&format!(" {source}"));
-            op.sources.push(source);
+            op.sources.push(self.copy_source(instruction, keyword, source, &remote)?);
         }
         for document in &copy.documents {
             let mut text = document.text();
@@ -86,29 +94,60 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn check_source(&mut self, instruction: &Instruction, keyword: &str, source: &str) -> Result<(), BuildError> {
+    /// What a source as written is.
+    fn copy_source(
+        &mut self,
+        instruction: &Instruction,
+        keyword: &str,
+        source: String,
+        flags: &RemoteFlags,
+    ) -> Result<Source, BuildError> {
         if source.is_empty() {
             return Err(self.wrong(instruction, format!("a source of {keyword} is empty")));
         }
-        if is_remote(source) {
-            return Err(match keyword {
-                "ADD" => self.wrong(instruction, format!("ADD from the net is not supported yet: {source}")),
-                _ => {
-                    let problem = self.problem(instruction.span, format!("COPY takes no URL: {source}"));
-                    BuildError::Buildfile(Box::new(problem.hint("ADD fetches from the net")))
-                }
-            });
+        let is_git = git::is_git(&source);
+        if (is_git || is_http(&source)) && keyword != "ADD" {
+            let problem = self.problem(instruction.span, format!("COPY takes no URL: {source}"));
+            return Err(BuildError::Buildfile(Box::new(problem.hint("ADD fetches from the net"))));
         }
-        if components(source).1 {
+        if is_git {
+            let mut parsed = GitSource::parse(&source).map_err(|message| self.wrong(instruction, message))?;
+            parsed.keep_git_dir = flags.keep_git_dir.unwrap_or(parsed.keep_git_dir);
+            if let Some(checksum) = &flags.checksum {
+                parsed.commit = Some(checksum.clone());
+                // Judged as one that is part of the address.
+                parsed.check_commit().map_err(|message| self.wrong(instruction, message))?;
+            }
+            return Ok(Source::Git(parsed));
+        }
+        if is_http(&source) {
+            let checksum = match &flags.checksum {
+                None => None,
+                Some(text) => Some(text.parse().map_err(|_| {
+                    let problem = self.problem(instruction.span, format!("{text} is no checksum of a file"));
+                    BuildError::Buildfile(Box::new(problem.hint("--checksum=sha256: and 64 hexadecimal digits")))
+                })?),
+            };
+            return Ok(Source::Http { url: source, checksum });
+        }
+        if flags.checksum.is_some() {
+            let problem = self.problem(instruction.span, format!("--checksum is for sources on the net, not {source}"));
+            return Err(BuildError::Buildfile(Box::new(problem.hint("files of the context are always checked"))));
+        }
+        if components(&source).1 {
             let message = format!("{source} leads out of its root, where it is cut off");
             self.warnings.push(Warning::new(Rule::Unused, instruction.span, message));
         }
-        Ok(())
+        Ok(Source::Path(source))
     }
 }
 
-/// Whether a source is on the net: a URL, or git's own form for ssh.
-fn is_remote(source: &str) -> bool {
-    let schemes = ["http://", "https://", "git://", "ssh://", "git@"];
-    schemes.iter().any(|scheme| source.starts_with(scheme))
+/// Flags of ADD that are about sources on the net.
+struct RemoteFlags {
+    checksum: Option<String>,
+    keep_git_dir: Option<bool>,
+}
+
+fn is_http(source: &str) -> bool {
+    source.starts_with("http://") || source.starts_with("https://")
 }

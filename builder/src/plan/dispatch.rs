@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use super::stages::{PROXY_ARGS, Planner};
-use super::{Base, Env, HistoryItem, Op, PlannedStage, PlannedStep};
+use super::stages::{DraftBase, PROXY_ARGS, Planner};
+use super::{Base, CopyOp, Env, HistoryItem, Op, Origin, PlannedStage, PlannedStep, Source};
 use crate::buildfile::{Arg, Expander, Instruction, Kind, Rule, Span, Warning};
 use crate::config::Config;
 use crate::error::BuildError;
@@ -62,6 +62,18 @@ impl Dispatch {
     pub(super) fn step(&mut self, instruction: &Instruction, shown: String, created_by: String, op: Op) {
         self.note(instruction, created_by, Some(self.steps.len()));
         self.steps.push((shown, instruction.span, op));
+    }
+
+    /// Adds the step that makes a layer of all files of the named context `number`, for a stage that is based on it.
+    fn begin_with(&mut self, number: usize, span: Span, text: String) {
+        let op = CopyOp {
+            sources: vec![Source::Path("/".to_owned())],
+            destination: "/".to_owned(),
+            from: Origin::Named(number),
+            ..CopyOp::default()
+        };
+        self.history.push(HistoryItem { created_by: text.clone(), span, step: Some(self.steps.len()) });
+        self.steps.push((text, span, Op::Copy(Box::new(op))));
     }
 
     /// Adds a line of history.
@@ -134,6 +146,11 @@ impl Planner<'_> {
         if index < self.file.stages.len() && stage.env.get("PATH").is_none() {
             stage.config.set_env("PATH", DEFAULT_PATH);
             stage.env.set("PATH", DEFAULT_PATH);
+        }
+        if let DraftBase::Files(number) = self.drafts[index].base {
+            // Only a stage of the file is based on files.
+            let text = self.file.stages.get(index).map_or("FROM", |stage| stage.text.as_str()).to_owned();
+            stage.begin_with(number, self.drafts[index].span, text);
         }
         for instruction in self.drafts[index].instructions.clone() {
             self.instruction(index, &mut stage, &instruction)?;

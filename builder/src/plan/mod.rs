@@ -9,15 +9,19 @@
 mod copy;
 mod dispatch;
 mod env;
+mod given;
 mod meta;
 mod run;
 mod stages;
 
 use std::sync::Arc;
 
+use store::Digest;
+
 use crate::buildfile::{NetworkMode, Sharing, Span};
 use crate::config::Config;
 use crate::event::Step;
+use crate::git::GitSource;
 use crate::op::chmod::Chmod;
 use crate::platform::Platform;
 use crate::ports::BaseImage;
@@ -100,17 +104,56 @@ pub enum Op {
     Run(Box<RunOp>),
 }
 
+/// Where the files of a copy or a mount come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// The build context.
+    #[default]
+    Context,
+    /// The named context with this number.
+    Named(usize),
+    /// What the stage with this number made.
+    Stage(usize),
+}
+
+impl Origin {
+    /// The number of the named context; none for the main one.
+    #[must_use]
+    pub fn named(self) -> Option<usize> {
+        match self {
+            Self::Named(number) => Some(number),
+            Self::Context | Self::Stage(_) => None,
+        }
+    }
+}
+
+/// A source of COPY or ADD.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A path or pattern.
+    Path(String),
+    /// A file on the net (ADD).
+    Http {
+        /// Where.
+        url: String,
+        /// What it must be.
+        checksum: Option<Digest>,
+    },
+    /// A git repository (ADD).
+    Git(GitSource),
+}
+
 /// COPY or ADD with all values known.
 #[derive(Clone, Debug, Default)]
 pub struct CopyOp {
-    /// Paths or patterns.
-    pub sources: Vec<String>,
+    /// What is copied, in order.
+    pub sources: Vec<Source>,
     /// Inline files: names and contents.
     pub documents: Vec<(String, Vec<u8>)>,
     /// Absolute path; a directory if it ends in a slash.
     pub destination: String,
-    /// Stage the sources are in; none for the context.
-    pub from: Option<usize>,
+    /// Where paths are looked up.
+    pub from: Origin,
     /// `--chown`.
     pub chown: Option<String>,
     /// `--chmod`.
@@ -121,8 +164,10 @@ pub struct CopyOp {
     pub parents: bool,
     /// `--link`: the layer is made as if nothing were below it.
     pub link: bool,
-    /// Archives are unpacked.
+    /// Archives among the paths are unpacked.
     pub unpack: bool,
+    /// Archives from the net are unpacked.
+    pub unpack_remote: bool,
 }
 
 /// RUN with all values known.
@@ -142,6 +187,10 @@ pub struct RunOp {
     pub network: NetworkMode,
     /// Mounts.
     pub mounts: Vec<PlannedMount>,
+    /// Secrets that become variables.
+    pub secrets: Vec<SecretVariable>,
+    /// Without the sandbox.
+    pub insecure: bool,
 }
 
 /// A mount with all values known.
@@ -158,10 +207,10 @@ pub struct PlannedMount {
 /// What is mounted.
 #[derive(Clone, Debug)]
 pub enum PlannedSource {
-    /// A path of a stage, or of the context.
+    /// A path of a stage, or of a context.
     Bind {
-        /// The stage; none for the context.
-        from: Option<usize>,
+        /// Which.
+        from: Origin,
         /// Path in it.
         path: String,
     },
@@ -178,6 +227,8 @@ pub enum PlannedSource {
         id: String,
         /// How it is shared.
         sharing: Sharing,
+        /// What a new one begins with: the directory of this path there.
+        from: Option<(Origin, String)>,
         /// Mode of the directory, if one is asked for.
         mode: Option<u32>,
         /// Owner of the directory, if one is asked for.
@@ -190,4 +241,34 @@ pub enum PlannedSource {
         /// Size in bytes.
         size: Option<u64>,
     },
+    /// A secret, as a file.
+    Secret(Given),
+    /// A socket that leads to an ssh agent.
+    Agent(Given),
+}
+
+/// Something that is given from outside and mounted as a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Its id.
+    pub id: String,
+    /// The step fails without it; otherwise it runs without the mount.
+    pub required: bool,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// A secret as a variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretVariable {
+    /// The variable.
+    pub name: String,
+    /// The secret's id.
+    pub id: String,
+    /// The step fails without it.
+    pub required: bool,
 }

@@ -2,9 +2,10 @@
 
 use super::dispatch::Dispatch;
 use super::stages::{PROXY_ARGS, Planner};
-use super::{Op, PlannedMount, PlannedSource, RunOp};
+use super::{Op, PlannedMount, PlannedSource, RunOp, given};
 use crate::buildfile::{Command, Expander, Heredoc, Instruction, MountKind, MountOption, NetworkMode, Run, Span};
 use crate::error::BuildError;
+use crate::inputs::Entitlement;
 
 /// Where the text of a heredoc that names its own program is mounted, as BuildKit has it.
 const SCRIPTS: &str = "/dev/pipes";
@@ -25,8 +26,20 @@ impl Planner<'_> {
         run: &Run,
     ) -> Result<(), BuildError> {
         let mut mounts = Vec::new();
+        let mut secrets = Vec::new();
         for (text, span) in &run.mounts {
-            mounts.push(self.mount(index, stage, instruction, text, *span)?);
+            let option = self.mount_option(stage, instruction, text, *span)?;
+            let given = match option.kind {
+                MountKind::Secret => given::secret(&option, &mut secrets),
+                MountKind::Ssh => Some(given::agent(&option, &mounts)),
+                _ => None,
+            };
+            match given {
+                Some((target, source)) => mounts.push(self.planned(stage, *span, &target, source, true)?),
+                // A secret that is a variable only.
+                None if option.kind == MountKind::Secret => {}
+                None => mounts.push(self.mount(index, stage, option, *span)?),
+            }
         }
         let (args, script) = command_line(stage, run);
         mounts.extend(script);
@@ -34,6 +47,13 @@ impl Planner<'_> {
             (NetworkMode::Default, chosen) => chosen,
             (asked, _) => asked,
         };
+        // What the command line says, the user has said; what a Buildfile asks for may be somebody else's wish.
+        if run.network == NetworkMode::Host && self.options.network != NetworkMode::Host {
+            self.entitled(instruction, Entitlement::NetworkHost, "RUN --network=host")?;
+        }
+        if run.insecure {
+            self.entitled(instruction, Entitlement::SecurityInsecure, "RUN --security=insecure")?;
+        }
         let env = &stage.env;
         let mut hidden_env = Vec::new();
         for (name, value) in &self.options.build_args {
@@ -45,8 +65,17 @@ impl Planner<'_> {
             "" => "/".to_owned(),
             path => stage.absolute(path),
         };
-        let op =
-            RunOp { args, env: env.entries(), hidden_env, cwd, user: stage.config.user().to_owned(), network, mounts };
+        let op = RunOp {
+            args,
+            env: env.entries(),
+            hidden_env,
+            cwd,
+            user: stage.config.user().to_owned(),
+            network,
+            mounts,
+            secrets,
+            insecure: run.insecure,
+        };
         // Shown with its values, except those that only the shell knows; kept in the history as written.
         let how =
             Expander { keep_quotes: true, keep_escapes: true, keep_unset: true, ..Expander::new(self.file.escape) };
@@ -60,45 +89,85 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn mount(
+    /// Whether the user allowed what the Buildfile asks for.
+    fn entitled(&self, instruction: &Instruction, asked: Entitlement, words: &str) -> Result<(), BuildError> {
+        if self.options.inputs.allowed.contains(&asked) {
+            return Ok(());
+        }
+        let message = format!("{words} is not allowed unless you say so");
+        let problem = self.problem(instruction.span, message);
+        Err(Box::new(problem.hint(format!("if you trust this Buildfile with it: --allow {}", asked.name()))).into())
+    }
+
+    /// The options of a mount, variables replaced.
+    fn mount_option(
         &mut self,
-        index: usize,
         stage: &Dispatch,
         instruction: &Instruction,
         text: &str,
         span: Span,
-    ) -> Result<PlannedMount, BuildError> {
+    ) -> Result<MountOption, BuildError> {
         let text = if text.contains('$') {
             let how = Expander { keep_quotes: true, ..Expander::new(self.file.escape) };
             self.expand_with(how, stage, instruction, text)?.text
         } else {
             text.to_owned()
         };
-        let wrong = |message: String| BuildError::Buildfile(Box::new(self.file.source.diagnostic(span, message)));
-        let option = MountOption::parse(&text).map_err(wrong)?;
+        MountOption::parse(&text).map_err(|message| Box::new(self.problem(span, message)).into())
+    }
+
+    fn mount(
+        &mut self,
+        index: usize,
+        stage: &Dispatch,
+        option: MountOption,
+        span: Span,
+    ) -> Result<PlannedMount, BuildError> {
         let target = stage.absolute(&option.target);
         let target = target.trim_end_matches('/').to_owned();
-        if target.is_empty() {
-            return Err(wrong("the target of a mount cannot be the root directory".to_owned()));
-        }
         let source = match option.kind {
             MountKind::Bind => {
-                let from = option.from.map(|from| self.source(&from, index, span)).transpose()?;
+                let from = option.from.map(|from| self.source(&from, index, span)).transpose()?.unwrap_or_default();
                 PlannedSource::Bind { from, path: option.source }
             }
-            MountKind::Cache if option.from.is_some() || !option.source.is_empty() => {
-                return Err(wrong("from= and source= of a cache mount are not supported yet".to_owned()));
+            MountKind::Cache if option.from.is_none() && !option.source.is_empty() => {
+                let problem =
+                    self.problem(span, "source= of a cache mount names a directory of from=, which is missing");
+                return Err(
+                    Box::new(problem.hint("from=STAGE,source=DIRECTORY is what a new cache begins with")).into()
+                );
             }
             MountKind::Cache => PlannedSource::Cache {
+                from: match &option.from {
+                    Some(from) => Some((self.source(from, index, span)?, option.source.clone())),
+                    None => None,
+                },
                 id: option.id.unwrap_or_else(|| target.clone()),
                 sharing: option.sharing,
                 mode: option.mode,
                 uid: option.uid,
                 gid: option.gid,
             },
-            MountKind::Tmpfs => PlannedSource::Tmpfs { size: option.size },
+            _ => PlannedSource::Tmpfs { size: option.size },
         };
-        Ok(PlannedMount { target, source, read_only: option.read_only })
+        self.planned(stage, span, &target, source, option.read_only)
+    }
+
+    /// A mount at `target`, which is taken from the working directory and may not be the root.
+    fn planned(
+        &self,
+        stage: &Dispatch,
+        span: Span,
+        target: &str,
+        source: PlannedSource,
+        read_only: bool,
+    ) -> Result<PlannedMount, BuildError> {
+        let target = stage.absolute(target);
+        let target = target.trim_end_matches('/').to_owned();
+        if target.is_empty() {
+            return Err(Box::new(self.problem(span, "the target of a mount cannot be the root directory")).into());
+        }
+        Ok(PlannedMount { target, source, read_only })
     }
 }
 

@@ -6,12 +6,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::dispatch::Dispatch;
-use super::{Base, Env, Plan, PlannedStage};
+use super::{Base, Env, Origin, Plan, PlannedStage};
 use crate::buildfile::diagnostic::did_you_mean;
 use crate::buildfile::{Buildfile, Diagnostic, Expander, Instruction, Kind, Rule, Span, Warning};
 use crate::config::Config;
 use crate::error::BuildError;
 use crate::event::Event;
+use crate::inputs::NamedContext;
 use crate::options::BuildOptions;
 use crate::platform::Platform;
 use crate::ports::{BaseImage, ImageSource, PortError};
@@ -48,18 +49,22 @@ pub(super) struct Planner<'a> {
 pub(super) struct Draft {
     name: Option<String>,
     pub(super) label: String,
-    base: DraftBase,
+    pub(super) base: DraftBase,
     pub(super) platform: Platform,
     pub(super) span: Span,
     /// Triggers of the base image, then the stage's own instructions.
     pub(super) instructions: Vec<Instruction>,
     /// Resolved, for images.
     image: Option<Arc<BaseImage>>,
+    /// A named context stands in the place of what the Buildfile says.
+    replaced: bool,
 }
 
 #[derive(Clone)]
-enum DraftBase {
+pub(super) enum DraftBase {
     Scratch,
+    /// The files of the named context with this number.
+    Files(usize),
     Stage(usize),
     Image(String),
 }
@@ -183,10 +188,18 @@ impl Planner<'_> {
             }
             let lower = base.to_lowercase();
             let earlier = self.drafts.iter().rposition(|draft| draft.name.as_deref() == Some(lower.as_str()));
-            let base = match earlier {
-                Some(earlier) => DraftBase::Stage(earlier),
-                None if base == "scratch" => DraftBase::Scratch,
-                None => DraftBase::Image(base),
+            let inputs = &self.options.inputs;
+            // A context may stand in the place of a whole stage, or of the image that one is based on.
+            let instead = stage.name.as_deref().and_then(|name| inputs.context(name));
+            let replaced = instead.is_some();
+            let base = match (instead, earlier) {
+                (Some((number, context)), _) => self.context_base(number, context, stage.span)?,
+                (None, Some(earlier)) => DraftBase::Stage(earlier),
+                (None, None) if base == "scratch" => DraftBase::Scratch,
+                (None, None) => match inputs.context(&base) {
+                    Some((number, context)) => self.context_base(number, context, stage.span)?,
+                    None => DraftBase::Image(base),
+                },
             };
             let platform = match (&stage.platform, &base) {
                 (Some(text), _) => {
@@ -206,11 +219,31 @@ impl Planner<'_> {
                 base,
                 platform,
                 span: stage.span,
-                instructions: stage.instructions.clone(),
+                instructions: if replaced { Vec::new() } else { stage.instructions.clone() },
                 image: None,
+                replaced,
             });
         }
         Ok(())
+    }
+
+    /// What a named context is as the base of a stage.
+    fn context_base(&self, number: usize, context: &NamedContext, span: Span) -> Result<DraftBase, BuildError> {
+        Ok(match context {
+            NamedContext::Files(_) => DraftBase::Files(number),
+            NamedContext::Image(reference) => DraftBase::Image(reference.clone()),
+            NamedContext::Stage(name) => {
+                let lower = name.to_lowercase();
+                let before = self.drafts.len().min(self.file.stages.len());
+                let is = |draft: &Draft| draft.name.as_deref() == Some(lower.as_str());
+                let found = self.drafts[..before].iter().rposition(is);
+                DraftBase::Stage(found.ok_or_else(|| {
+                    let problem =
+                        self.problem(span, format!("a named context means the stage {name}, which is not there"));
+                    Box::new(problem.hint("--build-context NAME=target:STAGE names a stage above the one that uses it"))
+                })?)
+            }
+        })
     }
 
     /// The stage called `name`, or of that number.
@@ -242,7 +275,7 @@ impl Planner<'_> {
     }
 
     /// The stage that `--from` or `from=` in stage `user` means; an image becomes a stage of its own.
-    pub(super) fn source(&mut self, from: &str, user: usize, span: Span) -> Result<usize, BuildError> {
+    pub(super) fn source(&mut self, from: &str, user: usize, span: Span) -> Result<Origin, BuildError> {
         let complain =
             |message: String, hint: &str| -> BuildError { Box::new(self.problem(span, message).hint(hint)).into() };
         if from.contains('$') {
@@ -254,11 +287,15 @@ impl Planner<'_> {
         let count = self.file.stages.len();
         let before = user.min(count);
         if let Some(index) = self.drafts[..before].iter().rposition(is) {
-            return Ok(index);
+            // Files that stand in the place of a stage need not become a layer to be copied from.
+            return Ok(match self.drafts[index].base {
+                DraftBase::Files(number) if self.drafts[index].replaced => Origin::Named(number),
+                _ => Origin::Stage(index),
+            });
         }
         if let Ok(index) = from.parse::<usize>() {
             if index < before {
-                return Ok(index);
+                return Ok(Origin::Stage(index));
             }
             let hint = "stages are numbered from 0 in the order of the file";
             return Err(complain(format!("there is no stage {index} before this one"), hint));
@@ -269,9 +306,22 @@ impl Planner<'_> {
         }
         let same = |draft: &Draft| draft.label == from;
         if let Some(index) = self.drafts[count..].iter().position(same) {
-            return Ok(count + index);
+            return Ok(Origin::Stage(count + index));
         }
-        let base = if from == "scratch" { DraftBase::Scratch } else { DraftBase::Image(from.to_owned()) };
+        let base = match self.options.inputs.context(from) {
+            _ if from == "scratch" => DraftBase::Scratch,
+            Some((number, context)) => self.context_base(number, context, span)?,
+            None => DraftBase::Image(from.to_owned()),
+        };
+        match base {
+            DraftBase::Files(number) => return Ok(Origin::Named(number)),
+            DraftBase::Stage(index) if index >= before => {
+                let hint = "move it up: a stage can only copy from those above it";
+                return Err(complain(format!("the context {from} means a stage that is not above this one"), hint));
+            }
+            DraftBase::Stage(index) => return Ok(Origin::Stage(index)),
+            DraftBase::Scratch | DraftBase::Image(_) => {}
+        }
         self.drafts.push(Draft {
             name: None,
             label: from.to_owned(),
@@ -280,8 +330,9 @@ impl Planner<'_> {
             span,
             instructions: Vec::new(),
             image: None,
+            replaced: false,
         });
-        Ok(self.drafts.len() - 1)
+        Ok(Origin::Stage(self.drafts.len() - 1))
     }
 
     /// The stages that stage `index` needs.
@@ -302,7 +353,9 @@ impl Planner<'_> {
             }
         }
         for (from, span) in wanted {
-            found.push(self.source(&from, index, span)?);
+            if let Origin::Stage(stage) = self.source(&from, index, span)? {
+                found.push(stage);
+            }
         }
         Ok(found)
     }
@@ -384,6 +437,7 @@ impl Planner<'_> {
             return Ok(Vec::new());
         }
         Ok(match (&draft.base, &draft.image) {
+            (DraftBase::Stage(earlier), _) if self.drafts[*earlier].replaced => Vec::new(),
             (DraftBase::Stage(earlier), _) => {
                 let own = self.file.stages[*earlier].instructions.iter();
                 let trigger = |instruction: &Instruction| match &instruction.kind {

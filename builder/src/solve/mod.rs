@@ -8,14 +8,17 @@
 //!                        wait for the stages it reads         └─► slot ─► op ─► layer ─► record
 //! ```
 
+mod contexts;
 mod gate;
+mod given;
 mod lines;
+mod remote;
 mod run;
 mod steps;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -26,15 +29,15 @@ use store::{DiffId, Digest, Store};
 
 use crate::buildfile::Buildfile;
 use crate::cancel::Cancel;
-use crate::context::BuildContext;
 use crate::error::BuildError;
 use crate::event::{Event, Step};
-use crate::files::{Files, LayerFiles};
+use crate::files::LayerFiles;
 use crate::key::{FileSystemId, KeyBuilder};
 use crate::op::OpError;
 use crate::options::{BuildOptions, UsedStep};
 use crate::plan::{Base, Plan, PlannedStage, PlannedStep};
-use crate::ports::{Executor, SharedCache};
+use crate::ports::Ports;
+use contexts::Contexts;
 use gate::{Board, Claim, Claims, Slots};
 
 /// What a step made.
@@ -65,13 +68,11 @@ pub(crate) struct Solver<'a> {
     pub(crate) file: &'a Buildfile,
     pub(crate) plan: &'a Plan,
     pub(crate) options: &'a BuildOptions,
-    pub(crate) executor: &'a dyn Executor,
-    shared: &'a dyn SharedCache,
+    pub(crate) ports: &'a Ports<'a>,
     pub(crate) events: &'a (dyn Fn(Event) + Sync),
     /// SOURCE_DATE_EPOCH.
     pub(crate) epoch: Option<i64>,
-    context: OnceLock<Arc<BuildContext>>,
-    opening: Mutex<()>,
+    contexts: Contexts,
     cancel: Cancel,
     slots: Slots,
     run_slots: Slots,
@@ -105,8 +106,7 @@ impl<'a> Solver<'a> {
         file: &'a Buildfile,
         plan: &'a Plan,
         options: &'a BuildOptions,
-        executor: &'a dyn Executor,
-        shared: &'a dyn SharedCache,
+        ports: &'a Ports<'a>,
         events: &'a (dyn Fn(Event) + Sync),
     ) -> Result<Self, BuildError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from).max(2);
@@ -117,12 +117,10 @@ impl<'a> Solver<'a> {
             file,
             plan,
             options,
-            executor,
-            shared,
+            ports,
             events,
             epoch: epoch(options)?,
-            context: OnceLock::new(),
-            opening: Mutex::new(()),
+            contexts: Contexts::default(),
             cancel: options.cancel.child(),
             slots: Slots::new(jobs.max(1)),
             run_slots: Slots::new(commands.max(1)),
@@ -149,9 +147,7 @@ impl<'a> Solver<'a> {
                 }
             }
         });
-        if let Some(context) = self.context.get() {
-            context.save(self.store)?;
-        }
+        self.save_contexts()?;
         if let Some(error) = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(error);
         }
@@ -346,7 +342,7 @@ impl<'a> Solver<'a> {
             Some(record) => Ok(Some(record)),
             None => {
                 let failed = |source| OpError::Port { action: "use a cache of another machine".to_owned(), source };
-                self.shared.look_up(key).map_err(failed)
+                self.ports.shared.look_up(key).map_err(failed)
             }
         }
     }
@@ -382,24 +378,6 @@ impl<'a> Solver<'a> {
         });
         self.store.cache().put(&CacheRecord { key, layer: result.layer, value })?;
         Ok(())
-    }
-
-    /// The build context, opened when first needed.
-    fn context(&self) -> Result<Arc<dyn Files>, OpError> {
-        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(context) = self.context.get() {
-            return Ok(Arc::<BuildContext>::clone(context));
-        }
-        let Some(path) = &self.options.context else {
-            return Err(OpError::Advised {
-                message: "this build has no context to copy from".to_owned(),
-                hint: "give a directory as the context of the build".to_owned(),
-            });
-        };
-        let name = &self.options.buildfile_name;
-        let opened = BuildContext::open(self.store, path, name, self.options.ignore.as_deref())?;
-        let context = self.context.get_or_init(|| Arc::new(opened));
-        Ok(Arc::<BuildContext>::clone(context))
     }
 
     /// The merge of `layers`.

@@ -3,6 +3,7 @@
 //! them, so that a command sees what the key was made of, without what the ignore file hides, and cannot change it.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use crate::op::chmod::Chmod;
 use crate::op::place::{Attributes, Draft};
 use crate::op::select::{self, How, Selected};
 use crate::op::{OpError, layer};
-use crate::plan::{PlannedMount, PlannedSource, PlannedStage, PlannedStep, RunOp};
+use crate::plan::{Origin, PlannedMount, PlannedSource, PlannedStage, PlannedStep, RunOp};
 use crate::ports::{RunMount, RunMountSource, RunStep};
 
 /// Longest wait for a cache mount that another step holds.
@@ -61,14 +62,14 @@ impl Solver<'_> {
             let mut selected = None;
             let mut source = None;
             let input = match &mount.source {
-                PlannedSource::Bind { from: Some(index), path } => {
+                PlannedSource::Bind { from: Origin::Stage(index), path } => {
                     let stage = self.source(*index)?;
                     let input = format!("stage {} {path:?}", stage.id.0);
                     source = Some(stage);
                     input
                 }
-                PlannedSource::Bind { from: None, path } => {
-                    let files = self.context()?;
+                PlannedSource::Bind { from, path } => {
+                    let files = self.context(from.named())?;
                     let path = if path.is_empty() { "/" } else { path };
                     let mut found = select::select(&files, &escape(path), How::default())?;
                     select::hash(&mut found, &self.cancel)?;
@@ -77,13 +78,34 @@ impl Solver<'_> {
                     input
                 }
                 PlannedSource::Script { name, text } => format!("script {name} {text}"),
+                PlannedSource::Cache { id, sharing, from: Some((Origin::Stage(index), path)), .. } => {
+                    let stage = self.source(*index)?;
+                    let input = format!("cache {id:?} {sharing:?} stage {} {path:?}", stage.id.0);
+                    source = Some(stage);
+                    input
+                }
+                PlannedSource::Cache { id, sharing, from: Some((from, path)), .. } => {
+                    let found = self.select_directory(&self.context(from.named())?, path)?;
+                    let input = format!("cache {id:?} {sharing:?} context {}", select::digest(&found));
+                    selected = Some(found);
+                    input
+                }
                 PlannedSource::Cache { id, sharing, .. } => format!("cache {id:?} {sharing:?}"),
                 PlannedSource::Tmpfs { size } => format!("tmpfs {size:?}"),
+                // That it is wanted, and how; never what it is.
+                PlannedSource::Secret(given) => format!("secret {given:?}"),
+                PlannedSource::Agent(given) => format!("agent {given:?}"),
             };
             let text = format!("{} {} {input}", mount.target, mount.read_only);
             key.part(format!("mount {number}"), text.as_bytes());
             work.selected.push(selected);
             work.sources.push(source);
+        }
+        if !op.secrets.is_empty() {
+            key.part("secret variables", format!("{:?}", op.secrets).as_bytes());
+        }
+        if op.insecure {
+            key.part("security", b"insecure");
         }
         Ok(Prepared { key, work: Work::Run(work) })
     }
@@ -95,17 +117,28 @@ impl Solver<'_> {
         work: &mut RunWork<'_>,
     ) -> Result<Option<LayerInfo>, OpError> {
         let op = work.op;
-        let mut mounts = Vec::new();
+        let (mut mounts, mut mounted) = (Vec::new(), Vec::new());
         // Held until the command is done.
         let mut locks = Vec::new();
         for (number, mount) in op.mounts.iter().enumerate() {
-            let source = self.mount(mount, work, number, &mut locks)?;
-            mounts.push(RunMount { target: mount.target.clone(), source, read_only: mount.read_only });
+            let source = match &mount.source {
+                PlannedSource::Secret(given) => self.secret_file(given)?,
+                PlannedSource::Agent(given) => self.agent_socket(given)?,
+                _ => Some(self.mount(mount, work, number, &mut locks)?),
+            };
+            if let Some(source) = source {
+                mounts.push(RunMount { target: mount.target.clone(), source, read_only: mount.read_only });
+                mounted.push(mount);
+            }
         }
         let scratch = Scratch::new(self.store.scratch()?)?;
         let (upper, work_dir) = (scratch.0.join("upper"), scratch.0.join("work"));
         let name = format!("{} {}/{}", step.info.stage, step.info.index, step.info.count);
-        let env = [op.env.as_slice(), op.hidden_env.as_slice()].concat();
+        let given = self.given_variables(op, &mounted)?;
+        // A secret takes the place of a variable of its name.
+        let hidden = |entry: &&String| given.iter().any(|own| own.split('=').next() == entry.split('=').next());
+        let ordinary = op.env.iter().chain(&op.hidden_env).filter(|entry| !hidden(entry));
+        let env: Vec<String> = ordinary.chain(&given).cloned().collect();
         let run = RunStep {
             name: &name,
             layers: &state.layers,
@@ -116,6 +149,7 @@ impl Solver<'_> {
             network: op.network,
             mounts: &mounts,
             extra_hosts: &self.options.extra_hosts,
+            insecure: op.insecure,
             hostname: self.options.hostname.as_deref(),
             shm_size: self.options.shm_size,
             upper: &upper,
@@ -124,7 +158,7 @@ impl Solver<'_> {
         };
         let mut emit = |stream, line| (self.events)(Event::Output { step: step.info.id, stream, line });
         let mut lines = Lines::new(&mut emit);
-        let ended = self.executor.run(&run, &mut |stream, bytes| lines.write(stream, bytes));
+        let ended = self.ports.executor.run(&run, &mut |stream, bytes| lines.write(stream, bytes));
         let output = lines.finish();
         if self.cancel.is_cancelled() {
             return Err(OpError::Cancelled);
@@ -152,7 +186,7 @@ impl Solver<'_> {
         locks: &mut Vec<LockFile>,
     ) -> Result<RunMountSource, OpError> {
         Ok(match &mount.source {
-            PlannedSource::Bind { from: Some(index), path } => {
+            PlannedSource::Bind { from: Origin::Stage(index), path } => {
                 let source = work.sources[number].take().ok_or(OpError::Cancelled)?;
                 let files = self.stage_files(&source, *index)?;
                 let found = files::resolve(files.as_ref(), path.as_bytes())?;
@@ -162,7 +196,7 @@ impl Solver<'_> {
                 let path = String::from_utf8_lossy(path.as_bytes()).into_owned();
                 RunMountSource::Layers { layers: source.layers.clone(), path }
             }
-            PlannedSource::Bind { from: None, .. } => {
+            PlannedSource::Bind { .. } => {
                 let selected = work.selected[number].take().unwrap_or_default();
                 let name = selected.first().filter(|found| !found.root.node.is_directory()).map(|found| &found.name);
                 let path = match name {
@@ -181,14 +215,63 @@ impl Solver<'_> {
                 let executable = Chmod::parse("0755").map_err(OpError::Message)?;
                 RunMountSource::Layers { layers: self.mounted_layer(Some(executable), fill)?, path: MOUNTED.to_owned() }
             }
-            PlannedSource::Cache { id, sharing, mode, uid, gid } => {
-                let path = self.cache_mount(id, *sharing, locks)?;
+            PlannedSource::Cache { id, sharing, from, mode, uid, gid } => {
+                // What it begins with is part of what it is: another beginning is another cache.
+                let (id, filling) = match from {
+                    None => (id.clone(), None),
+                    Some((Origin::Stage(index), path)) => {
+                        let source = work.sources[number].take().ok_or(OpError::Cancelled)?;
+                        let files: Arc<dyn Files> = self.stage_files(&source, *index)?;
+                        let id = format!("{id} from {} {path}", source.id.0);
+                        (id, Some(self.select_directory(&files, path)?))
+                    }
+                    Some((_, path)) => {
+                        let found = work.selected[number].take().unwrap_or_default();
+                        (format!("{id} from {} {path}", select::digest(&found)), Some(found))
+                    }
+                };
+                let path = self.cache_mount(&id, *sharing, locks)?;
+                if let Some(found) = filling.as_ref().and_then(|found| found.first()) {
+                    self.fill_cache(&path, found)?;
+                }
                 prepare_cache(&path, *mode, *uid, *gid)
                     .map_err(|error| OpError::io(format!("prepare the cache mount {id}"), error))?;
                 RunMountSource::Cache { path }
             }
             PlannedSource::Tmpfs { size } => RunMountSource::Tmpfs { size: *size },
+            PlannedSource::Secret(_) | PlannedSource::Agent(_) => {
+                return Err(OpError::Message(format!("{} is given from outside", mount.target)));
+            }
         })
+    }
+
+    /// The directory `path` of `files`, with all that is in it, hashed.
+    fn select_directory(&self, files: &Arc<dyn Files>, path: &str) -> Result<Vec<Selected>, OpError> {
+        let path = if path.is_empty() { "/" } else { path };
+        let mut found = select::select(files, &escape(path), How::default())?;
+        if found.iter().any(|found| !found.root.node.is_directory()) {
+            let message = format!("the source {path} of the cache mount is no directory of {}", files.name());
+            return Err(OpError::Message(message));
+        }
+        select::hash(&mut found, &self.cancel)?;
+        Ok(found)
+    }
+
+    /// Puts what a cache begins with into its directory, if nothing is there: whole or not at all.
+    fn fill_cache(&self, path: &Path, found: &Selected) -> Result<(), OpError> {
+        let cannot = |error| OpError::io(format!("fill the cache mount {}", path.display()), error);
+        if fs::read_dir(path).map_err(cannot)?.next().is_some() {
+            return Ok(());
+        }
+        let scratch = Scratch(self.store.scratch()?);
+        let fresh = scratch.0.join("cache");
+        fs::create_dir(&fresh).map_err(cannot)?;
+        files::unpack(found, &fresh, &self.cancel)?;
+        match fs::rename(&fresh, path) {
+            // Another step filled it meanwhile.
+            Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => Ok(()),
+            other => other.map_err(cannot),
+        }
     }
 
     /// A layer of its own that is only mounted; its files keep their modes unless `chmod` says otherwise.
@@ -248,7 +331,7 @@ impl Solver<'_> {
 }
 
 /// A path as a source pattern that means nothing but it.
-fn escape(path: &str) -> String {
+pub(super) fn escape(path: &str) -> String {
     let mut out = String::new();
     for c in path.chars() {
         if matches!(c, '*' | '?' | '[' | '\\') {
@@ -272,7 +355,7 @@ fn prepare_cache(path: &Path, mode: Option<u32>, uid: Option<u32>, gid: Option<u
 }
 
 /// The scratch directory of one command, removed with it.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
     /// With the empty directories `upper` and `work`. `upper` gives the root directory of the command its mode.

@@ -1,9 +1,11 @@
 //! Keys and work of WORKDIR, COPY and ADD.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use store::layer::LayerInfo;
 
+use super::remote::Resolved;
 use super::{Prepared, Solver, StageResult, Work};
 use crate::buildfile::{Rule, Warning};
 use crate::event::Event;
@@ -12,15 +14,17 @@ use crate::key::KeyBuilder;
 use crate::op::place::{Attributes, Draft};
 use crate::op::select::{How, Selected};
 use crate::op::{OpError, archive, chown, layer, select};
-use crate::plan::{CopyOp, Op, PlannedStage, PlannedStep};
+use crate::plan::{CopyOp, Op, Origin, PlannedStage, PlannedStep, Source};
 
 /// A COPY on its way: what it selected, once that was looked at.
 pub(super) struct CopyWork<'a> {
-    op: &'a CopyOp,
+    pub(super) op: &'a CopyOp,
     /// What its sources mean; for other stages only looked at if the first key is unknown.
     selected: Option<Vec<Vec<Selected>>>,
     /// The layers of the stage it copies from.
     source: Option<Arc<StageResult>>,
+    /// What sources on the net mean now, by the number of the source.
+    pub(super) remotes: BTreeMap<usize, Resolved>,
 }
 
 impl Solver<'_> {
@@ -39,14 +43,15 @@ impl Solver<'_> {
             }
             Op::Copy(op) => {
                 let mut key = self.copy_key(state, op);
-                let mut work = CopyWork { op, selected: None, source: None };
+                let mut work = CopyWork { op, selected: None, source: None, remotes: BTreeMap::new() };
                 match op.from {
-                    Some(index) => {
+                    Origin::Stage(index) => {
                         let source = self.source(index)?;
                         key.part("from", source.id.0.as_bytes());
                         work.source = Some(source);
                     }
-                    None => {
+                    Origin::Context | Origin::Named(_) => {
+                        self.resolve_remotes(op, &mut work, &mut key)?;
                         let selected = self.select(step, op, &work)?;
                         key.part("files", select_digest(&selected).as_bytes());
                         work.selected = Some(selected);
@@ -74,13 +79,24 @@ impl Solver<'_> {
         if !op.link || by_name {
             key.part("below", state.id.0.as_bytes());
         }
-        key.list("sources", &op.sources);
+        // What is on the net counts by what it is, and by the name it gets.
+        key.list(
+            "sources",
+            op.sources.iter().map(|source| match source {
+                Source::Path(path) => path.as_str(),
+                Source::Http { .. } => "a file on the net",
+                Source::Git(_) => "a git repository",
+            }),
+        );
         key.list("documents", op.documents.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes.as_slice()]));
         key.part("destination", op.destination.as_bytes());
         key.list("exclude", &op.exclude);
         let chown = op.chown.as_deref().unwrap_or_default();
         let flags = format!("{chown:?} {:?} {} {} {}", op.chmod, op.parents, op.link, op.unpack);
         key.part("flags", flags.as_bytes());
+        if op.unpack_remote {
+            key.part("unpack", b"from the net");
+        }
         key
     }
 
@@ -91,7 +107,7 @@ impl Solver<'_> {
         prepared: &mut Prepared<'_>,
     ) -> Result<Option<KeyBuilder>, OpError> {
         let Work::Copy(work) = &mut prepared.work else { return Ok(None) };
-        if work.op.from.is_none() {
+        if !matches!(work.op.from, Origin::Stage(_)) {
             return Ok(None);
         }
         let selected = self.select_from(work)?;
@@ -108,7 +124,9 @@ impl Solver<'_> {
         }
         let selected = self.select_from(work)?;
         for (source, found) in op.sources.iter().zip(&selected) {
-            if found.is_empty() {
+            if let Source::Path(source) = source
+                && found.is_empty()
+            {
                 let warning = Warning::new(Rule::Unused, step.info.span, format!("{source} matches nothing"));
                 (self.events)(Event::Warning(warning));
             }
@@ -118,14 +136,18 @@ impl Solver<'_> {
 
     /// Selects and hashes what the sources mean.
     fn select_from(&self, work: &CopyWork<'_>) -> Result<Vec<Vec<Selected>>, OpError> {
-        let files: Arc<dyn Files> = match (&work.source, work.op.from) {
-            (Some(source), Some(index)) => self.stage_files(source, index)?,
-            _ => self.context()?,
-        };
         let how = How { exclude: &work.op.exclude, parents: work.op.parents };
         let mut all = Vec::new();
-        for source in &work.op.sources {
-            let mut selected = select::select(&files, source, how)?;
+        for (number, source) in work.op.sources.iter().enumerate() {
+            let Source::Path(path) = source else {
+                all.push(self.select_remote(work, number)?);
+                continue;
+            };
+            let files: Arc<dyn Files> = match (&work.source, work.op.from) {
+                (Some(source), Origin::Stage(index)) => self.stage_files(source, index)?,
+                (_, from) => self.context(from.named())?,
+            };
+            let mut selected = select::select(&files, path, how)?;
             select::hash(&mut selected, &self.cancel)?;
             all.push(selected);
         }
@@ -161,6 +183,14 @@ impl Solver<'_> {
             Some(selected) => selected,
             None => self.select_from(work)?,
         };
+        // Held until their files are in the layer.
+        let mut checkouts = Vec::new();
+        let mut selected = selected;
+        for (number, source) in op.sources.iter().enumerate() {
+            if let Source::Git(source) = source {
+                selected[number] = self.check_out(work, number, source, &mut checkouts)?;
+            }
+        }
         let image = self.tree(&state.layers, "the image")?;
         let owner = match &op.chown {
             None => None,
@@ -169,10 +199,17 @@ impl Solver<'_> {
         let below = if op.link { self.tree(&[], "an empty image")? } else { image };
         let attributes = Attributes { owner, chmod: op.chmod.clone(), time: self.time() };
         let mut draft = Draft::new(below.as_ref(), attributes);
-        for source in selected.iter().flatten() {
-            match self.archive(op, source)? {
-                Some(archive) => draft.unpack(&archive, &op.destination)?,
-                None => draft.copy(source, &op.destination)?,
+        for (number, sources) in selected.iter().enumerate() {
+            let unpack = match op.sources[number] {
+                Source::Path(_) => op.unpack,
+                Source::Http { .. } => op.unpack_remote,
+                Source::Git(_) => false,
+            };
+            for source in sources {
+                match self.archive(unpack, source)? {
+                    Some(archive) => draft.unpack(&archive, &op.destination)?,
+                    None => draft.copy(source, &op.destination)?,
+                }
             }
         }
         for (name, bytes) in &op.documents {
@@ -182,10 +219,10 @@ impl Solver<'_> {
     }
 
     /// The source opened as an archive, if it is to be and is one.
-    fn archive(&self, op: &CopyOp, source: &Selected) -> Result<Option<Selected>, OpError> {
+    fn archive(&self, unpack: bool, source: &Selected) -> Result<Option<Selected>, OpError> {
         let root = &source.root;
         match (&root.node.kind, &root.content) {
-            (NodeKind::File(_), Some(content)) if op.unpack => {
+            (NodeKind::File(_), Some(content)) if unpack => {
                 archive::open(self.store, &source.files, &root.source, content)
             }
             _ => Ok(None),

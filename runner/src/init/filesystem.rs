@@ -59,6 +59,11 @@ impl Child<'_> {
                 let kind = rustix::fs::fstat(&mounted).doing(doing)?.st_mode;
                 (mounted, FileType::from_raw_mode(kind) == FileType::Directory)
             }
+            MountKind::File(number) => {
+                let file = self.materials.files.get(*number);
+                let file = file.ok_or_else(|| Error::invalid(format!("the file {number} was not handed in")))?;
+                (super::memory_file::mount(file).doing(|| format!("make the file {number} in memory"))?, false)
+            }
             MountKind::Cgroup => (self.cgroup_view(&step.options)?, true),
             MountKind::FileSystem(kind) => {
                 (file_system(kind, &step.options).doing(|| format!("mount {kind} on {at}"))?, true)
@@ -266,7 +271,7 @@ impl Child<'_> {
 
 /// The part of a detached mount that lies at `path`, as a mount of its own. A part can be cloned only of what is
 /// attached (before Linux 6.15), so for a moment the whole lies on top of the old root, as the new root does.
-fn part_of(whole: OwnedFd, path: &Path) -> std::io::Result<OwnedFd> {
+pub(super) fn part_of(whole: OwnedFd, path: &Path) -> std::io::Result<OwnedFd> {
     if path.as_os_str().is_empty() || path == Path::new("/") {
         return Ok(whole);
     }

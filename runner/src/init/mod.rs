@@ -8,6 +8,7 @@ pub mod dialogue;
 mod execute;
 mod filesystem;
 mod identity;
+mod memory_file;
 mod reaper;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::Process;
 
+use crate::container::MountedFile;
 use crate::error::{Doing, Error, Result};
 use crate::inroot::{Root, Stub};
 use crate::plan::{Plan, Step};
@@ -44,6 +46,8 @@ pub struct Materials<'a> {
     pub binds: BTreeMap<usize, OwnedFd>,
     /// Opened layers by the number of the mount in the Spec, and the path in them to be shown.
     pub layers: BTreeMap<usize, (rootfs::Prepared, PathBuf)>,
+    /// Files in memory, by the number that mounts of the Spec name.
+    pub files: &'a [MountedFile],
     /// Clones of the container's v1 and hybrid groups by the name of their hierarchy; empty where cgroup2 is all there is.
     pub cgroup_view: Vec<(String, OwnedFd)>,
     /// The system call filter.

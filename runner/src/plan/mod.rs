@@ -36,6 +36,8 @@ pub struct Settings {
 
 /// The type of a mount that shows layers handed in beside the Spec ([`crate::MountedLayers`]).
 pub const LAYERS: &str = "layers";
+/// The type of a mount that shows a file in memory handed in beside the Spec ([`crate::MountedFile`]).
+pub const FILE: &str = "file";
 
 /// The nodes every container has (OCI runtime spec, "Default Devices"): name, major, minor.
 const DEFAULT_DEVICES: [(&str, u32, u32); 6] =
@@ -251,11 +253,12 @@ fn mount_step(index: usize, mount: &oci_spec::runtime::Mount) -> Result<MountSte
             }
             MountKind::Bind { source, recursive: options.bind.unwrap_or(true) }
         }
-        (None, LAYERS) => {
+        (None, LAYERS | FILE) => {
             let number = mount.source().as_deref().and_then(Path::to_str).and_then(|number| number.parse().ok());
-            MountKind::Layers(number.ok_or_else(|| {
-                Error::invalid(format!("{}: a mount of layers names them by their number", destination.display()))
-            })?)
+            let number = number.ok_or_else(|| {
+                Error::invalid(format!("{}: a mount of {typ} names them by their number", destination.display()))
+            })?;
+            if typ == LAYERS { MountKind::Layers(number) } else { MountKind::File(number) }
         }
         (None, "cgroup" | "cgroup2") => MountKind::Cgroup,
         (

@@ -103,6 +103,8 @@ pub enum MountKind {
     },
     /// A stack of layers that was handed in beside the Spec, by its number.
     Layers(usize),
+    /// A file in memory that was handed in beside the Spec, by its number.
+    File(usize),
     /// The container's own groups.
     Cgroup,
     /// A new file system of this type.
@@ -141,6 +143,7 @@ impl fmt::Display for Step {
                 match &mount.kind {
                     MountKind::Bind { source, .. } => write!(f, "mount {} on {at}", source.display()),
                     MountKind::Layers(number) => write!(f, "mount the layers {number} on {at}"),
+                    MountKind::File(number) => write!(f, "mount the file {number} on {at}"),
                     MountKind::Cgroup => write!(f, "mount the cgroup view on {at}"),
                     MountKind::FileSystem(kind) => write!(f, "mount {kind} on {at}"),
                 }

@@ -164,6 +164,10 @@ fn one(request: &MountRequest, target: &Path, options: &Options) -> Result<Mount
             request.source.as_deref().unwrap_or_default(),
             words(if request.read_only { "ro" } else { "rw" }),
         )),
+        MountKind::File => {
+            let number = request.source.as_deref().unwrap_or_default();
+            Ok(mount(&place, crate::plan::FILE, number, words("ro,nosuid,nodev,noexec")))
+        }
         MountKind::Volume | MountKind::Image => {
             Err(Error::invalid("mount", &place, "its volume or image was not resolved to a directory"))
         }

@@ -58,6 +58,7 @@ impl Lab {
             log: Some(LogConfig::new(self.path(&format!("{id}.log")))),
             create_cwd: false,
             layer_mounts: Vec::new(),
+            file_mounts: Vec::new(),
             cgroup_parent: None,
             stop_signal: libc::SIGTERM,
             id,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use store::Digest;
 use store::digest::VerifiedReader;
@@ -23,6 +23,7 @@ const LINKS_MAX: usize = 8;
 /// What a member is.
 enum Member {
     Data { offset: u64, size: u64 },
+    File { path: PathBuf, size: u64 },
     Link { target: LayerPath },
 }
 
@@ -95,6 +96,31 @@ impl Contents {
         Ok(Self { file, members })
     }
 
+    /// An OCI layout as a directory has it (OCI image-spec, "Image Layout").
+    ///
+    /// # Errors
+    /// A directory that is none or cannot be read.
+    pub fn layout(directory: &Path) -> Result<Self> {
+        let mut members = BTreeMap::new();
+        let mut add = |name: String, path: PathBuf| {
+            let size = std::fs::metadata(&path).with_context(|| format!("cannot read {}", path.display()))?.len();
+            members.insert(name.into_bytes(), Member::File { path, size });
+            Ok::<_, CommandError>(())
+        };
+        add("index.json".to_owned(), directory.join("index.json"))?;
+        let blobs = directory.join("blobs/sha256");
+        for entry in std::fs::read_dir(&blobs).with_context(|| format!("cannot read {}", blobs.display()))? {
+            let entry = entry?;
+            if let Some(name) =
+                entry.file_name().to_str().filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file()))
+            {
+                add(format!("blobs/sha256/{name}"), entry.path())?;
+            }
+        }
+        let file = File::open(directory.join("index.json"))?;
+        Ok(Self { file, members })
+    }
+
     /// Whether there is a member of this name.
     pub fn has(&self, path: &str) -> bool {
         self.members.contains_key(path.as_bytes())
@@ -112,6 +138,9 @@ impl Contents {
                 Some(Member::Data { offset, size }) => {
                     let reader = At { file: self.file.try_clone()?, offset: *offset, left: *size };
                     return Ok((reader, *size));
+                }
+                Some(Member::File { path, size }) => {
+                    return Ok((At { file: File::open(path)?, offset: 0, left: *size }, *size));
                 }
                 None => return Err(CommandError::new(format!("the archive has no member {at}"))),
             }

@@ -97,6 +97,59 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Option<Loaded>> {
         let annotations = descriptor.annotations.clone().unwrap_or_default();
+        let Some((id, manifest)) = self.load_oci_image(contents, descriptor, progress)? else { return Ok(None) };
+        match archive_name(&annotations) {
+            Some(name) => Ok(Some(self.name_loaded(&id, &name, Some(manifest))?)),
+            None => Ok(Some(Loaded { id, name: None })),
+        }
+    }
+
+    /// Takes in the one image of the OCI layout in `directory` that `tag` (its annotation) or `digest` names, or the
+    /// only one there is, without giving it a name here.
+    ///
+    /// # Errors
+    /// What is no layout, no such image in it, content that is not what its name says.
+    pub fn load_layout(
+        &self,
+        directory: &Path,
+        tag: Option<&str>,
+        digest: Option<&str>,
+        progress: &dyn Progress,
+    ) -> Result<ImageId> {
+        let contents = Contents::layout(directory)?;
+        let index: Document = contents.json("index.json")?;
+        let name = |descriptor: &Descriptor| {
+            descriptor
+                .annotations
+                .as_ref()
+                .and_then(|all| all.get(REF_ANNOTATION))
+                .map(String::as_str)
+                .map(str::to_owned)
+        };
+        let is_wanted = |descriptor: &&Descriptor| match digest {
+            Some(digest) => descriptor.digest.to_string() == digest,
+            None => name(descriptor).as_deref() == Some(tag.unwrap_or("latest")),
+        };
+        let found = index.manifests.iter().find(is_wanted);
+        let only =
+            || index.manifests.first().filter(|_| index.manifests.len() == 1 && tag.is_none() && digest.is_none());
+        let descriptor = found.or_else(only).ok_or_else(|| {
+            let wanted = digest.or(tag).unwrap_or("latest");
+            let names: Vec<String> = index.manifests.iter().filter_map(name).collect();
+            let error = CommandError::new(format!("the layout {} has no image {wanted}", directory.display()));
+            if names.is_empty() { error } else { error.hint(format!("it has {}", names.join(", "))) }
+        })?;
+        let loaded = self.load_oci_image(&contents, descriptor, progress)?;
+        loaded.map(|(id, _)| id).ok_or_else(|| CommandError::new("the layout holds no image for this platform"))
+    }
+
+    /// The image that a descriptor leads to, and the digest of its manifest.
+    fn load_oci_image(
+        &self,
+        contents: &Contents,
+        descriptor: &Descriptor,
+        progress: &dyn Progress,
+    ) -> Result<Option<(ImageId, Digest)>> {
         let Some((digest, document)) = choose(contents, descriptor, INDEX_DEPTH)? else { return Ok(None) };
         let config_descriptor =
             document.config.as_ref().ok_or_else(|| CommandError::new(format!("{digest} has no config")))?;
@@ -113,11 +166,7 @@ impl Engine {
         }
         let manifest = self.store.blobs().put(&contents.blob(&digest, MANIFEST_MAX)?)?;
         let record = ImageRecord { compressed, manifests: vec![manifest], ..ImageRecord::default() };
-        let id = self.load_image(contents, &raw, &config, &layers, record, progress)?;
-        match archive_name(&annotations) {
-            Some(name) => Ok(Some(self.name_loaded(&id, &name, Some(manifest))?)),
-            None => Ok(Some(Loaded { id, name: None })),
-        }
+        Ok(Some((self.load_image(contents, &raw, &config, &layers, record, progress)?, manifest)))
     }
 
     fn load_image(

@@ -9,9 +9,10 @@ use builder::{Executor, PortError, RunMount, RunMountSource, RunResult, RunStep,
 use runner::network::{Config as NetworkConfig, Mode};
 use runner::spec::parse::{self, MountKind, MountRequest, Ulimit};
 use runner::spec::{NamespaceMode, Options as SpecOptions, SharedMemory, build};
-use runner::{Container, HostsFile, MountedLayers, Rootfs, run_in};
+use runner::{Container, HostsFile, MountedFile, MountedLayers, Rootfs, run_in};
 
 use super::BuildWatcher;
+use super::agent::Forward;
 use super::failed::open_shell;
 use crate::engine::Engine;
 use crate::engine::container::create::usage;
@@ -69,9 +70,9 @@ impl<'a> RunExecutor<'a> {
         let etc = EtcFiles::parse(&options, &id, step.network == NetworkMode::Host)?;
         let _state = StateDir(&state_dir);
         let mut mounts = etc.write(&state_dir)?;
-        let mut layer_mounts = Vec::new();
+        let mut beside = Beside::default();
         for mount in step.mounts {
-            mounts.push(self.mount(mount, &mut layer_mounts)?);
+            mounts.push(self.mount(mount, &state_dir, &mut beside)?);
         }
         let network = match step.network {
             NetworkMode::None => Mode::None,
@@ -87,6 +88,7 @@ impl<'a> RunExecutor<'a> {
             hostname: etc.hostname.clone(),
             mounts,
             ulimits: self.ulimits.clone(),
+            privileged: step.insecure,
             ..SpecOptions::default()
         };
         if let Some(size) = step.shm_size {
@@ -116,7 +118,8 @@ impl<'a> RunExecutor<'a> {
             init: false,
             log: None,
             create_cwd: true,
-            layer_mounts,
+            layer_mounts: beside.layers,
+            file_mounts: beside.files,
             cgroup_parent: self.cgroup_parent.clone(),
             stop_signal: 15,
         };
@@ -153,8 +156,8 @@ impl<'a> RunExecutor<'a> {
         Ok(RunResult { exit_code })
     }
 
-    /// A mount of the step, as the spec takes it; layers go into `layers`, and the spec gets their number.
-    fn mount(&self, mount: &RunMount, layers: &mut Vec<MountedLayers>) -> Result<MountRequest> {
+    /// A mount of the step, as the spec takes it; what the spec names only by its number goes into `beside`.
+    fn mount(&self, mount: &RunMount, state_dir: &Path, beside: &mut Beside) -> Result<MountRequest> {
         let mut request = match &mount.source {
             RunMountSource::Cache { path } => MountRequest::new(MountKind::Bind, path.to_str(), &mount.target),
             RunMountSource::Tmpfs { size } => {
@@ -164,14 +167,36 @@ impl<'a> RunExecutor<'a> {
             }
             RunMountSource::Layers { layers: shown, path } => {
                 let lowers = to_runner(self.engine.view(shown)?);
-                layers.push(MountedLayers { lowers, path: path.into(), writable: !mount.read_only });
-                let number = (layers.len() - 1).to_string();
+                beside.layers.push(MountedLayers { lowers, path: path.into(), writable: !mount.read_only });
+                let number = (beside.layers.len() - 1).to_string();
                 MountRequest::new(MountKind::Layers, Some(&number), &mount.target)
+            }
+            RunMountSource::Secret { contents, mode, uid, gid } => {
+                let contents = std::sync::Arc::clone(contents.bytes());
+                beside.files.push(MountedFile { contents, mode: *mode, uid: *uid, gid: *gid });
+                let number = (beside.files.len() - 1).to_string();
+                MountRequest::new(MountKind::File, Some(&number), &mount.target)
+            }
+            RunMountSource::Agent { socket, mode, uid, gid } => {
+                let name = format!("ssh_agent.{}", beside.agents.len());
+                let forward = Forward::open(state_dir, &name, socket, *mode, (*uid, *gid))?;
+                let request = MountRequest::new(MountKind::Bind, forward.path().to_str(), &mount.target);
+                beside.agents.push(forward);
+                request
             }
         };
         request.read_only = mount.read_only;
         Ok(request)
     }
+}
+
+/// What mounts of a step need beside the spec.
+#[derive(Default)]
+struct Beside {
+    layers: Vec<MountedLayers>,
+    files: Vec<MountedFile>,
+    /// Open as long as the step runs.
+    agents: Vec<Forward>,
 }
 
 /// The state directory of a step, removed when the step is over.

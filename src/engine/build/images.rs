@@ -26,7 +26,9 @@ impl<'a> Images<'a> {
     fn find(&self, reference: &str, platform: Option<&str>, pull: bool) -> Result<BaseImage, CommandError> {
         let _turn = self.one_at_a_time.lock();
         let wanted = self.engine.platform(platform)?;
-        let here = if pull { None } else { self.engine.look_up_image(reference)? };
+        // What is named by its id is here or nowhere.
+        let is_id = reference.starts_with("sha256:");
+        let here = if pull && !is_id { None } else { self.engine.look_up_image(reference)? };
         let here = here.filter(|found| {
             let config = &found.image.config;
             // An image that says nothing of its platform is taken for any.

@@ -1,19 +1,20 @@
-//! `build`: finds the Buildfile and its context, lets the builder work, and names what came out. The builder's two
-//! ports are filled here: base images by `images`, commands by `executor`.
+//! `build`: finds the Buildfile and its context, lets the builder work, and names what came out. The builder's
+//! ports are filled here: base images by `images`, commands by `executor`, files and repositories on the net by `remote`.
 
+mod agent;
+mod context;
 pub mod exchange;
 mod executor;
 mod failed;
+mod git;
+pub mod given;
 mod images;
 pub mod keep;
 mod log;
 pub mod output;
+mod remote;
 
-use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-
-use builder::{BuildOptions, Cancel, Event};
+use builder::{BuildOptions, Cancel, Event, Inputs, Ports};
 use store::ImageId;
 
 pub use self::executor::StepOptions;
@@ -26,13 +27,10 @@ use crate::error::{CommandError, Context as _, Result};
 /// What the name of every container of a build step begins with.
 pub const STEP_PREFIX: &str = "build-";
 
-/// Largest Buildfile read, bytes.
-const BUILDFILE_MAX: u64 = 16 << 20;
-
 /// What the user asked for.
 #[derive(Clone, Debug, Default)]
 pub struct BuildRequest {
-    /// A directory, or `-`.
+    /// A directory, `-`, a URL or the address of a git repository.
     pub context: String,
     /// `-f`
     pub file: Option<String>,
@@ -56,6 +54,10 @@ pub struct BuildRequest {
     pub add_host: Vec<String>,
     /// `--shm-size`
     pub shm_size: Option<String>,
+    /// `--secret`, `--ssh`, `--allow`
+    pub inputs: Inputs,
+    /// `--build-context`: names and what they stand for
+    pub build_contexts: Vec<(String, String)>,
     /// `SOURCE_DATE_EPOCH`
     pub source_date_epoch: Option<i64>,
     /// How RUN steps run.
@@ -112,12 +114,21 @@ impl Engine {
         names.extend(self.output_names(&request.delivery)?);
         names.dedup();
         let platform = self.platform(request.platform.as_deref())?;
-        let source = find_source(request)?;
         self.sweep()?;
+        let git = git::Git { agent: request.inputs.agents.get("default").cloned() };
+        let mut source = self.build_source(request, &git)?;
+        let mut inputs = request.inputs.clone();
+        for (name, value) in &request.build_contexts {
+            let context = self.named_context(value, &git, watcher, &mut source.held);
+            inputs
+                .contexts
+                .push((name.clone(), context.with_context(|| format!("cannot use {value} as the context {name}"))?));
+        }
         let options = BuildOptions {
-            context: source.context,
-            buildfile: source.bytes,
-            buildfile_name: source.name,
+            context: source.context.clone(),
+            inputs,
+            buildfile: source.bytes.clone(),
+            buildfile_name: source.name.clone(),
             target: request.target.clone(),
             build_args: request.build_args.clone(),
             labels: request.labels.clone(),
@@ -149,6 +160,7 @@ impl Engine {
         let log = log::Logging::new(self, watcher, title);
         let images = images::Images::new(self, &log);
         let executor = executor::RunExecutor::new(self, &log, &request.steps)?;
+        let remote = remote::Remotes { engine: self, git };
         let shared = exchange::SharedSteps::open(self, &request.cache.from, &platform.to_string(), &log);
         let budget = request.cache_budget.or(self.settings.cache_budget);
         let keeper = budget.map(|bytes| keep::Keeper::new(self, bytes, &log));
@@ -158,7 +170,13 @@ impl Engine {
             }
             log.build_event(event);
         };
-        let result = builder::build_with(&self.store, &options, &images, &executor, &shared, &tell);
+        let result = builder::build(
+            &self.store,
+            &options,
+            &Ports { images: &images, executor: &executor, remote: &remote, shared: &shared },
+            &tell,
+        );
+        drop(source);
         let place = log.place();
         log.finish(&result.as_ref().map_or_else(|error| format!("error: {error}"), |_| "built".to_owned()))?;
         let mut output = result.map_err(|error| {
@@ -195,72 +213,4 @@ impl Engine {
 fn familiar(canonical: &str) -> String {
     let (repository, tag) = familiar_parts(canonical);
     tag.map_or(repository.clone(), |tag| format!("{repository}:{tag}"))
-}
-
-/// A Buildfile and the context it is for.
-struct Source {
-    context: Option<PathBuf>,
-    bytes: Vec<u8>,
-    name: String,
-}
-
-fn find_source(request: &BuildRequest) -> Result<Source> {
-    if request.context == "-" {
-        if request.file.as_deref().is_some_and(|file| file != "-") {
-            return Err(CommandError::usage(
-                "with - as context the Buildfile comes from standard input, -f has no place",
-            ));
-        }
-        return Ok(Source { context: None, bytes: read_stdin()?, name: "-".into() });
-    }
-    let context = PathBuf::from(&request.context);
-    let about = fs::metadata(&context).with_context(|| format!("cannot use {} as build context", request.context))?;
-    if !about.is_dir() {
-        return Err(CommandError::usage(format!("the build context {} is not a directory", request.context))
-            .hint("name the directory, and the Buildfile with -f"));
-    }
-    match request.file.as_deref() {
-        Some("-") => Ok(Source { context: Some(context), bytes: read_stdin()?, name: "-".into() }),
-        Some(file) => {
-            // docker takes -f relative to the current directory; buildah also finds it in the context.
-            let path = if Path::new(file).exists() { PathBuf::from(file) } else { context.join(file) };
-            let bytes = read_buildfile(&path).with_context(|| format!("cannot read the Buildfile {file}"))?;
-            let inside = inside(&context, &path);
-            Ok(Source { context: Some(context), bytes, name: inside.unwrap_or_else(|| file.to_owned()) })
-        }
-        None => {
-            let found = builder::DEFAULT_NAMES.iter().find(|name| context.join(name).is_file());
-            let Some(name) = found else {
-                return Err(CommandError::new(format!("there is no Buildfile in {}", request.context))
-                    .hint(format!("looked for {}; -f names another", builder::DEFAULT_NAMES.join(", "))));
-            };
-            let path = context.join(name);
-            let bytes = read_buildfile(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            Ok(Source { context: Some(context), bytes, name: (*name).to_string() })
-        }
-    }
-}
-
-/// The path of a Buildfile in its context, if it lies there.
-fn inside(context: &Path, path: &Path) -> Option<String> {
-    let context = fs::canonicalize(context).ok()?;
-    let path = fs::canonicalize(path).ok()?;
-    path.strip_prefix(context).ok()?.to_str().map(str::to_owned)
-}
-
-fn read_buildfile(path: &Path) -> Result<Vec<u8>> {
-    read(fs::File::open(path)?)
-}
-
-fn read_stdin() -> Result<Vec<u8>> {
-    read(std::io::stdin()).context("cannot read the Buildfile from standard input")
-}
-
-fn read(from: impl Read) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    from.take(BUILDFILE_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > BUILDFILE_MAX {
-        return Err(CommandError::new("it is larger than 16 MiB"));
-    }
-    Ok(bytes)
 }

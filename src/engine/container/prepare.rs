@@ -96,6 +96,7 @@ impl Engine {
             log: Some(LogConfig::new(paths.log)),
             create_cwd: true,
             layer_mounts: Vec::new(),
+            file_mounts: Vec::new(),
             cgroup_parent: None,
             stop_signal: merged.stop_signal,
         })

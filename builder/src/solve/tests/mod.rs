@@ -3,7 +3,9 @@
 
 mod caching;
 mod copying;
+mod given;
 mod images;
+mod inputs;
 mod running;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,13 +16,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use store::layer::{Entry, Kind, LayerPath, Time};
-use store::{DiffId, Store};
+use store::{DiffId, Digest, Store};
 
 use crate::error::BuildError;
 use crate::event::{Event, Stream};
 use crate::files::{Files, LayerFiles, NodeKind};
+use crate::git::GitSource;
 use crate::options::{BuildOptions, BuildOutput};
-use crate::ports::{BaseImage, Executor, ImageSource, PortError, RunMount, RunMountSource, RunResult, RunStep};
+use crate::ports::{
+    BaseImage, Executor, ImageSource, NoSharedCache, PortError, Ports, Remote, RemoteFile, RunMount, RunMountSource,
+    RunResult, RunStep,
+};
 
 /// What the executor was asked to run.
 #[derive(Clone, Debug)]
@@ -44,6 +50,9 @@ pub(super) struct Bench {
     /// Most commands that ran at the same time.
     pub most: AtomicUsize,
     pub events: Mutex<Vec<Event>>,
+    /// By URL: the name the server gives, and the text.
+    pub remote_files: HashMap<String, (Option<String>, String)>,
+    pub checkouts: Mutex<usize>,
     pub options: BuildOptions,
 }
 
@@ -63,7 +72,9 @@ impl Bench {
             running: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
             events: Mutex::default(),
-            options: BuildOptions { context: Some(path), ..BuildOptions::default() },
+            remote_files: HashMap::new(),
+            checkouts: Mutex::default(),
+            options: BuildOptions { context: Some(path.into()), ..BuildOptions::default() },
         };
         for (name, text) in context {
             bench.context_file(name, text);
@@ -85,7 +96,7 @@ impl Bench {
     }
 
     pub fn context_file(&self, name: &str, text: &str) {
-        let path = self.options.context.as_ref().unwrap().join(name);
+        let path = self.directory.path().join("context").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
@@ -132,7 +143,8 @@ impl Bench {
         self.options.buildfile_name = "Buildfile".to_owned();
         self.ran.lock().unwrap().clear();
         self.events.lock().unwrap().clear();
-        crate::build(&self.store, &self.options, self, self, &|event| self.events.lock().unwrap().push(event))
+        let ports = Ports { images: self, executor: self, remote: self, shared: &NoSharedCache };
+        crate::build(&self.store, &self.options, &ports, &|event| self.events.lock().unwrap().push(event))
     }
 
     pub fn build(&mut self, buildfile: &str) -> BuildOutput {
@@ -189,7 +201,8 @@ impl Bench {
     fn mounted(&self, mount: &RunMount, name: &str) -> String {
         match &mount.source {
             RunMountSource::Cache { path } => fs::read_to_string(path.join(name)).unwrap_or_default(),
-            RunMountSource::Tmpfs { .. } => String::new(),
+            RunMountSource::Tmpfs { .. } | RunMountSource::Agent { .. } => String::new(),
+            RunMountSource::Secret { contents, .. } => String::from_utf8(contents.bytes().to_vec()).unwrap(),
             RunMountSource::Layers { layers, path } => {
                 let files = LayerFiles::new(&self.store, "the mount", layers).unwrap();
                 let path = format!("{path}/{name}");
@@ -265,6 +278,32 @@ impl ImageSource for Bench {
     fn resolve(&self, reference: &str, platform: Option<&str>, pull: bool) -> Result<BaseImage, PortError> {
         self.resolved.lock().unwrap().push(format!("{reference} {} {pull}", platform.unwrap_or_default()));
         self.images.get(reference).cloned().ok_or_else(|| "no such image".into())
+    }
+}
+
+impl Remote for Bench {
+    fn http(&self, url: &str, checksum: Option<&Digest>) -> Result<RemoteFile, PortError> {
+        let (name, text) = self.remote_files.get(url).ok_or("404 Not Found")?;
+        let digest = self.store.blobs().put(text.as_bytes())?;
+        if checksum.is_some_and(|wanted| *wanted != digest) {
+            return Err("it is something else".into());
+        }
+        Ok(RemoteFile { digest, size: text.len() as u64, name: name.clone(), modified: Some(1_400_000_000) })
+    }
+
+    fn git_commit(&self, source: &GitSource) -> Result<String, PortError> {
+        let text = source.reference.as_deref().unwrap_or("HEAD");
+        Ok(Digest::of(text.as_bytes()).hex()[..40].to_owned())
+    }
+
+    fn git_checkout(&self, source: &GitSource, commit: &str, into: &std::path::Path) -> Result<i64, PortError> {
+        fs::create_dir_all(into.join("sub/deep"))?;
+        fs::create_dir(into.join(".git"))?;
+        fs::write(into.join(".git/HEAD"), commit)?;
+        fs::write(into.join("sub/deep/file"), source.reference.as_deref().unwrap_or("HEAD"))?;
+        fs::write(into.join("top"), "t")?;
+        *self.checkouts.lock().unwrap() += 1;
+        Ok(1_300_000_000)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::buildfile::NetworkMode;
 use crate::event::Event;
+use crate::inputs::Entitlement;
 use crate::op::OpError;
 
 #[test]
@@ -45,6 +46,7 @@ fn a_heredoc_with_its_own_interpreter_is_a_program() {
 fn environment_user_and_network() {
     let mut bench = Bench::new(&[]);
     bench.options.network = NetworkMode::None;
+    bench.options.inputs.allowed.insert(Entitlement::NetworkHost);
     bench.build(
         "FROM base\nENV A=1 B=$FROM_BASE\nARG C=3\nUSER web:staff\nWORKDIR /etc\nRUN true\nRUN --network=host true\n",
     );

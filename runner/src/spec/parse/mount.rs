@@ -17,6 +17,8 @@ pub enum MountKind {
     Devpts,
     /// Layers that are handed in beside the spec; the source is their number. No flag of a command line makes one.
     Layers,
+    /// A file in memory that is handed in beside the spec; the source is its number. No flag of a command line makes one.
+    File,
 }
 
 /// Whether mounts made later on one side show up on the other.
@@ -285,6 +287,7 @@ fn check(text: &str, request: &MountRequest, seen: &[&str]) -> Result<()> {
         MountKind::Image => (&["image-subpath", "subpath"], "image"),
         MountKind::Devpts => (&[], "devpts"),
         MountKind::Layers => (&[], "layers"),
+        MountKind::File => (&[], "file"),
     };
     let common = ["type", "source", "src", "target", "destination", "dst", "readonly", "ro", "rw", "consistency"];
     if let Some(key) = seen.iter().find(|key| !common.contains(key) && !own.contains(key)) {
