@@ -19,6 +19,7 @@ pub mod config;
 pub mod context;
 pub mod error;
 pub mod event;
+pub mod explain;
 pub mod files;
 pub mod glob;
 pub mod key;

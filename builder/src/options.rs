@@ -6,6 +6,7 @@ use store::{DiffId, ImageId};
 
 use crate::buildfile::{NetworkMode, Warning};
 use crate::cancel::Cancel;
+use crate::explain::Report;
 
 /// What to build. `Default` is an empty Buildfile without a context; set what differs.
 #[derive(Clone, Debug, Default)]
@@ -67,4 +68,6 @@ pub struct BuildOutput {
     pub executed: usize,
     /// Doubtful things in the Buildfile, in the order of their lines.
     pub warnings: Vec<Warning>,
+    /// What became of each step, and why those that ran did.
+    pub report: Report,
 }

@@ -11,6 +11,7 @@ use store::image::{CompressedLayer, ImageRecord, Provenance};
 use store::{DiffId, ImageId};
 
 use crate::error::BuildError;
+use crate::explain::Report;
 use crate::key::KeyBuilder;
 use crate::options::BuildOutput;
 use crate::plan::{Base, HistoryItem, PlannedStage};
@@ -67,6 +68,7 @@ pub(crate) fn write(solver: &Solver<'_>, results: &[Option<Arc<StageResult>>]) -
         cached: solver.cached.load(Ordering::Relaxed),
         executed: solver.executed.load(Ordering::Relaxed),
         warnings: Vec::new(),
+        report: Report::default(),
     })
 }
 

@@ -66,6 +66,9 @@ pub struct Build {
     /// How progress is shown: auto, plain, tty
     #[arg(long, default_value = "auto", value_name = "KIND", value_parser = ["auto", "plain", "tty"])]
     progress: String,
+    /// Print, instead of the image's id, each step with the reason why it ran: text, json
+    #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
+    explain: Option<String>,
     /// Print the image's id only
     #[arg(long, short)]
     quiet: bool,
@@ -141,7 +144,11 @@ impl Run for Build {
             std::fs::write(file, built.image.to_string())
                 .with_context(|| format!("cannot write the image's id to {}", file.display()))?;
         }
-        ui::outln(built.image)?;
+        match self.explain.as_deref() {
+            None => ui::outln(built.image)?,
+            Some("json") => ui::outln(serde_json::to_string_pretty(&built.report)?)?,
+            Some(_) => ui::explain::print(&built.report.steps)?,
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

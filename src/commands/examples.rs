@@ -28,6 +28,13 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "why",
+        &[
+            ("img why", "each step of the last build: cached, or why it ran"),
+            ("img why make", "the steps with this word in them, every changed file named"),
+        ],
+    ),
+    (
         "images",
         &[
             ("img images", "all of them, newest first"),

@@ -37,6 +37,7 @@ mod table;
 mod tag;
 mod version;
 mod volume;
+mod why;
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;

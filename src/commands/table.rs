@@ -8,7 +8,7 @@ use clap::ArgMatches;
 
 use super::{
     Run, build, commit, cp, diff, doctor, exec, export, generate, history, images, import, inspect, is_option, load,
-    login, logs, ps, pull, push, rm, rmi, run, save, start, stop, system, tag, version, volume,
+    login, logs, ps, pull, push, rm, rmi, run, save, start, stop, system, tag, version, volume, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -74,6 +74,7 @@ pub const COMMANDS: &[Command] = &[
     command::<pull::Pull>("pull", &[], Images),
     command::<push::Push>("push", &[], Images),
     command::<build::Build>("build", &[], Images),
+    command::<why::Why>("why", &[], Images),
     command::<images::Images>("images", &[], Images),
     command::<history::History>("history", &[], Images),
     command::<inspect::Inspect>("inspect", &[], Images),

@@ -16,6 +16,7 @@ mod commit;
 mod cp_diff;
 mod examples;
 mod exec;
+mod explain;
 mod firewall;
 mod fixture;
 mod history;

@@ -8,6 +8,7 @@
 //!                        wait for the stages it reads         └─► slot ─► op ─► layer ─► record
 //! ```
 
+mod explain;
 mod gate;
 mod lines;
 mod run;
@@ -29,6 +30,7 @@ use crate::cancel::Cancel;
 use crate::context::BuildContext;
 use crate::error::BuildError;
 use crate::event::{Event, Step};
+use crate::explain::{Difference, Explained, Outcome};
 use crate::files::{Files, LayerFiles};
 use crate::key::{FileSystemId, KeyBuilder};
 use crate::op::OpError;
@@ -57,6 +59,16 @@ pub(crate) struct StageResult {
     pub(crate) id: FileSystemId,
     /// Results of its steps.
     pub(crate) steps: Vec<StepResult>,
+    /// The step that was the first to run anew, if one did, of this stage or those it is made from.
+    pub(crate) cause: Option<Arc<Difference>>,
+}
+
+impl StageResult {
+    /// Nothing done yet on top of `layers`.
+    fn new(layers: Vec<DiffId>) -> Self {
+        let id = FileSystemId::of(&layers);
+        Self { layers, id, steps: Vec::new(), cause: None }
+    }
 }
 
 /// Everything the threads share.
@@ -80,6 +92,10 @@ pub(crate) struct Solver<'a> {
     failure: Mutex<Option<BuildError>>,
     pub(crate) cached: AtomicUsize,
     pub(crate) executed: AtomicUsize,
+    /// What is to be said of each step that was looked at.
+    explained: Mutex<Vec<Explained>>,
+    /// The Buildfile and its context, as notes of earlier builds name them.
+    project: OnceLock<String>,
 }
 
 /// A step's key, and what was found on the way to it.
@@ -123,6 +139,8 @@ impl<'a> Solver<'a> {
             failure: Mutex::default(),
             cached: AtomicUsize::new(0),
             executed: AtomicUsize::new(0),
+            explained: Mutex::default(),
+            project: OnceLock::new(),
         })
     }
 
@@ -155,13 +173,12 @@ impl<'a> Solver<'a> {
     /// Does one stage; none if it or one before it failed.
     fn stage(&self, stage: &PlannedStage) -> Option<StageResult> {
         let mut result = match &stage.base {
-            Base::Scratch => StageResult { layers: Vec::new(), id: FileSystemId::of(&[]), steps: Vec::new() },
-            Base::Image(image) => {
-                StageResult { layers: image.layers.clone(), id: FileSystemId::of(&image.layers), steps: Vec::new() }
-            }
+            Base::Scratch => StageResult::new(Vec::new()),
+            Base::Image(image) => StageResult::new(image.layers.clone()),
             Base::Stage(index) => {
                 let base = self.board.wait(*index, &self.cancel)?;
-                StageResult { layers: base.layers.clone(), id: base.id, steps: Vec::new() }
+                let cause = base.cause.clone();
+                StageResult { layers: base.layers.clone(), id: base.id, steps: Vec::new(), cause }
             }
         };
         for step in &stage.steps {
@@ -216,8 +233,9 @@ impl<'a> Solver<'a> {
         let result = loop {
             match self.claims.claim(key) {
                 Claim::Mine(guard) => {
-                    let result = self.look_up_or_run(stage, state, step, &mut prepared, &key)?;
+                    let (result, cause) = self.look_up_or_run(stage, state, step, &mut prepared, &key)?;
                     guard.done(result.clone());
+                    state.cause = state.cause.take().or(cause);
                     break result;
                 }
                 Claim::Others(waiting) => {
@@ -237,6 +255,7 @@ impl<'a> Solver<'a> {
 
     fn note_cached(&self, step: &PlannedStep) {
         self.cached.fetch_add(1, Ordering::Relaxed);
+        self.explained(Explained::of(&step.info, Outcome::Cached, None));
         (self.events)(Event::Cached(Arc::clone(&step.info)));
     }
 
@@ -247,12 +266,12 @@ impl<'a> Solver<'a> {
         step: &PlannedStep,
         prepared: &mut Prepared<'_>,
         key: &Digest,
-    ) -> Result<StepResult, OpError> {
+    ) -> Result<(StepResult, Option<Arc<Difference>>), OpError> {
         let mut keys = vec![(*key, prepared.key.explain())];
         if !stage.no_cache {
             if let Some(result) = self.look_up(key)? {
                 self.note_cached(step);
-                return Ok(result);
+                return Ok((result, None));
             }
             // What is copied from another stage may be the same although that stage is not.
             if let Some(second) = self.second_key(state, prepared)? {
@@ -260,13 +279,19 @@ impl<'a> Solver<'a> {
                 if let Some(result) = self.look_up(&second_key)? {
                     self.record(*key, &prepared.key.explain(), step, &result)?;
                     self.note_cached(step);
-                    return Ok(result);
+                    return Ok((result, None));
                 }
                 keys.push((second_key, second.explain()));
             }
         }
         let _slot = self.slots.take(&self.cancel)?;
         (self.events)(Event::Started(Arc::clone(&step.info)));
+        let inputs = self.inputs(stage, state, step, prepared, &keys);
+        let reason = self.reason(stage, state, step, &inputs, &keys)?;
+        let cause = explain::cause(&step.info, &reason, &inputs);
+        (self.events)(Event::Explained { step: Arc::clone(&step.info), reason: reason.clone() });
+        // Failed until it is known to have gone well: then it is said again.
+        self.explained(Explained::of(&step.info, Outcome::Failed, Some(reason.clone())));
         let started = Instant::now();
         let layer = match &mut prepared.work {
             Work::Workdir { path, user } => self.make_workdir(state, path, user)?,
@@ -282,10 +307,12 @@ impl<'a> Solver<'a> {
         for (key, parts) in &keys {
             self.record(*key, parts, step, &result)?;
         }
+        self.remember(step, &inputs, &keys)?;
+        self.explained(Explained::of(&step.info, Outcome::Ran, Some(reason)));
         self.executed.fetch_add(1, Ordering::Relaxed);
         let layer = layer.map(|info| (info.diff_id, info.tar_size));
         (self.events)(Event::Finished { step: Arc::clone(&step.info), duration, layer });
-        Ok(result)
+        Ok((result, Some(Arc::new(cause))))
     }
 
     /// The time of what is made now, as the config has it.

@@ -41,6 +41,13 @@ pub(super) struct RunWork<'a> {
     sources: Vec<Option<Arc<StageResult>>>,
 }
 
+impl RunWork<'_> {
+    /// What mount `number` selected in the context.
+    pub(super) fn selected(&self, number: usize) -> Option<&[Selected]> {
+        self.selected.get(number)?.as_deref()
+    }
+}
+
 impl Solver<'_> {
     pub(super) fn prepare_run<'s>(
         &'s self,

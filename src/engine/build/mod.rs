@@ -8,6 +8,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use builder::explain::Report;
 use builder::{BuildOptions, Cancel, Event};
 use store::ImageId;
 use store::refs::Expect;
@@ -65,6 +66,8 @@ pub struct Built {
     pub size: u64,
     /// The names it was given, as docker shows them.
     pub names: Vec<String>,
+    /// What became of each step, and why those that ran did.
+    pub report: Report,
 }
 
 /// Whoever watches a build: told of pulls and of steps, from several threads.
@@ -123,7 +126,17 @@ impl Engine {
         }
         let image = self.store.images().get(&output.image)?;
         let names = names.iter().map(|name| familiar(name)).collect();
-        Ok(Built { image: output.image, size: self.store.images().size(&image)?, names })
+        Ok(Built { image: output.image, size: self.store.images().size(&image)?, names, report: output.report })
+    }
+}
+
+impl Engine {
+    /// What there is to say about the last build in this store, and when it ended; none if there was none.
+    ///
+    /// # Errors
+    /// A note that cannot be read.
+    pub fn last_build(&self) -> Result<Option<(Report, Option<jiff::Timestamp>)>> {
+        Ok(builder::explain::last(&self.store)?)
     }
 }
 
