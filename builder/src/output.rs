@@ -178,6 +178,7 @@ fn record(solver: &Solver<'_>, chain: &[Link<'_>], base_layers: usize) -> ImageR
             instruction: Some(item.created_by.clone()),
             step: step.map(|step| format!("{} {}/{}", step.info.stage, step.info.index, step.info.count)),
             duration_ms: Some(result.duration_ms),
+            folded: Vec::new(),
         });
     }
     if !compressed.is_empty() {

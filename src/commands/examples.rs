@@ -35,6 +35,13 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "blame",
+        &[
+            ("img blame app /usr/bin/app", "the line that wrote it, and hidden older copies"),
+            ("img blame --waste app", "bytes nobody sees, by the lines to blame"),
+        ],
+    ),
+    (
         "images",
         &[
             ("img images", "all of them, newest first"),

@@ -6,6 +6,7 @@
 // The doc comments of arguments are their help on the command line, where NAME[:TAG] is no link.
 #![allow(rustdoc::broken_intra_doc_links)]
 
+mod blame;
 mod build;
 mod commit;
 mod cp;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 
 use super::{
-    Run, build, commit, cp, diff, doctor, exec, export, generate, history, images, import, inspect, is_option, load,
+    Run, blame, build, commit, cp, diff, doctor, exec, export, generate, history, images, import, inspect, is_option, load,
     login, logs, ps, pull, push, rm, rmi, run, save, start, stop, system, tag, version, volume, why,
 };
 use crate::config::Context;
@@ -75,6 +75,7 @@ pub const COMMANDS: &[Command] = &[
     command::<push::Push>("push", &[], Images),
     command::<build::Build>("build", &[], Images),
     command::<why::Why>("why", &[], Images),
+    command::<blame::Blame>("blame", &[], Images),
     command::<images::Images>("images", &[], Images),
     command::<history::History>("history", &[], Images),
     command::<inspect::Inspect>("inspect", &[], Images),

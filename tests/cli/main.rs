@@ -8,6 +8,7 @@
 mod support;
 
 mod bad_input;
+mod blame;
 mod build;
 mod build_cache;
 mod build_peer;
