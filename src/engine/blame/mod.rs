@@ -12,8 +12,6 @@ use store::layer::{Entry, Kind, LayerPath, Toc};
 use super::Engine;
 use crate::error::{CommandError, Result};
 
-pub use waste::{Hidden, Waste};
-
 /// The step that made a layer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Writer {
