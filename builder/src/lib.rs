@@ -12,6 +12,7 @@
 //!                                        └──► Executor (RUN)
 //! ```
 
+mod budget;
 mod build;
 pub mod buildfile;
 pub mod cancel;
@@ -21,6 +22,7 @@ pub mod error;
 pub mod event;
 pub mod explain;
 pub mod files;
+mod fold;
 pub mod glob;
 pub mod key;
 pub mod op;
@@ -30,6 +32,7 @@ pub mod plan;
 pub mod platform;
 pub mod ports;
 mod solve;
+mod tripwire;
 
 pub use build::build;
 pub use buildfile::{Buildfile, DEFAULT_NAMES, Diagnostic, default_name};
@@ -38,3 +41,4 @@ pub use error::BuildError;
 pub use event::{Event, Step, StepId, Stream};
 pub use options::{BuildOptions, BuildOutput};
 pub use ports::{BaseImage, Executor, ImageSource, PortError, RunMount, RunMountSource, RunResult, RunStep};
+pub use tripwire::{Leak, Tripwire, Watched};

@@ -7,6 +7,7 @@ use store::{DiffId, ImageId};
 use crate::buildfile::{NetworkMode, Warning};
 use crate::cancel::Cancel;
 use crate::explain::Report;
+use crate::tripwire::{Tripwire, Watched};
 
 /// What to build. `Default` is an empty Buildfile without a context; set what differs.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +48,12 @@ pub struct BuildOptions {
     pub source_date_epoch: Option<i64>,
     /// Steps that may run at the same time; as many as there are processors, and at least two, if absent.
     pub jobs: Option<usize>,
+    /// What must not be found in the image: the bytes of all secrets and keys that the build is given.
+    pub watched: Vec<Watched>,
+    /// What happens if one is found.
+    pub tripwire: Tripwire,
+    /// Keep a layer of its own for each RUN that only changes attributes of files that the build wrote.
+    pub no_fold: bool,
     /// Ends the build early.
     pub cancel: Cancel,
 }

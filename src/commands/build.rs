@@ -66,6 +66,9 @@ pub struct Build {
     /// How progress is shown: auto, plain, tty
     #[arg(long, default_value = "auto", value_name = "KIND", value_parser = ["auto", "plain", "tty"])]
     progress: String,
+    /// Keep a layer of its own for each RUN that only changes owners, modes or times of files that the build wrote
+    #[arg(long)]
+    no_fold: bool,
     /// Print, instead of the image's id, each step with the reason why it ran: text, json
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
     explain: Option<String>,
@@ -129,6 +132,8 @@ impl Run for Build {
             add_host: self.add_host,
             shm_size: self.shm_size,
             source_date_epoch,
+            tripwire: builder::Tripwire::default(),
+            no_fold: self.no_fold,
             cancel,
         };
         let progress = BuildProgress::new(self.quiet, &self.progress);

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 
 use super::{
-    Run, blame, build, commit, cp, diff, doctor, exec, export, generate, history, images, import, inspect, is_option, load,
-    login, logs, ps, pull, push, rm, rmi, run, save, start, stop, system, tag, version, volume, why,
+    Run, blame, build, commit, cp, diff, doctor, exec, export, generate, history, images, import, inspect, is_option,
+    load, login, logs, ps, pull, push, rm, rmi, run, save, start, stop, system, tag, version, volume, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};

@@ -47,7 +47,9 @@ fn hidden_copies_and_deletions_are_told() {
     assert_eq!(gone["present"], false);
     assert_eq!((&gone["versions"][0]["action"], &gone["versions"][0]["by"]["line"]), (&"deleted".into(), &8.into()));
     assert_eq!((&gone["versions"][1]["action"], &gone["versions"][1]["by"]["line"]), (&"written".into(), &7.into()));
-    sandbox.img(&["blame", "app", "/data/f33x"]).refuses(1, &["no layer of app has /data/f33x", "did you mean /data/f33?"]);
+    sandbox
+        .img(&["blame", "app", "/data/f33x"])
+        .refuses(1, &["no layer of app has /data/f33x", "did you mean /data/f33?"]);
     // Through a link on the way, and what the base brought.
     let base = sandbox.ok(&["blame", "app", "/bin/busybox"]);
     assert!(base.contains("written by") && !base.contains("Buildfile:"), "{base}");
@@ -89,7 +91,8 @@ fn an_image_built_elsewhere_has_its_history() {
 fn lines_follow_the_buildfile_when_only_they_move() {
     let sandbox = Sandbox::new();
     sandbox.build("context", "app", "FROM busybox\nRUN echo 1 > /one\n").ok();
-    let line = || sandbox.img(&["blame", "--format", "json", "app", "/one"]).ok().json()["versions"][0]["by"]["line"].clone();
+    let line =
+        || sandbox.img(&["blame", "--format", "json", "app", "/one"]).ok().json()["versions"][0]["by"]["line"].clone();
     assert_eq!(line(), 2);
     sandbox.build("context", "app", "# a comment\nFROM busybox\n\nRUN echo 1 > /one\n").ok();
     assert_eq!(line(), 4);

@@ -54,7 +54,10 @@ fn what_happened_to_each_file() {
     std::fs::rename(sandbox.path("context/src/f002"), sandbox.path("context/src/moved")).unwrap();
     std::fs::remove_file(sandbox.path("context/src/f003")).unwrap();
     sandbox.write("context/src/fresh", "fresh\n");
-    assert_eq!(why(&sandbox, &[])[0], "#1 why: src/f001 (mode), src/f003 (removed), src/fresh (added), and 1 more, 4 of 1000 files");
+    assert_eq!(
+        why(&sandbox, &[])[0],
+        "#1 why: src/f001 (mode), src/f003 (removed), src/fresh (added), and 1 more, 4 of 1000 files"
+    );
     let whole = sandbox.ok(&["why", "1"]);
     assert!(whole.ends_with("    src/f002 renamed to src/moved"), "{whole}");
 }
@@ -64,7 +67,10 @@ fn arguments_by_name_and_never_by_value() {
     let sandbox = built();
     assert_eq!(
         why(&sandbox, &["--build-arg", "WHO=hunter2"]),
-        ["#2 why: ARG WHO changed", "#3 why: RUN cat /src/f000 > /one; echo $WHO >> /one (line 4) ran again: ARG WHO changed"]
+        [
+            "#2 why: ARG WHO changed",
+            "#3 why: RUN cat /src/f000 > /one; echo $WHO >> /one (line 4) ran again: ARG WHO changed"
+        ]
     );
     let notes = std::fs::read_dir(sandbox.root().join("cache/notes")).unwrap();
     for note in notes {

@@ -9,6 +9,7 @@ mod support;
 
 mod bad_input;
 mod blame;
+mod budgets;
 mod build;
 mod build_cache;
 mod build_peer;
@@ -20,6 +21,7 @@ mod exec;
 mod explain;
 mod firewall;
 mod fixture;
+mod folding;
 mod history;
 mod images;
 mod import_export;

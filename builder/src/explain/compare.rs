@@ -110,7 +110,8 @@ fn files(now: &FileSet, then: &FileSet) -> Difference {
         let how = match before.get(&file.0) {
             Some(before) => differences(file, before),
             None => {
-                let moved = if file.1.starts_with('f') { gone.get_mut(file.1.as_str()).and_then(Vec::pop) } else { None };
+                let moved =
+                    if file.1.starts_with('f') { gone.get_mut(file.1.as_str()).and_then(Vec::pop) } else { None };
                 if let Some(moved) = moved {
                     let (path, from) = (file.0.clone(), Some(moved.0.clone()));
                     changes.push(FileChange { path, how: vec!["renamed".to_owned()], from });

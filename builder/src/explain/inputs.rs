@@ -54,7 +54,13 @@ pub(crate) struct FileSet {
 
 /// One file: path, type and content, mode, owner, attributes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct FileNote(pub(crate) String, pub(crate) String, pub(crate) u32, pub(crate) (u32, u32), pub(crate) String);
+pub(crate) struct FileNote(
+    pub(crate) String,
+    pub(crate) String,
+    pub(crate) u32,
+    pub(crate) (u32, u32),
+    pub(crate) String,
+);
 
 impl FileSet {
     /// Of what a COPY or a mount selected; contents must have been hashed.

@@ -113,7 +113,8 @@ fn last_name() -> Digest {
 
 /// Keeps what is to be said about the build that just ended.
 pub(crate) fn put_last(store: &Store, report: &Report) -> Result<(), OpError> {
-    let bytes = serde_json::to_vec(report).map_err(|error| OpError::Message(format!("cannot note the build: {error}")))?;
+    let bytes =
+        serde_json::to_vec(report).map_err(|error| OpError::Message(format!("cannot note the build: {error}")))?;
     Ok(store.cache().put_note(&last_name(), &bytes)?)
 }
 

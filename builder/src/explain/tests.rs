@@ -51,7 +51,8 @@ fn the_first_cause_is_named_and_own_changes_come_before_it() {
     let then = inputs(&[file("a", "1", 0o644)]);
     let mut now = inputs(&[file("a", "2", 0o644)]);
     now.parts.insert("below".to_owned(), "y".to_owned());
-    let cause = Difference::Step { step: "COPY x /".to_owned(), line: 3, reason: "x (content), 1 of 1 file".to_owned() };
+    let cause =
+        Difference::Step { step: "COPY x /".to_owned(), line: 3, reason: "x (content), 1 of 1 file".to_owned() };
     let text = compare(&now, &then, Some(&cause)).to_string();
     assert_eq!(text, "a (content), 1 of 1 file; COPY x / (line 3) ran again: x (content), 1 of 1 file");
     let (mut now, mut then) = (then.clone(), then);

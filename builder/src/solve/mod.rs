@@ -38,6 +38,7 @@ use crate::options::BuildOptions;
 use crate::plan::{Base, Plan, PlannedStage, PlannedStep};
 use crate::ports::Executor;
 use gate::{Board, Claim, Claims, Slots};
+pub(crate) use run::Scratch;
 
 /// What a step made.
 #[derive(Clone, Debug, PartialEq)]
@@ -378,7 +379,7 @@ impl<'a> Solver<'a> {
     }
 
     /// The merge of `layers`.
-    fn tree(&self, layers: &[DiffId], name: &str) -> Result<Arc<LayerFiles>, OpError> {
+    pub(crate) fn tree(&self, layers: &[DiffId], name: &str) -> Result<Arc<LayerFiles>, OpError> {
         if let Some(tree) = self.trees.lock().unwrap_or_else(PoisonError::into_inner).get(layers) {
             return Ok(Arc::clone(tree));
         }

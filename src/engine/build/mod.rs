@@ -53,6 +53,10 @@ pub struct BuildRequest {
     pub shm_size: Option<String>,
     /// `SOURCE_DATE_EPOCH`
     pub source_date_epoch: Option<i64>,
+    /// `--tripwire`
+    pub tripwire: builder::Tripwire,
+    /// `--no-fold`
+    pub no_fold: bool,
     /// Ends the build early.
     pub cancel: Cancel,
 }
@@ -112,6 +116,8 @@ impl Engine {
                 .map(|text| runner::spec::parse::size("size of /dev/shm", text))
                 .transpose()?,
             source_date_epoch: request.source_date_epoch,
+            tripwire: request.tripwire,
+            no_fold: request.no_fold,
             cancel: request.cancel.clone(),
             ..BuildOptions::default()
         };

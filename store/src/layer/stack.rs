@@ -32,9 +32,24 @@ pub struct Stack {
     names: BTreeMap<LayerPath, usize>,
     copies: Vec<FileCopy>,
     layers: usize,
+    /// There are layers below that nobody told of.
+    partial: bool,
 }
 
 impl Stack {
+    /// A stack whose lowest layers are left out: hard links to what they may have are files of theirs.
+    #[must_use]
+    pub fn partial() -> Self {
+        Self { partial: true, ..Self::default() }
+    }
+
+    /// Says that the entries last given to [`Stack::apply`], for `layer`, were those of these places in its table.
+    pub fn renumber(&mut self, layer: usize, places: &[usize]) {
+        for copy in self.copies.iter_mut().rev().take_while(|copy| copy.layer == layer) {
+            copy.entry = places[copy.entry];
+        }
+    }
+
     /// Puts one layer's entries, sorted by path, on top.
     ///
     /// # Errors
@@ -68,8 +83,12 @@ impl Stack {
             let copy = match target {
                 Target::Below(copy) => Some(copy),
                 Target::Here(entry) => made[entry],
+                Target::Unknown => None,
             };
-            let Some(copy) = copy else { continue };
+            let Some(copy) = copy else {
+                self.take(&entries[index].path, true);
+                continue;
+            };
             // The new name first: it may be all that is left of the file.
             self.copies[copy].names += 1;
             self.take(&entries[index].path, true);
@@ -119,8 +138,12 @@ impl Stack {
             let leads_to = match (here, self.names.get(target)) {
                 (Some(here), _) => Target::Here(here),
                 (None, Some(&copy)) => Target::Below(copy),
+                (None, None) if self.partial => Target::Unknown,
                 (None, None) => {
-                    return Err(Error::InvalidLayer(format!("{}: hard link to {target}, which no layer has", entry.path)));
+                    return Err(Error::InvalidLayer(format!(
+                        "{}: hard link to {target}, which no layer has",
+                        entry.path
+                    )));
                 }
             };
             found.push((index, leads_to));
@@ -154,6 +177,8 @@ enum Target {
     Below(usize),
     /// The entry of this index.
     Here(usize),
+    /// A file of the layers that were left out.
+    Unknown,
 }
 
 #[cfg(test)]

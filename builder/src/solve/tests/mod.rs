@@ -4,6 +4,7 @@
 mod caching;
 mod copying;
 mod images;
+mod leaks;
 mod running;
 
 use std::collections::{BTreeMap, HashMap};
