@@ -38,3 +38,4 @@ mod save_load;
 mod security;
 mod system;
 mod transfer;
+mod volume;

@@ -66,6 +66,8 @@ impl Podman {
     /// Runs `podman` and returns how it went.
     pub fn run(&self, arguments: &[&str]) -> Out {
         let mut command = self.command("podman");
+        // Its own folder in /run is made at boot, which a machine where podman was just installed has not seen.
+        command.arg("--tmpdir").arg(self.dir.join("tmp"));
         command.args(["--cgroup-manager", "cgroupfs", "--runtime", "runc"]).args(arguments);
         Out::of(command, None, LIMIT)
     }

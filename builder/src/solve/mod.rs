@@ -86,6 +86,7 @@ pub(crate) struct Solver<'a> {
     opening: Mutex<()>,
     cancel: Cancel,
     slots: Slots,
+    run_slots: Slots,
     board: Board<Arc<StageResult>>,
     claims: Claims<StepResult>,
     /// Merged layers, by their list.
@@ -121,7 +122,9 @@ impl<'a> Solver<'a> {
         executor: &'a dyn Executor,
         events: &'a (dyn Fn(Event) + Sync),
     ) -> Result<Self, BuildError> {
-        let jobs = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from).max(2));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from).max(2);
+        // Steps of ours keep a processor busy; commands wait for networks, disks and each other as often as not.
+        let (jobs, commands) = options.jobs.map_or((cores, cores * 8), |jobs| (jobs, jobs));
         Ok(Self {
             store,
             file,
@@ -134,6 +137,7 @@ impl<'a> Solver<'a> {
             opening: Mutex::new(()),
             cancel: options.cancel.child(),
             slots: Slots::new(jobs.max(1)),
+            run_slots: Slots::new(commands.max(1)),
             board: Board::new(plan.stages.len()),
             claims: Claims::default(),
             trees: Mutex::default(),
@@ -285,7 +289,8 @@ impl<'a> Solver<'a> {
                 keys.push((second_key, second.explain()));
             }
         }
-        let _slot = self.slots.take(&self.cancel)?;
+        let slots = if matches!(prepared.work, Work::Run(_)) { &self.run_slots } else { &self.slots };
+        let _slot = slots.take(&self.cancel)?;
         (self.events)(Event::Started(Arc::clone(&step.info)));
         let inputs = self.inputs(stage, state, step, prepared, &keys);
         let reason = self.reason(stage, state, step, &inputs, &keys)?;

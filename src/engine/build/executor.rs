@@ -89,7 +89,7 @@ impl<'a> RunExecutor<'a> {
         let cancelled = AtomicBool::new(false);
         let done = AtomicBool::new(false);
         let exit = std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let watch = scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     cancelled.store(step.cancel.is_cancelled(), Ordering::Relaxed);
                     std::thread::park_timeout(std::time::Duration::from_millis(50));
@@ -104,6 +104,8 @@ impl<'a> RunExecutor<'a> {
             };
             let exit = run_in(&container, &mut pass, &cancelled);
             done.store(true, Ordering::Relaxed);
+            // Else the step would end only when the watch looks up again.
+            watch.thread().unpark();
             exit
         })?;
         Ok(RunResult { exit_code: exit.code.unwrap_or(125) })
