@@ -36,7 +36,7 @@ impl Run for Blame {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         if self.waste {
-            return self.waste(&engine);
+            return self.waste(engine);
         }
         let path = self.path.as_deref().ok_or_else(|| CommandError::usage("a path is missing"))?;
         let blame = engine.blame(&self.image, path)?;

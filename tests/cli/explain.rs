@@ -121,6 +121,21 @@ fn no_cache_and_eviction() {
     assert_eq!(lines.len(), 3);
 }
 
+#[test]
+fn a_step_that_made_the_same_again_is_no_cause() {
+    let sandbox = Sandbox::new();
+    sandbox.write("context/a", "a\n");
+    sandbox.write("context/b", "b\n");
+    sandbox.build("context", "app", "FROM busybox\nCOPY a /a\nCOPY b /b\nRUN true\n").ok();
+    sandbox.ok(&["rmi", "app"]);
+    sandbox.ok(&["system", "prune", "--all", "--force"]);
+    sandbox.write("context/b", "B\n");
+    let lines = why(&sandbox, &[]);
+    assert!(lines[0].starts_with("#1 why: its result was removed"), "{lines:?}");
+    assert_eq!(lines[1], "#2 why: b (content), 1 of 1 file");
+    assert_eq!(lines[2], "#3 why: COPY b /b (line 3) ran again: b (content), 1 of 1 file");
+}
+
 /// The year, as `date` has it.
 fn this_year() -> String {
     tools::run("date", ["-u", "+%Y"]).word()

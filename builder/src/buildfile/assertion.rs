@@ -79,7 +79,9 @@ fn requirement(text: &str) -> Result<Requirement, String> {
     }
     if let Some(path) = text.strip_prefix("no-path").filter(|rest| rest.starts_with(char::is_whitespace)) {
         return match path.trim() {
-            path if path.starts_with('/') && path.trim_matches('/') != "" => Ok(Requirement::NoPath(path.to_owned())),
+            path if path.starts_with('/') && !path.trim_matches('/').is_empty() => {
+                Ok(Requirement::NoPath(path.to_owned()))
+            }
             path => Err(format!("no-path takes an absolute path, not {path:?}")),
         };
     }

@@ -26,6 +26,8 @@ pub(crate) fn compare(now: &Inputs, then: &Inputs, cause: Option<&Difference>) -
             "env" if !variables.is_empty() => own.extend(variables.iter().cloned()),
             "below" => below.push(beneath(now, then, cause)),
             // A stage is told by the files taken from it, where they are known.
+            // With --no-cache nobody looked at them.
+            "files" if !now.parts.contains_key(part) || !then.parts.contains_key(part) => {}
             "from" if now.files.contains_key("files") && then.files.contains_key("files") => {}
             "from" => below.push(cause.cloned().unwrap_or_else(|| setting(now, then, "from"))),
             _ => match (now.files.get(part), then.files.get(part)) {

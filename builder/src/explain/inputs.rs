@@ -39,6 +39,9 @@ pub(crate) struct Inputs {
     /// Files by the part of the key that they are in.
     #[serde(default)]
     pub(crate) files: BTreeMap<String, FileSet>,
+    /// What it made: a step that makes the same again is no cause of anything.
+    #[serde(default)]
+    pub(crate) result: Option<String>,
 }
 
 /// Files that a step reads.

@@ -39,9 +39,10 @@ fn text_name(instruction: &str) -> Digest {
     Digest::of(format!("text\0{instruction}").as_bytes())
 }
 
-/// When the note of `key` was last touched; none if the step was never built.
-pub(crate) fn noted(store: &Store, key: &Digest) -> Result<Option<SystemTime>, OpError> {
-    Ok(store.cache().noted(key)?)
+/// The note of the very step with this key and when it was last touched; none if the step was never built.
+pub(crate) fn noted(store: &Store, key: &Digest) -> Result<Option<(Inputs, SystemTime)>, OpError> {
+    let Some(time) = store.cache().noted(key)? else { return Ok(None) };
+    Ok(read(store, key)?.map(|inputs| (inputs, time)))
 }
 
 /// The earlier step that is most like `now`, if there is any that it could be compared with. `known` are the

@@ -142,7 +142,7 @@ impl Solver<'_> {
         files
     }
 
-    /// Why a step is not cached.
+    /// Why a step is not cached, and the earlier step that it was compared with.
     pub(super) fn reason(
         &self,
         stage: &PlannedStage,
@@ -150,21 +150,22 @@ impl Solver<'_> {
         step: &PlannedStep,
         inputs: &Inputs,
         keys: &[(Digest, Value)],
-    ) -> Result<Reason, OpError> {
-        if stage.no_cache {
-            return Ok(Reason::NoCache);
-        }
+    ) -> Result<(Reason, Option<Inputs>), OpError> {
+        let mut before = None;
         for (key, _) in keys {
-            if let Some(time) = memory::noted(self.store, key)? {
-                return Ok(Reason::Evicted { when: Timestamp::try_from(time).ok() });
-            }
+            before = before.or(memory::noted(self.store, key)?);
+        }
+        match before {
+            before if stage.no_cache => return Ok((Reason::NoCache, before.map(|(then, _)| then))),
+            Some((then, time)) => return Ok((Reason::Evicted { when: Timestamp::try_from(time).ok() }, Some(then))),
+            None => {}
         }
         let known: Vec<String> = stage.steps.iter().map(|step| self.written(&step.info)).collect();
         let Some(then) = memory::nearest(self.store, &self.place(step), inputs, &known)? else {
-            return Ok(Reason::New);
+            return Ok((Reason::New, None));
         };
         let cause = state.cause.clone().or_else(|| self.cause_of_sources(step));
-        Ok(compare(inputs, &then, cause.as_deref()))
+        Ok((compare(inputs, &then, cause.as_deref()), Some(then)))
     }
 
     /// The first change in the stages that a step reads.
@@ -200,12 +201,17 @@ impl Solver<'_> {
     }
 }
 
-/// What later steps say of a step that ran: the first cause it names, or itself.
-pub(super) fn cause(step: &Step, reason: &Reason, inputs: &Inputs) -> Difference {
+/// What later steps say of a step that ran: the first cause it names, or itself; nothing if it made what the one
+/// `before` did.
+pub(super) fn cause(step: &Step, reason: &Reason, inputs: &Inputs, before: Option<&Inputs>) -> Option<Difference> {
+    if before.is_some_and(|before| before.result.is_some() && before.result == inputs.result) {
+        return None;
+    }
     if let Reason::Changed { differences } = reason
         && let [first @ Difference::Step { .. }, ..] = differences.as_slice()
     {
-        return first.clone();
+        return Some(first.clone());
     }
-    Difference::Step { step: inputs.instruction.clone(), line: step.span.start.line, reason: reason.to_string() }
+    let (line, reason) = (step.span.start.line, reason.to_string());
+    Some(Difference::Step { step: inputs.instruction.clone(), line, reason })
 }

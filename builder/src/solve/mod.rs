@@ -292,9 +292,8 @@ impl<'a> Solver<'a> {
         let slots = if matches!(prepared.work, Work::Run(_)) { &self.run_slots } else { &self.slots };
         let _slot = slots.take(&self.cancel)?;
         (self.events)(Event::Started(Arc::clone(&step.info)));
-        let inputs = self.inputs(stage, state, step, prepared, &keys);
-        let reason = self.reason(stage, state, step, &inputs, &keys)?;
-        let cause = explain::cause(&step.info, &reason, &inputs);
+        let mut inputs = self.inputs(stage, state, step, prepared, &keys);
+        let (reason, before) = self.reason(stage, state, step, &inputs, &keys)?;
         (self.events)(Event::Explained { step: Arc::clone(&step.info), reason: reason.clone() });
         // Failed until it is known to have gone well: then it is said again.
         self.explained(Explained::of(&step.info, Outcome::Failed, Some(reason.clone())));
@@ -313,12 +312,14 @@ impl<'a> Solver<'a> {
         for (key, parts) in &keys {
             self.record(*key, parts, step, &result)?;
         }
+        inputs.result = Some(result.layer.map_or_else(|| format!("nothing {key}"), |layer| layer.to_string()));
         self.remember(step, &inputs, &keys)?;
+        let cause = explain::cause(&step.info, &reason, &inputs, before.as_ref());
         self.explained(Explained::of(&step.info, Outcome::Ran, Some(reason)));
         self.executed.fetch_add(1, Ordering::Relaxed);
         let layer = layer.map(|info| (info.diff_id, info.tar_size));
         (self.events)(Event::Finished { step: Arc::clone(&step.info), duration, layer });
-        Ok((result, Some(Arc::new(cause))))
+        Ok((result, cause.map(Arc::new)))
     }
 
     /// The time of what is made now, as the config has it.
