@@ -1,9 +1,11 @@
 //! The kitchen: Buildfile in, image out; knows recipes, not pipes or kernels.
 //!
 //! `buildfile` turns text into instructions, `plan` turns those into stages of steps, `context` gives the files to
-//! copy, `solve` walks the plan and `op` makes a layer of each step that is not cached, `output` writes the image's
-//! config. What the builder cannot do itself (fetch an image, run a command in a container) it asks of the two traits
-//! in [`ports`]; everything it keeps, it keeps through `store`.
+//! copy, `solve` walks the plan and `op` makes a layer of each step that is not cached (`explain` says why it is not),
+//! `output` writes the image's config. Before that, `fold` puts changes of attributes where the bytes are, `budget` holds
+//! the image against the Buildfile's assertions and `tripwire` looks for secrets in it. What the builder cannot do itself
+//! (fetch an image, run a command in a container) it asks of the two traits in [`ports`]; everything it keeps, it keeps
+//! through `store`.
 //!
 //! ```text
 //!  Buildfile ── buildfile ──► plan ──► solve ──► output ──► image in the store

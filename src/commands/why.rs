@@ -45,7 +45,7 @@ impl Run for Why {
             return Ok(ExitCode::SUCCESS);
         }
         let place = report.context.as_deref().map_or_else(String::new, |context| format!(" for {context}"));
-        let when = when.map_or_else(String::new, |when| format!(", {}", human::ago(when)));
+        let when = when.map_or_else(String::new, |when| format!(", {}", human::ago(when).to_lowercase()));
         let end = if report.image.is_some() { "" } else { ", which failed" };
         ui::note(Escaped(&format!("build of {}{place}{when}{end}", report.buildfile)));
         ui::explain::print_whole(&report.steps)?;

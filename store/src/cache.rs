@@ -136,7 +136,8 @@ impl<'a> Cache<'a> {
     /// # Errors
     /// [`Error::Io`].
     pub fn remove(&self, key: &Digest) -> Result<()> {
-        files::remove_all(&self.path(key))
+        files::remove_all(&self.path(key))?;
+        self.date_note(key)
     }
 
     /// The directory of the cache mount called `id`, made if absent. The name on disk is a hash, so that no id leads

@@ -113,6 +113,15 @@ fn a_base_that_moved_names_both_digests() {
 fn no_cache_and_eviction() {
     let sandbox = built();
     assert_eq!(why(&sandbox, &["--no-cache"]), ["#1 why: --no-cache", "#2 why: --no-cache", "#3 why: --no-cache"]);
+    // One entry alone.
+    for record in std::fs::read_dir(sandbox.root().join("cache/steps")).unwrap() {
+        let path = record.unwrap().path();
+        if std::fs::read_to_string(&path).unwrap().contains("\"instruction\":\"COPY last /last\"") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let lines = why(&sandbox, &[]);
+    assert!(lines.len() == 1 && lines[0].starts_with("#3 why: its result was removed from the cache"), "{lines:?}");
     sandbox.ok(&["rmi", "app"]);
     sandbox.ok(&["system", "prune", "--all", "--force"]);
     let lines = why(&sandbox, &[]);
@@ -151,6 +160,12 @@ fn a_copy_from_a_stage_names_what_changed_in_the_stage() {
     let lines = why(&sandbox, &[]);
     assert_eq!(lines.len(), 3, "{lines:?}");
     assert!(lines[2].starts_with("#3 why: /out (content), 1 of 1 file from make"), "{lines:?}");
+    let mounted = text.replace("COPY --from=make /out /out", "RUN --mount=type=bind,from=make,target=/m cat /m/out");
+    sandbox.write("context/Buildfile", &mounted);
+    why(&sandbox, &[]);
+    sandbox.write("context/in", "3\n");
+    let lines = why(&sandbox, &[]);
+    assert_eq!(lines[2], "#3 why: COPY in /in (line 2) ran again: in (content), 1 of 1 file");
 }
 
 #[test]

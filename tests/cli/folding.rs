@@ -73,7 +73,8 @@ fn trees_are_equal_whatever_was_done() {
         "FROM busybox\nCOPY data /d\nRUN ln /d/big /d/same\nRUN chmod 0711 /d/big\nRUN chown 7 /d/same\n",
         // A directory replaced and one emptied.
         "FROM busybox\nCOPY data /d\nRUN rm -r /d/sub && mkdir /d/sub && chmod 0700 /d/sub\nRUN chown -R 9:9 /d\n",
-        // Directories of the base image, whose attributes cannot go anywhere.
+        // Directories of the base image, with and without an entry in a layer of ours.
+        "FROM busybox\nCOPY data /srv\nRUN chown -R 3:3 /srv /var && chmod 0750 /var\n",
         "FROM busybox\nCOPY data/sub/small /etc/small\nRUN chown 3:3 /etc /etc/small && chmod 0750 /etc\n",
         // Set-id bits and attributes go with the file; chown takes the bits away again.
         "FROM busybox\nCOPY data /d\nRUN chmod 4755 /d/big\nRUN chown 3 /d/big; chmod u+s /d/sub/small\n",

@@ -32,6 +32,8 @@ pub(crate) fn compare(now: &Inputs, then: &Inputs, cause: Option<&Difference>) -
             "from" => below.push(cause.cloned().unwrap_or_else(|| setting(now, then, "from"))),
             _ => match (now.files.get(part), then.files.get(part)) {
                 (Some(now), Some(then)) => own.push(files(now, then)),
+                // A mount of a stage: whatever changed there.
+                _ if part.starts_with("mount ") && cause.is_some() => below.extend(cause.cloned()),
                 // The instruction is different, and that was said.
                 _ if now.instruction != then.instruction => {}
                 _ => own.push(setting(now, then, part)),
@@ -69,6 +71,7 @@ fn setting(now: &Inputs, then: &Inputs, part: &str) -> Difference {
         "hosts" => "--add-host",
         "documents" => "the heredoc",
         "kind" => "the kind of step",
+        part if part.starts_with("mount ") => "what a --mount shows",
         part => part,
     };
     let value = |inputs: &Inputs| inputs.values.get(part).cloned();

@@ -35,7 +35,8 @@ impl Solver<'_> {
         let mut steps = self.explained.lock().unwrap_or_else(PoisonError::into_inner).clone();
         steps.sort_by_key(|step| step.number);
         let buildfile = self.file.source.name().to_owned();
-        let context = self.options.context.as_deref().map(|path| path.to_string_lossy().into_owned());
+        let whole = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let context = self.options.context.as_deref().map(|path| whole(path).to_string_lossy().into_owned());
         let report = Report { image, buildfile, context, steps };
         memory::put_last(self.store, &report)?;
         Ok(report)
