@@ -19,6 +19,10 @@ pub enum Kind {
     NotExecutable,
     /// The program in the container was not found: 127.
     CommandNotFound,
+    /// The image that was built breaks an assertion of its Buildfile: 3.
+    Budget,
+    /// A secret given to a build is in what it made: 17.
+    Leak,
     /// The words on the command line make no sense: 125, as docker and podman say.
     Usage,
 }
@@ -39,6 +43,8 @@ impl Kind {
     pub fn code(self) -> u8 {
         match self {
             Self::Failed => 1,
+            Self::Budget => 3,
+            Self::Leak => 17,
             Self::Usage | Self::Container => 125,
             Self::NotExecutable => 126,
             Self::CommandNotFound => 127,
@@ -230,6 +236,15 @@ impl From<builder::BuildError> for CommandError {
             };
             let text = warnings.iter().fold(error.to_string(), |text, warning| format!("{text}\n {}", line(warning)));
             return Self::new(text);
+        }
+        match &error {
+            builder::BuildError::Budgets(_) => return Self::new(error.to_string()).kind(Kind::Budget),
+            builder::BuildError::Leak(_) => {
+                return Self::new(error.to_string()).kind(Kind::Leak).hint(
+                    "nothing was made; give the step what it needs by RUN --mount=type=secret and keep it out of files",
+                );
+            }
+            _ => {}
         }
         let Some(diagnostic) = error.diagnostic() else { return wrap(error) };
         let mut diagnostic = diagnostic.clone();

@@ -49,8 +49,16 @@ pub fn build(
     let steps = plan.stages.iter().flatten().flat_map(|stage| &stage.steps);
     tell(Event::Planned(steps.map(|step| step.info.clone()).collect()));
     let solver = Solver::new(store, &file, &plan, options, ports, &tell)?;
-    let results = solver.solve()?;
-    let mut output = output::write(&solver, &results)?;
+    let made = solver.solve().and_then(|results| output::write(&solver, &results));
+    let mut output = match made {
+        Ok(output) => output,
+        Err(error) => {
+            // What was done is told later also of a build that failed; why it failed matters more than that.
+            let _ = solver.report(None);
+            return Err(error);
+        }
+    };
+    output.report = solver.report(Some(output.image.to_string()))?;
     output.warnings = found.lock().unwrap_or_else(PoisonError::into_inner).clone();
     output.warnings.sort_by_key(|warning| warning.span.start);
     Ok(output)

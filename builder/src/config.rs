@@ -77,6 +77,12 @@ impl Config {
         }
     }
 
+    /// All that the config says to a container, as JSON: without history and layers.
+    pub(crate) fn value(&self) -> Value {
+        let of = |name: &str| self.document.get(name).map(|value| (name.to_owned(), value.clone()));
+        Value::Object(["config", "author"].into_iter().filter_map(of).collect())
+    }
+
     fn text(&self, field: &str) -> &str {
         self.inner().and_then(|inner| inner.get(field)).and_then(Value::as_str).unwrap_or_default()
     }

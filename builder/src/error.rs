@@ -7,6 +7,7 @@ use crate::buildfile::{Diagnostic, Warning};
 use crate::event::Step;
 use crate::op::OpError;
 use crate::ports::PortError;
+use crate::tripwire::Leak;
 
 /// A failed build.
 #[derive(Debug, thiserror::Error)]
@@ -48,9 +49,19 @@ pub enum BuildError {
     /// Something around the steps failed: the context, or the store.
     #[error(transparent)]
     Other(#[from] OpError),
+    /// The image breaks assertions of the Buildfile.
+    #[error("{}", lines(.0))]
+    Budgets(Vec<Diagnostic>),
+    /// Secrets given to the build are in the image.
+    #[error("{}", lines(.0))]
+    Leak(Vec<Leak>),
     /// The build was told to stop.
     #[error("the build was cancelled")]
     Cancelled,
+}
+
+fn lines<T: std::fmt::Display>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn count(number: usize) -> String {

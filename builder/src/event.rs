@@ -8,6 +8,7 @@ use std::time::Duration;
 use store::DiffId;
 
 use crate::buildfile::{Span, Warning};
+use crate::explain::Reason;
 
 /// Number of a step in its build, from 0, in the order of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,6 +59,13 @@ pub enum Event {
     },
     /// A step begins to run; cached steps never do.
     Started(Arc<Step>),
+    /// Why the step that has just started is not cached.
+    Explained {
+        /// Which step.
+        step: Arc<Step>,
+        /// Why it runs.
+        reason: Reason,
+    },
     /// A step's result was in the build cache.
     Cached(Arc<Step>),
     /// One line a command wrote, without its line end; very long lines come in pieces of 64 KiB.

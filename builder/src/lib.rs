@@ -1,9 +1,11 @@
 //! The kitchen: Buildfile in, image out; knows recipes, not pipes or kernels.
 //!
 //! `buildfile` turns text into instructions, `plan` turns those into stages of steps, `context` gives the files to
-//! copy, `solve` walks the plan and `op` makes a layer of each step that is not cached, `output` writes the image's
-//! config. What the builder cannot do itself (fetch an image, run a command in a container) it asks of the traits
-//! in [`ports`]; everything it keeps, it keeps through `store`.
+//! copy, `solve` walks the plan and `op` makes a layer of each step that is not cached (`explain` says why it is not),
+//! `output` writes the image's config. Before that, `fold` puts changes of attributes where the bytes are, `budget` holds
+//! the image against the Buildfile's assertions and `tripwire` looks for secrets in it. What the builder cannot do itself
+//! (fetch an image, run a command in a container) it asks of the traits in [`ports`]; everything it keeps, it keeps
+//! through `store`.
 //!
 //! ```text
 //!  Buildfile ── buildfile ──► plan ──► solve ──► output ──► image in the store
@@ -12,6 +14,7 @@
 //!                                        └──► Executor (RUN)
 //! ```
 
+mod budget;
 mod build;
 pub mod buildfile;
 pub mod cancel;
@@ -19,7 +22,9 @@ pub mod config;
 pub mod context;
 pub mod error;
 pub mod event;
+pub mod explain;
 pub mod files;
+mod fold;
 pub mod git;
 pub mod glob;
 pub mod inputs;
@@ -31,6 +36,7 @@ pub mod plan;
 pub mod platform;
 pub mod ports;
 mod solve;
+mod tripwire;
 
 pub use build::build;
 pub use buildfile::{Buildfile, DEFAULT_NAMES, Diagnostic, default_name};
@@ -44,3 +50,4 @@ pub use ports::{
     BaseImage, Executor, ImageSource, NoSharedCache, PortError, Ports, Remote, RemoteFile, RunMount, RunMountSource,
     RunResult, RunStep, SharedCache,
 };
+pub use tripwire::{Leak, Tripwire, Watched};

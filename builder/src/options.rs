@@ -4,7 +4,9 @@ use store::{DiffId, Digest, ImageId};
 
 use crate::buildfile::{NetworkMode, Warning};
 use crate::cancel::Cancel;
+use crate::explain::Report;
 use crate::inputs::{ContextSource, Inputs};
+use crate::tripwire::{Tripwire, Watched};
 
 /// What to build. `Default` is an empty Buildfile without a context; set what differs.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +49,12 @@ pub struct BuildOptions {
     pub source_date_epoch: Option<i64>,
     /// Steps that may run at the same time; as many as there are processors, and at least two, if absent.
     pub jobs: Option<usize>,
+    /// What must not be found in the image: the bytes of all secrets and keys that the build is given.
+    pub watched: Vec<Watched>,
+    /// What happens if one is found.
+    pub tripwire: Tripwire,
+    /// Keep a layer of its own for each RUN that only changes attributes of files that the build wrote.
+    pub no_fold: bool,
     /// Ends the build early.
     pub cancel: Cancel,
 }
@@ -70,6 +78,8 @@ pub struct BuildOutput {
     pub warnings: Vec<Warning>,
     /// The records of the build cache that it used or made.
     pub steps: Vec<UsedStep>,
+    /// What became of each step, and why those that ran did.
+    pub report: Report,
 }
 
 /// A record of the build cache that a build used or made.

@@ -7,14 +7,18 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value, json};
 use store::cache::CacheRecord;
-use store::image::{CompressedLayer, ImageRecord, Provenance};
+use store::image::{CompressedLayer, Folded, ImageRecord, Provenance};
 use store::{DiffId, ImageId};
 
+use crate::buildfile::{Rule, Span, Warning};
 use crate::error::BuildError;
+use crate::event::Event;
+use crate::explain::Report;
 use crate::key::KeyBuilder;
 use crate::options::BuildOutput;
-use crate::plan::{Base, HistoryItem, PlannedStage};
+use crate::plan::{Base, Op, PlannedStage};
 use crate::solve::{Solver, StageResult, StepResult};
+use crate::{budget, fold, tripwire};
 
 /// Time of what has none: nothing was done and the base image does not say.
 const NO_TIME: &str = "1970-01-01T00:00:00Z";
@@ -25,10 +29,43 @@ struct Link<'a> {
     result: &'a StageResult,
 }
 
+/// An instruction of that chain.
+pub(crate) struct Item<'a> {
+    /// As the history has it.
+    pub(crate) created_by: &'a str,
+    /// Where it stands.
+    pub(crate) span: Span,
+    /// Its result, if it was a step.
+    result: Option<&'a StepResult>,
+    /// Whether it has a layer in the image.
+    has_layer: bool,
+    /// A remark for the history.
+    comment: Option<String>,
+}
+
+/// A layer that this build made, with its step.
+pub(crate) struct Made {
+    /// The layer.
+    pub(crate) layer: DiffId,
+    /// Line of its instruction.
+    pub(crate) line: u32,
+    /// The instruction, as the history has it.
+    pub(crate) instruction: String,
+    /// Stage and number of the step, like `build 3/7`.
+    pub(crate) step: String,
+    /// Whether a command made it.
+    pub(crate) is_run: bool,
+    duration_ms: u64,
+    /// Its place among the items.
+    item: usize,
+    /// Steps whose changes of attributes are in it too.
+    folded: Vec<Folded>,
+}
+
 /// Puts the image of the plan's target into the store.
 ///
 /// # Errors
-/// [`BuildError`] if the store cannot be written.
+/// [`BuildError`] if the image breaks a budget or holds a secret, or the store cannot be written.
 pub(crate) fn write(solver: &Solver<'_>, results: &[Option<Arc<StageResult>>]) -> Result<BuildOutput, BuildError> {
     let mut chain = Vec::new();
     let mut at = Some(solver.plan.target);
@@ -44,20 +81,31 @@ pub(crate) fn write(solver: &Solver<'_>, results: &[Option<Arc<StageResult>>]) -
     }
     chain.reverse();
     let target = &chain[chain.len() - 1];
-    let layers = target.result.layers.clone();
     let mut config = target.stage.config.clone();
     for (name, value) in &solver.options.labels {
         config.set_label(name, value);
     }
-    let base_layers = match &chain[0].stage.base {
-        Base::Image(image) => image.layers.len(),
-        _ => 0,
+    let base = match &chain[0].stage.base {
+        Base::Image(image) => image.layers.as_slice(),
+        _ => &[],
     };
-    let (history, last) = history(&config.history(), base_layers, config.created(), &chain);
+    let (mut items, mut made) = items(&chain);
+    if !solver.options.no_fold {
+        made = folded(solver, base, made, &mut items)?;
+    }
+    let layers: Vec<DiffId> = base.iter().copied().chain(made.iter().map(|made| made.layer)).collect();
+    let is_user = |item: &&Item<'_>| item.created_by.starts_with("USER ");
+    let user = items.iter().rev().find(is_user).map(|item| (item.span.start.line, item.created_by.to_owned()));
+    budget::check(solver, &budget::Draft { config: &config, layers: &layers, made: &made, user })?;
+    for leak in tripwire::check(solver, &made, &items, &config)? {
+        let span = Span::line(leak.line.unwrap_or(1));
+        (solver.events)(Event::Warning(Warning::new(Rule::SecretFound, span, leak.to_string())));
+    }
+    let (history, last) = history(&config.history(), base.len(), config.created(), &items);
     let created = created(solver, &config, &layers, &history, last)?;
     let history = history.into_iter().map(|entry| with_time(entry, &created)).collect();
     let config = config.finish(&layers, history, &created);
-    let record = record(solver, &chain, base_layers);
+    let record = record(solver, &chain[0].stage.base, base.len(), made);
     let image: ImageId = solver.store.images().put(&config, &record)?;
     Ok(BuildOutput {
         image,
@@ -68,17 +116,67 @@ pub(crate) fn write(solver: &Solver<'_>, results: &[Option<Arc<StageResult>>]) -
         executed: solver.executed.load(Ordering::Relaxed),
         warnings: Vec::new(),
         steps: solver.used(),
+        report: Report::default(),
     })
 }
 
-/// The instructions of a chain with the results of those that were steps.
-fn items<'a>(chain: &'a [Link<'a>]) -> impl Iterator<Item = (&'a Link<'a>, &'a HistoryItem, Option<&'a StepResult>)> {
-    chain.iter().flat_map(|link| {
-        link.stage.history.iter().map(move |item| {
+/// The instructions of a chain, and the layers they made.
+fn items<'a>(chain: &'a [Link<'a>]) -> (Vec<Item<'a>>, Vec<Made>) {
+    let (mut items, mut made) = (Vec::new(), Vec::new());
+    for link in chain {
+        for item in &link.stage.history {
             let result = item.step.and_then(|step| link.result.steps.get(step));
-            (link, item, result)
-        })
-    })
+            let layer = result.and_then(|result| result.layer);
+            if let (Some(layer), Some(result), Some(step)) =
+                (layer, result, item.step.and_then(|step| link.stage.steps.get(step)))
+            {
+                made.push(Made {
+                    layer,
+                    line: item.span.start.line,
+                    instruction: item.created_by.clone(),
+                    step: format!("{} {}/{}", step.info.stage, step.info.index, step.info.count),
+                    is_run: matches!(step.op, Op::Run(_)),
+                    duration_ms: result.duration_ms,
+                    item: items.len(),
+                    folded: Vec::new(),
+                });
+            }
+            let (created_by, span, has_layer) = (item.created_by.as_str(), item.span, layer.is_some());
+            items.push(Item { created_by, span, result, has_layer, comment: None });
+        }
+    }
+    (items, made)
+}
+
+/// The layers after folding, each step that was folded saying so in the history.
+fn folded(
+    solver: &Solver<'_>,
+    base: &[DiffId],
+    mut made: Vec<Made>,
+    items: &mut [Item<'_>],
+) -> Result<Vec<Made>, BuildError> {
+    let outcomes = fold::fold(solver, base, &made)?;
+    for (at, outcome) in outcomes.iter().enumerate() {
+        if outcome.into.is_empty() {
+            continue;
+        }
+        let of = Folded { line: made[at].line, instruction: made[at].instruction.clone(), step: made[at].step.clone() };
+        let mut steps = Vec::new();
+        for into in outcome.into.keys() {
+            steps.push(made[*into].step.clone());
+            made[*into].folded.push(of.clone());
+        }
+        let saved = size_in_words(outcome.into.values().sum());
+        let part = if outcome.layer.is_some() { "partly " } else { "" };
+        let item = &mut items[made[at].item];
+        item.comment = Some(format!("{part}folded into step {}, saved {saved}", steps.join(" and ")));
+        item.has_layer = outcome.layer.is_some();
+    }
+    let kept = made.into_iter().zip(outcomes).filter_map(|(made, outcome)| {
+        let layer = outcome.layer?;
+        Some(Made { layer, ..made })
+    });
+    Ok(kept.collect())
 }
 
 /// The history: the base image's, with entries for layers that it does not mention, and one for each instruction. The
@@ -88,7 +186,7 @@ fn history<'a>(
     base: &[Value],
     base_layers: usize,
     base_created: Option<&'a str>,
-    chain: &'a [Link<'a>],
+    items: &'a [Item<'a>],
 ) -> (Vec<Value>, Option<&'a str>) {
     let mut entries = base.to_vec();
     let is_layer = |entry: &&Value| entry.get("empty_layer").and_then(Value::as_bool) != Some(true);
@@ -97,14 +195,17 @@ fn history<'a>(
         entries.push(json!({ "comment": "a layer of the base image, which says nothing of it" }));
     }
     let mut time = base_created;
-    for (_, item, result) in items(chain) {
-        time = result.map(|result| result.created.as_str()).or(time);
+    for item in items {
+        time = item.result.map(|result| result.created.as_str()).or(time);
         let mut entry = Map::new();
         if let Some(time) = time {
             entry.insert("created".to_owned(), json!(time));
         }
         entry.insert("created_by".to_owned(), json!(item.created_by));
-        if result.is_none_or(|result| result.layer.is_none()) {
+        if let Some(comment) = &item.comment {
+            entry.insert("comment".to_owned(), json!(comment));
+        }
+        if !item.has_layer {
             entry.insert("empty_layer".to_owned(), json!(true));
         }
         entries.push(Value::Object(entry));
@@ -153,10 +254,10 @@ fn created(
 }
 
 /// Where each layer came from, and the compressed forms known of those of the base image.
-fn record(solver: &Solver<'_>, chain: &[Link<'_>], base_layers: usize) -> ImageRecord {
+fn record(solver: &Solver<'_>, base: &Base, base_layers: usize, made: Vec<Made>) -> ImageRecord {
     let mut record = ImageRecord::default();
     let mut compressed: Vec<Vec<CompressedLayer>> = Vec::new();
-    if let Base::Image(image) = &chain[0].stage.base {
+    if let Base::Image(image) = base {
         // A base image that the store does not know by this id has no record to take over; the build needs none.
         let known = image.id.parse::<ImageId>().ok().and_then(|id| solver.store.images().record(&id).ok());
         let known = known.unwrap_or_default();
@@ -169,20 +270,29 @@ fn record(solver: &Solver<'_>, chain: &[Link<'_>], base_layers: usize) -> ImageR
         let source = || Provenance { source: Some(image.id.clone()), ..Provenance::default() };
         record.provenance.resize_with(base_layers, source);
     }
-    for (link, item, result) in items(chain) {
-        let Some(result) = result.filter(|result| result.layer.is_some()) else { continue };
-        let step = item.step.and_then(|step| link.stage.steps.get(step));
-        record.provenance.push(Provenance {
-            source: Some(solver.file.source.name().to_owned()),
-            line: Some(item.span.start.line),
-            instruction: Some(item.created_by.clone()),
-            step: step.map(|step| format!("{} {}/{}", step.info.stage, step.info.index, step.info.count)),
-            duration_ms: Some(result.duration_ms),
-        });
-    }
+    record.provenance.extend(made.into_iter().map(|made| Provenance {
+        source: Some(solver.file.source.name().to_owned()),
+        line: Some(made.line),
+        instruction: Some(made.instruction),
+        step: Some(made.step),
+        duration_ms: Some(made.duration_ms),
+        folded: made.folded,
+    }));
     if !compressed.is_empty() {
         compressed.resize_with(record.provenance.len(), Vec::new);
         record.compressed = compressed;
     }
     record
+}
+
+/// Bytes in decimal units, with one digit behind the point.
+pub(crate) fn size_in_words(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut units = ["B", "kB", "MB", "GB", "TB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    while value >= 1000.0 {
+        let Some(next) = units.next() else { break };
+        (value, unit) = (value / 1000.0, next);
+    }
+    if unit == "B" { format!("{bytes}B") } else { format!("{value:.1}{unit}") }
 }

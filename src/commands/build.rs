@@ -76,6 +76,15 @@ pub struct Build {
     #[arg(long, default_value = "auto", value_name = "KIND",
         value_parser = ["auto", "plain", "tty", "quiet", "none", "rawjson"])]
     progress: String,
+    /// What to do when bytes of a secret are found in what was built: fail (exit code 17), warn, off
+    #[arg(long, default_value = "fail", value_name = "ACTION", value_parser = ["fail", "warn", "off"])]
+    tripwire: String,
+    /// Keep a layer of its own for each RUN that only changes owners, modes or times of files that the build wrote
+    #[arg(long)]
+    no_fold: bool,
+    /// Print, instead of the image's id, each step with the reason why it ran: text, json
+    #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
+    explain: Option<String>,
     /// Print the image's id only
     #[arg(long, short)]
     quiet: bool,
@@ -148,6 +157,12 @@ impl Run for Build {
             cache_budget: self.steps.cache_budget()?,
             steps: self.steps.options(),
             no_cache_stages: self.steps.no_cache_stages(),
+            tripwire: match self.tripwire.as_str() {
+                "off" => builder::Tripwire::Off,
+                "warn" => builder::Tripwire::Warn,
+                _ => builder::Tripwire::Fail,
+            },
+            no_fold: self.no_fold,
             cancel,
         };
         let progress = BuildProgress::new(self.quiet, &self.progress);
@@ -164,8 +179,12 @@ impl Run for Build {
                 .with_context(|| format!("cannot write the image's id to {}", file.display()))?;
         }
         self.output.finish(&built)?;
-        if !uses_stdout {
-            ui::outln(built.image)?;
+        match self.explain.as_deref() {
+            // The image itself, or its files, have gone there.
+            None if uses_stdout => {}
+            None => ui::outln(built.image)?,
+            Some("json") => ui::outln(serde_json::to_string_pretty(&built.report)?)?,
+            Some(_) => ui::explain::print(&built.report.steps)?,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -36,6 +36,20 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "why",
+        &[
+            ("img why", "each step of the last build: cached, or why it ran"),
+            ("img why make", "the steps with this word in them, every changed file named"),
+        ],
+    ),
+    (
+        "blame",
+        &[
+            ("img blame app /usr/bin/app", "the line that wrote it, and hidden older copies"),
+            ("img blame --waste app", "bytes nobody sees, by the lines to blame"),
+        ],
+    ),
+    (
         "images",
         &[
             ("img images", "all of them, newest first"),

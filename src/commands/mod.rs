@@ -6,6 +6,7 @@
 // The doc comments of arguments are their help on the command line, where NAME[:TAG] is no link.
 #![allow(rustdoc::broken_intra_doc_links)]
 
+mod blame;
 mod build;
 mod build_inputs;
 mod build_output;
@@ -42,6 +43,7 @@ mod table;
 mod tag;
 mod version;
 mod volume;
+mod why;
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;

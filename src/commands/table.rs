@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 
 use super::{
-    Run, build, builder, builder_cache, commit, cp, diff, doctor, exec, export, generate, history, images, import,
-    inspect, is_option, load, login, logs, ps, pull, push, rm, rmi, run, save, start, stop, system, tag, version,
-    volume,
+    Run, blame, build, builder, builder_cache, commit, cp, diff, doctor, exec, export, generate, history, images,
+    import, inspect, is_option, load, login, logs, ps, pull, push, rm, rmi, run, save, start, stop, system, tag,
+    version, volume, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -75,6 +75,8 @@ pub const COMMANDS: &[Command] = &[
     command::<pull::Pull>("pull", &[], Images),
     command::<push::Push>("push", &[], Images),
     command::<build::Build>("build", &[], Images),
+    command::<why::Why>("why", &[], Images),
+    command::<blame::Blame>("blame", &[], Images),
     command::<images::Images>("images", &[], Images),
     command::<history::History>("history", &[], Images),
     command::<inspect::Inspect>("inspect", &[], Images),

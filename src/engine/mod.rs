@@ -2,6 +2,7 @@
 //! draws, parses arguments or reads the environment, so that another front can use it as the command line does.
 
 pub mod archive;
+pub mod blame;
 pub mod build;
 pub mod changes;
 pub mod commit;

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use builder::explain::Reason;
 use builder::{Event, Step, StepId};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -31,6 +32,8 @@ struct State {
     live: Option<MultiProgress>,
     bars: HashMap<StepId, ProgressBar>,
     tails: HashMap<StepId, VecDeque<String>>,
+    /// Why steps run whose line is a live one: said once they are done.
+    reasons: HashMap<StepId, String>,
     total: usize,
 }
 
@@ -42,7 +45,7 @@ impl BuildProgress {
         let quiet = quiet || matches!(kind, "quiet" | "none" | "rawjson");
         let live = !quiet && (kind == "tty" || kind == "auto" && io::stderr().is_terminal());
         let live = live.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
-        let state = State { live, bars: HashMap::new(), tails: HashMap::new(), total: 0 };
+        let state = State { live, bars: HashMap::new(), tails: HashMap::new(), reasons: HashMap::new(), total: 0 };
         Self { quiet, started: Instant::now(), state: Mutex::new(state), pulls: super::progress::Bars::new(quiet), raw }
     }
 
@@ -110,6 +113,7 @@ impl State {
                 self.say(&format!("FROM {reference} ({id})"));
             }
             Event::Started(step) => self.start(&step),
+            Event::Explained { step, reason } => self.explain(&step, &reason),
             Event::Cached(step) => self.say(&format!("{} CACHED", label(&step))),
             Event::Finished { step, duration, layer } => {
                 let size = layer.map_or_else(String::new, |(_, size)| format!(", {}", human::size(size)));
@@ -142,12 +146,26 @@ impl State {
         }
     }
 
+    /// Why a step runs: below its line, or, where that is a live one, beside its time until the first output.
+    fn explain(&mut self, step: &Step, reason: &Reason) {
+        match self.bars.get(&step.id) {
+            Some(bar) => {
+                bar.set_message(Escaped(&format!("({reason})")).to_string());
+                self.reasons.insert(step.id, reason.to_string());
+            }
+            None => self.say(&format!("#{} why: {reason}", step.id.0 + 1)),
+        }
+    }
+
     fn end(&mut self, step: &Step, how: &str, quiet: bool) {
         if let Some(bar) = self.bars.remove(&step.id) {
             bar.finish_and_clear();
         }
         if !quiet {
             self.say(&format!("{} {how}", label(step)));
+            if let Some(reason) = self.reasons.remove(&step.id) {
+                self.say(&format!("#{} why: {reason}", step.id.0 + 1));
+            }
         }
     }
 

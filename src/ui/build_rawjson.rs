@@ -33,6 +33,12 @@ struct State {
     transfers: HashMap<String, (u64, u64, Timestamp)>,
 }
 
+/// A line that a step wrote, without its end.
+fn log(vertex: &str, stream: u8, line: &[u8]) {
+    let data = BASE64_STANDARD.encode([line, b"\n"].concat());
+    print(&json!({ "logs": [{ "vertex": vertex, "stream": stream, "data": data, "timestamp": Timestamp::now() }] }));
+}
+
 impl RawJson {
     /// Tells of an event of the build.
     pub fn build(&self, event: &Event) {
@@ -66,12 +72,10 @@ impl RawJson {
             }
             Event::Output { step, stream, line } => {
                 let Some(vertex) = state.steps.get(&step.0) else { return };
-                let data = BASE64_STANDARD.encode([line.as_slice(), b"\n"].concat());
-                let stream = if *stream == Stream::Stdout { 1 } else { 2 };
-                print(&json!({ "logs": [
-                    { "vertex": vertex, "stream": stream, "data": data, "timestamp": Timestamp::now() }
-                ] }));
+                log(vertex, if *stream == Stream::Stdout { 1 } else { 2 }, line);
             }
+            // BuildKit has no word for it: it comes as a line of the step's own.
+            Event::Explained { step, reason } => log(&name_of(step), 2, format!("why: {reason}").as_bytes()),
             Event::Warning(warning) => {
                 let short = BASE64_STANDARD.encode(format!("{}: {}", warning.rule.name(), warning.message));
                 let place = |line, character| json!({ "line": line, "character": character });

@@ -3,6 +3,9 @@
 //!
 //! `cache/steps/<hex of key>` is one JSON file, read by one open and one read. Its modification time is when it was
 //! last of use. A layer named by a record may have been collected: the one who hits it looks.
+//!
+//! `cache/notes/<hex>` is what the builder remembers of a step in order to explain a later one. A note outlives the
+//! record of its step, whose removal sets its modification time; the collector bounds age and size of all of them.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -19,6 +22,11 @@ use crate::files::{self, Durability};
 const STEP_MAX: u64 = 16 << 20;
 /// Use is noted no more often than this.
 const USE_GRAIN: Duration = Duration::from_secs(600);
+
+/// Notes that nobody has touched for so long go with the next collection.
+const NOTES_AGE: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Most bytes of notes that a collection leaves.
+const NOTES_MAX: u64 = 64 << 20;
 
 /// What a step made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -128,7 +136,8 @@ impl<'a> Cache<'a> {
     /// # Errors
     /// [`Error::Io`].
     pub fn remove(&self, key: &Digest) -> Result<()> {
-        files::remove_all(&self.path(key))
+        files::remove_all(&self.path(key))?;
+        self.date_note(key)
     }
 
     pub(crate) fn mounts_directory(&self) -> PathBuf {
@@ -154,6 +163,80 @@ impl<'a> Cache<'a> {
     pub fn put_file(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let temporary = self.store.lease()?.temporary("file");
         files::replace_file(&self.file_path(name), &temporary, bytes, Durability::Unsynced)
+    }
+
+    /// The note filed under `name`, a step's key or any other digest, if it has at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Limit`], [`Error::Io`].
+    pub fn note(&self, name: &Digest, limit: u64) -> Result<Option<Vec<u8>>> {
+        files::optional(files::read_limited(&self.note_path(name), limit))
+    }
+
+    /// When the note was written or, later, the record of the step it is of was removed; `None` if there is no note.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn noted(&self, name: &Digest) -> Result<Option<SystemTime>> {
+        let path = self.note_path(name);
+        files::optional(fs::metadata(&path).and_then(|m| m.modified()).map_err(Error::io("stat", &path)))
+    }
+
+    /// Keeps a note, atomically but not synced: whoever reads it must bear with one that was torn by a power cut.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn put_note(&self, name: &Digest, bytes: &[u8]) -> Result<()> {
+        let temporary = self.store.lease()?.temporary("note");
+        let path = self.note_path(name);
+        match files::replace_file(&path, &temporary, bytes, Durability::Unsynced) {
+            // A store that an older program made has no such directory.
+            Err(error) if error.is_not_found() => {
+                files::create_dir(&self.notes())?;
+                files::replace_file(&path, &temporary, bytes, Durability::Unsynced)
+            }
+            done => done,
+        }
+    }
+
+    /// Removes a note.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove_note(&self, name: &Digest) -> Result<()> {
+        files::remove_all(&self.note_path(name))
+    }
+
+    /// Dates the note of a step whose record has just been removed.
+    pub(crate) fn date_note(&self, key: &Digest) -> Result<()> {
+        let path = self.note_path(key);
+        let dated = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        files::optional(dated.map_err(Error::io("set the time of", &path))).map(|_| ())
+    }
+
+    /// Notes that are too old or, the oldest first, too many.
+    pub(crate) fn stale_notes(&self) -> Result<Vec<PathBuf>> {
+        let mut notes = Vec::new();
+        for name in files::names(&self.notes())? {
+            let path = self.notes().join(name);
+            let Some(about) = files::optional(fs::metadata(&path).map_err(Error::io("stat", &path)))? else { continue };
+            notes.push((about.modified().map_err(Error::io("stat", &path))?, about.len(), path));
+        }
+        notes.sort_unstable_by(|a, b| b.cmp(a));
+        let mut total = 0;
+        notes.retain(|(time, size, _)| {
+            total += size;
+            total > NOTES_MAX || time.elapsed().is_ok_and(|age| age > NOTES_AGE)
+        });
+        Ok(notes.into_iter().map(|(_, _, path)| path).collect())
+    }
+
+    fn notes(&self) -> PathBuf {
+        self.store.root().join("cache/notes")
+    }
+
+    fn note_path(&self, name: &Digest) -> PathBuf {
+        self.notes().join(name.hex())
     }
 
     fn file_path(&self, name: &str) -> PathBuf {
@@ -190,5 +273,24 @@ mod tests {
         store.cache().put_file("../x", b"1").unwrap();
         assert_eq!(store.cache().file("../x", 1).unwrap().unwrap(), b"1");
         assert_eq!(store.cache().file("y", 1).unwrap(), None);
+    }
+
+    #[test]
+    fn a_note_outlives_its_step_and_says_when_that_went() {
+        let (_dir, store) = testing::store();
+        let cache = store.cache();
+        let key = Digest::of(b"key");
+        cache.put(&CacheRecord { key, layer: None, value: Value::Null }).unwrap();
+        cache.put_note(&key, b"note").unwrap();
+        let long_ago = SystemTime::now() - NOTES_AGE / 2;
+        File::open(cache.note_path(&key)).unwrap().set_modified(long_ago).unwrap();
+        let all = crate::gc::GcOptions { cache: crate::gc::CacheScope::All, ..Default::default() };
+        crate::gc::collect(&store, &all).unwrap();
+        assert_eq!(cache.get(&key).unwrap(), None);
+        assert_eq!(cache.note(&key, 4).unwrap().unwrap(), b"note");
+        assert!(cache.noted(&key).unwrap().unwrap().elapsed().unwrap() < USE_GRAIN, "dated by the removal");
+        File::open(cache.note_path(&key)).unwrap().set_modified(long_ago - NOTES_AGE).unwrap();
+        crate::gc::collect(&store, &crate::gc::GcOptions::default()).unwrap();
+        assert_eq!(cache.note(&key, 4).unwrap(), None, "too old");
     }
 }

@@ -261,6 +261,12 @@ impl Collector<'_> {
         for key in &marks.steps_gone {
             self.take(&cache.join("steps").join(key.hex()))?;
             self.report.cache_steps.push(*key);
+            if !self.options.dry_run {
+                self.store.cache().date_note(key)?;
+            }
+        }
+        for note in self.store.cache().stale_notes()? {
+            self.take(&note)?;
         }
         if self.options.cache == CacheScope::All {
             for directory in ["mounts", "files", "logs"] {

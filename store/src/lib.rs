@@ -8,7 +8,7 @@
 //!        chains/<chain-id>/          metadata images that depend on the layers below
 //!        refs/<sha256 of name>       one file per tag
 //!        containers|volumes|networks one directory per id, names/ beside them
-//!        cache/steps|mounts|files    build cache; cache/logs: logs of builds
+//!        cache/steps|mounts|files|notes   build cache; cache/logs: logs of builds
 //!        ingest/<hex>                partial downloads, resumable
 //!        tmp/<owner>/                unfinished work of a living process, and its lease
 //!        trash/  locks/              on the way out; lock files
@@ -52,7 +52,7 @@ use lock::{LockFile, LockMode};
 pub const FORMAT: u32 = 1;
 
 /// The directories of a store, parents first.
-const DIRECTORIES: [&str; 21] = [
+const DIRECTORIES: [&str; 22] = [
     "blobs",
     "blobs/sha256",
     "layers",
@@ -70,6 +70,7 @@ const DIRECTORIES: [&str; 21] = [
     "cache/steps",
     "cache/mounts",
     "cache/files",
+    "cache/notes",
     "ingest",
     "tmp",
     "trash",

@@ -8,6 +8,8 @@
 mod support;
 
 mod bad_input;
+mod blame;
+mod budgets;
 mod build;
 mod build_cache;
 mod build_exchange;
@@ -22,8 +24,10 @@ mod commit;
 mod cp_diff;
 mod examples;
 mod exec;
+mod explain;
 mod firewall;
 mod fixture;
+mod folding;
 mod history;
 mod images;
 mod import_export;

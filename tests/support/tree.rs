@@ -161,3 +161,9 @@ fn xattrs(path: &Path) -> BTreeMap<OsString, Vec<u8>> {
         })
         .collect()
 }
+
+/// Bytes of the regular files of a tree, each file once whatever its names.
+pub fn bytes(root: &Path) -> u64 {
+    let found = read(root, &[]);
+    found.values().filter(|facts| facts.kind == "file" && facts.same_as.is_none()).map(|facts| facts.size).sum()
+}

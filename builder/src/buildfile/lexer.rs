@@ -75,6 +75,8 @@ pub struct Lexed {
     pub lines: Vec<Line>,
     /// Things that are allowed but doubtful.
     pub warnings: Vec<Warning>,
+    /// Comments between instructions: line and text behind the `#`.
+    pub comments: Vec<(u32, String)>,
 }
 
 /// Cuts `source` into logical lines.
@@ -85,9 +87,12 @@ pub fn lex(source: &Source) -> Result<Lexed, Box<Diagnostic>> {
     let raw: Vec<&str> = source.raw_lines().collect();
     let (directives, first) = directives(source, &raw)?;
     let escape = directives.escape.unwrap_or('\\');
-    let mut lexed = Lexed { directives, lines: Vec::new(), warnings: Vec::new() };
+    let mut lexed = Lexed { directives, lines: Vec::new(), warnings: Vec::new(), comments: Vec::new() };
     let mut at = first;
     while at < raw.len() {
+        if let Some(comment) = raw[at].trim_start().strip_prefix('#') {
+            lexed.comments.push((number(at), comment.to_owned()));
+        }
         let (line, next, blank_inside) = join(&raw, at, escape);
         at = next;
         let Some(mut line) = line else { continue };

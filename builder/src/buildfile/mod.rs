@@ -3,6 +3,7 @@
 //! `source` → `lexer` (logical lines) → `parser` (instructions); `expand` is the language of variables and quotes that
 //! the planner applies later, when values are known.
 
+pub mod assertion;
 pub mod diagnostic;
 pub mod expand;
 pub mod instruction;
@@ -16,6 +17,7 @@ pub mod source;
 pub mod warning;
 mod words;
 
+pub use assertion::{Assertion, Requirement};
 pub use diagnostic::Diagnostic;
 pub use expand::Expander;
 pub use instruction::{Arg, Command, Copy, Healthcheck, Heredoc, Instruction, Kind, NetworkMode, Pair, Run, Stage};
@@ -37,6 +39,8 @@ pub struct Buildfile {
     pub global_args: Vec<Instruction>,
     /// Stages in order; at least one.
     pub stages: Vec<Stage>,
+    /// `# img:assert` comments.
+    pub assertions: Vec<Assertion>,
     /// Doubtful things found while reading; those that `check` skips are left out.
     pub warnings: Vec<Warning>,
 }

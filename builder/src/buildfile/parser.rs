@@ -2,6 +2,7 @@
 //! of their own); a function sees the line and the flags, and answers with a kind or a diagnostic that points at the
 //! word at fault.
 
+use super::assertion;
 use super::diagnostic::{Diagnostic, did_you_mean};
 use super::instruction::{Arg, Command, Healthcheck, Instruction, Kind, Pair, Stage};
 use super::lexer::{self, Line};
@@ -44,8 +45,15 @@ pub(super) fn parse(source: Source) -> Result<Buildfile, Failure> {
         Some(text) => Check::parse(text).map_err(|message| source.diagnostic(Span::line(1), message))?,
     };
     let escape = lexed.directives.escape.unwrap_or('\\');
-    let mut file =
-        Buildfile { source, escape, check, global_args: Vec::new(), stages: Vec::new(), warnings: lexed.warnings };
+    let mut file = Buildfile {
+        source,
+        escape,
+        check,
+        global_args: Vec::new(),
+        stages: Vec::new(),
+        assertions: Vec::new(),
+        warnings: lexed.warnings,
+    };
     let mut casing = None;
     for line in &lexed.lines {
         let mut parser = Parser::new(&file.source, line, escape);
@@ -77,6 +85,12 @@ pub(super) fn parse(source: Source) -> Result<Buildfile, Failure> {
     if file.stages.is_empty() {
         let problem = file.source.diagnostic(Span::line(1), "there is no FROM in the file");
         return Err(Box::new(problem.hint("a build begins with FROM image, or FROM scratch for an empty one")));
+    }
+    for (line, text) in &lexed.comments {
+        if let Some(mut found) = assertion::read(&file.source, *line, text)? {
+            found.stage = file.stages.iter().rposition(|stage| stage.span.start.line < *line);
+            file.assertions.push(found);
+        }
     }
     let check = file.check.clone();
     file.warnings.retain(|warning| check.wants(warning.rule));

@@ -37,6 +37,8 @@ pub enum Rule {
     /// Not a published check: a source pattern that matched nothing, a path that leads out of the context, or a build
     /// argument that nothing used.
     Unused,
+    /// Not a published check: a secret given to the build is in the image.
+    SecretFound,
 }
 
 impl Rule {
@@ -59,6 +61,7 @@ impl Rule {
             Self::UndefinedArgInFrom => "UndefinedArgInFrom",
             Self::RedundantTargetPlatform => "RedundantTargetPlatform",
             Self::Unused => "Unused",
+            Self::SecretFound => "SecretFound",
         }
     }
 }

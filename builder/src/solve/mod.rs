@@ -9,6 +9,7 @@
 //! ```
 
 mod contexts;
+mod explain;
 mod gate;
 mod given;
 mod lines;
@@ -18,7 +19,7 @@ mod steps;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -31,6 +32,7 @@ use crate::buildfile::Buildfile;
 use crate::cancel::Cancel;
 use crate::error::BuildError;
 use crate::event::{Event, Step};
+use crate::explain::{Difference, Explained, Outcome};
 use crate::files::LayerFiles;
 use crate::key::{FileSystemId, KeyBuilder};
 use crate::op::OpError;
@@ -39,6 +41,7 @@ use crate::plan::{Base, Plan, PlannedStage, PlannedStep};
 use crate::ports::Ports;
 use contexts::Contexts;
 use gate::{Board, Claim, Claims, Slots};
+pub(crate) use run::Scratch;
 
 /// What a step made.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +63,16 @@ pub(crate) struct StageResult {
     pub(crate) id: FileSystemId,
     /// Results of its steps.
     pub(crate) steps: Vec<StepResult>,
+    /// The step that was the first to run anew, if one did, of this stage or those it is made from.
+    pub(crate) cause: Option<Arc<Difference>>,
+}
+
+impl StageResult {
+    /// Nothing done yet on top of `layers`.
+    fn new(layers: Vec<DiffId>) -> Self {
+        let id = FileSystemId::of(&layers);
+        Self { layers, id, steps: Vec::new(), cause: None }
+    }
 }
 
 /// Everything the threads share.
@@ -85,6 +98,10 @@ pub(crate) struct Solver<'a> {
     used: Mutex<Vec<UsedStep>>,
     pub(crate) cached: AtomicUsize,
     pub(crate) executed: AtomicUsize,
+    /// What is to be said of each step that was looked at.
+    explained: Mutex<Vec<Explained>>,
+    /// The Buildfile and its context, as notes of earlier builds name them.
+    project: OnceLock<String>,
 }
 
 /// A step's key, and what was found on the way to it.
@@ -131,6 +148,8 @@ impl<'a> Solver<'a> {
             used: Mutex::default(),
             cached: AtomicUsize::new(0),
             executed: AtomicUsize::new(0),
+            explained: Mutex::default(),
+            project: OnceLock::new(),
         })
     }
 
@@ -161,13 +180,12 @@ impl<'a> Solver<'a> {
     /// Does one stage; none if it or one before it failed.
     fn stage(&self, stage: &PlannedStage) -> Option<StageResult> {
         let mut result = match &stage.base {
-            Base::Scratch => StageResult { layers: Vec::new(), id: FileSystemId::of(&[]), steps: Vec::new() },
-            Base::Image(image) => {
-                StageResult { layers: image.layers.clone(), id: FileSystemId::of(&image.layers), steps: Vec::new() }
-            }
+            Base::Scratch => StageResult::new(Vec::new()),
+            Base::Image(image) => StageResult::new(image.layers.clone()),
             Base::Stage(index) => {
                 let base = self.board.wait(*index, &self.cancel)?;
-                StageResult { layers: base.layers.clone(), id: base.id, steps: Vec::new() }
+                let cause = base.cause.clone();
+                StageResult { layers: base.layers.clone(), id: base.id, steps: Vec::new(), cause }
             }
         };
         for step in &stage.steps {
@@ -222,8 +240,9 @@ impl<'a> Solver<'a> {
         let result = loop {
             match self.claims.claim(key) {
                 Claim::Mine(guard) => {
-                    let result = self.look_up_or_run(stage, state, step, &mut prepared, &key)?;
+                    let (result, cause) = self.look_up_or_run(stage, state, step, &mut prepared, &key)?;
                     guard.done(result.clone());
+                    state.cause = state.cause.take().or(cause);
                     break result;
                 }
                 Claim::Others(waiting) => {
@@ -244,6 +263,7 @@ impl<'a> Solver<'a> {
 
     fn note_cached(&self, step: &PlannedStep) {
         self.cached.fetch_add(1, Ordering::Relaxed);
+        self.explained(Explained::of(&step.info, Outcome::Cached, None));
         (self.events)(Event::Cached(Arc::clone(&step.info)));
     }
 
@@ -254,13 +274,13 @@ impl<'a> Solver<'a> {
         step: &PlannedStep,
         prepared: &mut Prepared<'_>,
         key: &Digest,
-    ) -> Result<StepResult, OpError> {
+    ) -> Result<(StepResult, Option<Arc<Difference>>), OpError> {
         let mut keys = vec![(*key, prepared.key.explain())];
         if !stage.no_cache {
             if let Some(result) = self.look_up(key)? {
                 self.note_used(key, self.is_in_target(stage));
                 self.note_cached(step);
-                return Ok(result);
+                return Ok((result, None));
             }
             // What is copied from another stage may be the same although that stage is not.
             if let Some(second) = self.second_key(state, prepared)? {
@@ -270,7 +290,7 @@ impl<'a> Solver<'a> {
                     self.note_used(&second_key, self.is_in_target(stage));
                     self.record(*key, &prepared.key.explain(), step, &result)?;
                     self.note_cached(step);
-                    return Ok(result);
+                    return Ok((result, None));
                 }
                 keys.push((second_key, second.explain()));
             }
@@ -278,6 +298,11 @@ impl<'a> Solver<'a> {
         let slots = if matches!(prepared.work, Work::Run(_)) { &self.run_slots } else { &self.slots };
         let _slot = slots.take(&self.cancel)?;
         (self.events)(Event::Started(Arc::clone(&step.info)));
+        let mut inputs = self.inputs(stage, state, step, prepared, &keys);
+        let (reason, before) = self.reason(stage, state, step, &inputs, &keys)?;
+        (self.events)(Event::Explained { step: Arc::clone(&step.info), reason: reason.clone() });
+        // Failed until it is known to have gone well: then it is said again.
+        self.explained(Explained::of(&step.info, Outcome::Failed, Some(reason.clone())));
         let started = Instant::now();
         let layer = match &mut prepared.work {
             Work::Workdir { path, user } => self.make_workdir(state, path, user)?,
@@ -294,10 +319,14 @@ impl<'a> Solver<'a> {
             self.record(*key, parts, step, &result)?;
             self.note_used(key, self.is_in_target(stage));
         }
+        inputs.result = Some(result.layer.map_or_else(|| format!("nothing {key}"), |layer| layer.to_string()));
+        self.remember(step, &inputs, &keys)?;
+        let cause = explain::cause(&step.info, &reason, &inputs, before.as_ref());
+        self.explained(Explained::of(&step.info, Outcome::Ran, Some(reason)));
         self.executed.fetch_add(1, Ordering::Relaxed);
         let layer = layer.map(|info| (info.diff_id, info.tar_size));
         (self.events)(Event::Finished { step: Arc::clone(&step.info), duration, layer });
-        Ok(result)
+        Ok((result, cause.map(Arc::new)))
     }
 
     /// The time of what is made now, as the config has it.
@@ -381,7 +410,7 @@ impl<'a> Solver<'a> {
     }
 
     /// The merge of `layers`.
-    fn tree(&self, layers: &[DiffId], name: &str) -> Result<Arc<LayerFiles>, OpError> {
+    pub(crate) fn tree(&self, layers: &[DiffId], name: &str) -> Result<Arc<LayerFiles>, OpError> {
         if let Some(tree) = self.trees.lock().unwrap_or_else(PoisonError::into_inner).get(layers) {
             return Ok(Arc::clone(tree));
         }

@@ -42,6 +42,13 @@ pub(super) struct RunWork<'a> {
     sources: Vec<Option<Arc<StageResult>>>,
 }
 
+impl RunWork<'_> {
+    /// What mount `number` selected in the context.
+    pub(super) fn selected(&self, number: usize) -> Option<&[Selected]> {
+        self.selected.get(number)?.as_deref()
+    }
+}
+
 impl Solver<'_> {
     pub(super) fn prepare_run<'s>(
         &'s self,
@@ -355,11 +362,11 @@ fn prepare_cache(path: &Path, mode: Option<u32>, uid: Option<u32>, gid: Option<u
 }
 
 /// The scratch directory of one command, removed with it.
-pub(super) struct Scratch(pub(super) PathBuf);
+pub(crate) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
     /// With the empty directories `upper` and `work`. `upper` gives the root directory of the command its mode.
-    fn new(path: PathBuf) -> Result<Self, OpError> {
+    pub(crate) fn new(path: PathBuf) -> Result<Self, OpError> {
         let scratch = Self(path);
         for name in ["upper", "work"] {
             let path = scratch.0.join(name);
@@ -370,7 +377,12 @@ impl Scratch {
         Ok(scratch)
     }
 
-    fn remove(&self) -> Result<(), OpError> {
+    /// The directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn remove(&self) -> Result<(), OpError> {
         fs::remove_dir_all(&self.0).map_err(|error| OpError::io(format!("remove {}", self.0.display()), error))
     }
 }

@@ -27,6 +27,13 @@ pub(super) struct CopyWork<'a> {
     pub(super) remotes: BTreeMap<usize, Resolved>,
 }
 
+impl CopyWork<'_> {
+    /// What it selected, source by source, if that was looked at.
+    pub(super) fn selected(&self) -> Option<&[Vec<Selected>]> {
+        self.selected.as_deref()
+    }
+}
+
 impl Solver<'_> {
     /// The key of a step.
     pub(super) fn prepare<'s>(

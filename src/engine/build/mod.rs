@@ -14,6 +14,7 @@ mod log;
 pub mod output;
 mod remote;
 
+use builder::explain::Report;
 use builder::{BuildOptions, Cancel, Event, Inputs, Ports};
 use store::ImageId;
 
@@ -70,6 +71,10 @@ pub struct BuildRequest {
     pub no_cache_stages: Vec<String>,
     /// What is done with the image.
     pub delivery: output::Delivery,
+    /// `--tripwire`
+    pub tripwire: builder::Tripwire,
+    /// `--no-fold`
+    pub no_fold: bool,
     /// Ends the build early.
     pub cancel: Cancel,
 }
@@ -89,6 +94,8 @@ pub struct Built {
     pub pushed: Vec<(String, store::Digest)>,
     /// Names the build's log; none if no step ran.
     pub reference: Option<String>,
+    /// What became of each step, and why those that ran did.
+    pub report: Report,
 }
 
 /// Whoever watches a build: told of pulls and of steps, from several threads.
@@ -152,6 +159,9 @@ impl Engine {
                 .map(|text| runner::spec::parse::size("size of /dev/shm", text))
                 .transpose()?,
             source_date_epoch: request.source_date_epoch,
+            watched: request.inputs.secrets.iter().map(watched).collect(),
+            tripwire: request.tripwire,
+            no_fold: request.no_fold,
             cancel: request.cancel.clone(),
             ..BuildOptions::default()
         };
@@ -206,8 +216,22 @@ impl Engine {
             descriptor: output::descriptor(&image, &delivered),
             pushed: delivered.pushed,
             reference: place.map(|(id, _)| id),
+            report: output.report,
         })
     }
+
+    /// What there is to say about the last build in this store, and when it ended; none if there was none.
+    ///
+    /// # Errors
+    /// A note that cannot be read.
+    pub fn last_build(&self) -> Result<Option<(Report, Option<jiff::Timestamp>)>> {
+        Ok(builder::explain::last(&self.store)?)
+    }
+}
+
+/// A secret as the tripwire looks for it.
+fn watched((id, secret): (&String, &builder::Secret)) -> builder::Watched {
+    builder::Watched { name: format!("secret {id:?}"), bytes: secret.bytes().clone() }
 }
 
 fn familiar(canonical: &str) -> String {

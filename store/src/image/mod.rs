@@ -68,6 +68,20 @@ pub struct Provenance {
     /// How long it took, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
+    /// Later steps of the same build whose changes of owner, mode and time are in this layer too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folded: Vec<Folded>,
+}
+
+/// A step whose changes of attributes went into the layer that has the bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folded {
+    /// Line in the build file, from 1.
+    pub line: u32,
+    /// The instruction as written.
+    pub instruction: String,
+    /// The step, like `build 3/7`.
+    pub step: String,
 }
 
 /// A compressed form of a layer.
@@ -301,7 +315,9 @@ impl ImageRecord {
         if self.stored.is_none() {
             self.stored = other.stored;
         }
-        if self.provenance.is_empty() {
+        // A build knows lines, and a later build of the same image knows where they are now.
+        let knows_lines = other.provenance.iter().any(|from| from.line.is_some());
+        if self.provenance.is_empty() || knows_lines {
             self.provenance.clone_from(&other.provenance);
         }
         if self.compressed.is_empty() {

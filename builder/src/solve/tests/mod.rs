@@ -6,6 +6,7 @@ mod copying;
 mod given;
 mod images;
 mod inputs;
+mod leaks;
 mod running;
 
 use std::collections::{BTreeMap, HashMap};
