@@ -138,6 +138,12 @@ impl Config {
         if shell.is_empty() { vec!["/bin/sh".to_owned(), "-c".to_owned()] } else { shell }
     }
 
+    /// Whether a SHELL was chosen, here or in the base image.
+    #[must_use]
+    pub fn has_shell(&self) -> bool {
+        !self.texts("Shell").is_empty()
+    }
+
     /// Sets the shell.
     pub fn set_shell(&mut self, shell: &[String]) {
         self.set("Shell", json!(shell));

@@ -15,6 +15,7 @@
 mod build;
 pub mod buildfile;
 pub mod cancel;
+pub mod check;
 pub mod config;
 pub mod context;
 pub mod error;
@@ -33,6 +34,7 @@ mod solve;
 pub use build::build;
 pub use buildfile::{Buildfile, DEFAULT_NAMES, Diagnostic, default_name};
 pub use cancel::Cancel;
+pub use check::{CheckReport, OutlineReport, check, outline, targets};
 pub use error::BuildError;
 pub use event::{Event, Step, StepId, Stream};
 pub use options::{BuildOptions, BuildOutput};

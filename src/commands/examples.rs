@@ -25,6 +25,8 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("img build -t app .", "the Buildfile or Dockerfile of this directory"),
             ("img build --target test --build-arg VERSION=2 .", "one stage, with an argument"),
+            ("img build --check .", "what is doubtful in the Buildfile, without building"),
+            ("img build --call=outline,format=json .", "what the last stage can be given, for a program"),
         ],
     ),
     (

@@ -7,6 +7,7 @@
 #![allow(rustdoc::broken_intra_doc_links)]
 
 mod build;
+mod build_call;
 mod commit;
 mod cp;
 mod diff;

@@ -52,6 +52,11 @@ impl BuildProgress {
         for name in &built.names {
             note(format_args!("tagged {name}"));
         }
+        match built.warnings {
+            0 => {}
+            1 => note("1 warning found; img build --check explains"),
+            count => note(format_args!("{count} warnings found; img build --check explains")),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod support;
 mod bad_input;
 mod build;
 mod build_cache;
+mod build_check;
 mod build_peer;
 mod build_steps;
 mod commit;

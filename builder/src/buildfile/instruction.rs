@@ -219,6 +219,8 @@ pub struct Instruction {
     pub span: Span,
     /// The logical line as written, keyword in upper case.
     pub text: String,
+    /// The comments right above it, without `#`.
+    pub comments: Vec<String>,
 }
 
 /// FROM and what follows it.
@@ -234,6 +236,8 @@ pub struct Stage {
     pub span: Span,
     /// The FROM line as written.
     pub text: String,
+    /// The comments right above it, without `#`.
+    pub comments: Vec<String>,
     /// Its instructions.
     pub instructions: Vec<Instruction>,
 }

@@ -78,6 +78,12 @@ impl Ignore {
         self.rules.is_empty()
     }
 
+    /// Whether some pattern takes back what others hide.
+    #[must_use]
+    pub fn has_exceptions(&self) -> bool {
+        self.rules.iter().any(|rule| rule.exception)
+    }
+
     /// What is known of the root: nothing matched.
     #[must_use]
     pub fn root(&self) -> Matched {

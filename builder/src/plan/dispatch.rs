@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
+use super::lint;
 use super::stages::{PROXY_ARGS, Planner};
 use super::{Base, Env, HistoryItem, Op, PlannedStage, PlannedStep};
-use crate::buildfile::{Arg, Expander, Instruction, Kind, Rule, Span, Warning};
+use crate::buildfile::{Arg, Expander, Instruction, Kind, Span};
 use crate::config::Config;
 use crate::error::BuildError;
 use crate::event::{Step, StepId};
@@ -180,9 +181,7 @@ impl Planner<'_> {
             let known = stage.declared.contains(name) || PROXY_ARGS.contains(&name.as_str());
             if !known && !how.keep_unset {
                 let near = crate::buildfile::diagnostic::did_you_mean(name, stage.env.names());
-                let near = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
-                let message = format!("{name} is used, but no ARG or ENV defines it{near}");
-                self.warnings.push(Warning::new(Rule::UndefinedVar, instruction.span, message));
+                self.warnings.push(lint::undefined(name, near, instruction.span));
             }
         }
         Ok(expanded)
@@ -191,6 +190,7 @@ impl Planner<'_> {
     /// ARG: `--build-arg` first, then the default, then an ARG of that name before the first FROM.
     fn arg(&mut self, stage: &mut Dispatch, instruction: &Instruction, args: &[Arg]) -> Result<(), BuildError> {
         for arg in args {
+            self.warnings.extend(lint::secret_name("ARG", &arg.name, instruction.span));
             let value = match (self.build_args.get(arg.name.as_str()), &arg.default) {
                 (Some(value), _) => Some((*value).to_owned()),
                 (None, Some(default)) => Some(self.expand(stage, instruction, default)?),

@@ -3,8 +3,9 @@
 
 use super::Op;
 use super::dispatch::Dispatch;
+use super::lint;
 use super::stages::Planner;
-use crate::buildfile::{Command, Expander, Instruction, Kind, Rule, Warning};
+use crate::buildfile::{Command, Expander, Instruction, Kind};
 use crate::error::BuildError;
 
 /// Signals by name, without SIG (signal(7), Linux on x86 and arm).
@@ -31,6 +32,7 @@ impl Planner<'_> {
                 }
                 // All values are those before the instruction.
                 for (key, value) in expanded {
+                    self.warnings.extend(lint::secret_name("ENV", &key, instruction.span));
                     stage.env.set(&key, &value);
                     stage.config.set_env(&key, &value);
                 }
@@ -81,12 +83,14 @@ impl Planner<'_> {
                 format!("SHELL {}", exec(args))
             }
             Kind::Cmd(command) => {
+                self.advise_exec_form(stage, instruction, command);
                 let args = self.command(stage, command);
                 stage.config.set_cmd(&args);
                 stage.cmd_set = true;
                 format!("CMD {}", exec(&args))
             }
             Kind::Entrypoint(command) => {
+                self.advise_exec_form(stage, instruction, command);
                 let args = self.command(stage, command);
                 stage.config.set_entrypoint(&args);
                 // The base image's command was written for its own entry point.
@@ -114,6 +118,13 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Whoever chose a shell meant the shell form.
+    fn advise_exec_form(&mut self, stage: &Dispatch, instruction: &Instruction, command: &Command) {
+        if matches!(command, Command::Shell(_)) && !stage.config.has_shell() {
+            self.warnings.push(lint::shell_form(instruction.kind.keyword(), instruction.span));
+        }
+    }
+
     /// The command as it is started: shell forms get the shell in front.
     fn command(&self, stage: &Dispatch, command: &Command) -> Vec<String> {
         match command {
@@ -125,8 +136,7 @@ impl Planner<'_> {
     fn workdir(&mut self, stage: &mut Dispatch, instruction: &Instruction, path: &str) -> Result<(), BuildError> {
         let path = self.expand(stage, instruction, path)?;
         if !path.starts_with('/') && !stage.workdir_set {
-            let message = format!("{path} is relative to whatever the base image has; use an absolute path");
-            self.warnings.push(Warning::new(Rule::WorkdirRelativePath, instruction.span, message));
+            self.warnings.push(lint::relative_workdir(&path, instruction.span));
         }
         stage.workdir_set = true;
         let absolute = stage.absolute(&path);
@@ -153,6 +163,7 @@ impl Planner<'_> {
             // One variable may hold several ports.
             let expanded = self.expand_with(Expander::new(self.file.escape), stage, instruction, word)?;
             for port in expanded.words {
+                self.warnings.extend(lint::exposed(&port, instruction.span));
                 let parsed = exposed(&port).map_err(|message| self.wrong(instruction, message))?;
                 parsed.iter().for_each(|port| stage.config.add_port(port));
                 text.push_str(&format!(" {port}"));

@@ -6,9 +6,11 @@
 //! earlier stages, so the plan is a graph without cycles by construction. Images named by `--from` are stages too,
 //! without steps.
 
+mod check;
 mod copy;
 mod dispatch;
 mod env;
+mod lint;
 mod meta;
 mod run;
 mod stages;
@@ -22,6 +24,7 @@ use crate::op::chmod::Chmod;
 use crate::platform::Platform;
 use crate::ports::BaseImage;
 
+pub use check::{Call, Outline, OutlineArg, OutlineUse, check, description, outline};
 pub use env::Env;
 pub use stages::plan;
 

@@ -1,6 +1,7 @@
 //! `build`: finds the Buildfile and its context, lets the builder work, and names what came out. The builder's two
 //! ports are filled here: base images by `images`, commands by `executor`.
 
+mod check;
 mod executor;
 mod images;
 
@@ -65,6 +66,8 @@ pub struct Built {
     pub size: u64,
     /// The names it was given, as docker shows them.
     pub names: Vec<String>,
+    /// How many doubtful things it told.
+    pub warnings: usize,
 }
 
 /// Whoever watches a build: told of pulls and of steps, from several threads.
@@ -123,7 +126,8 @@ impl Engine {
         }
         let image = self.store.images().get(&output.image)?;
         let names = names.iter().map(|name| familiar(name)).collect();
-        Ok(Built { image: output.image, size: self.store.images().size(&image)?, names })
+        let warnings = output.warnings.len();
+        Ok(Built { image: output.image, size: self.store.images().size(&image)?, names, warnings })
     }
 }
 
