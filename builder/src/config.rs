@@ -26,7 +26,8 @@ impl Config {
         if !platform.variant.is_empty() {
             document.insert("variant".to_owned(), json!(platform.variant));
         }
-        document.insert("config".to_owned(), json!({}));
+        // BuildKit begins there too.
+        document.insert("config".to_owned(), json!({ "WorkingDir": "/" }));
         Self { document }
     }
 
@@ -163,7 +164,6 @@ impl Config {
     /// Sets the entry point.
     pub fn set_entrypoint(&mut self, args: &[String]) {
         self.set("Entrypoint", json!(args));
-        self.set("ArgsEscaped", json!(true));
     }
 
     /// Adds a label.

@@ -108,8 +108,9 @@ impl Planner<'_> {
                 instruction.text.clone()
             }
             Kind::Onbuild(trigger) => {
+                // It does nothing to this image, and leaves no line in its history.
                 stage.config.add_on_build(trigger);
-                instruction.text.clone()
+                return Ok(());
             }
             // These are steps or scopes, and go elsewhere.
             Kind::Arg(_) | Kind::Copy(_) | Kind::Run(_) => instruction.text.clone(),
