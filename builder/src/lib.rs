@@ -23,6 +23,7 @@ pub mod event;
 pub mod files;
 pub mod glob;
 pub mod key;
+pub mod mutation;
 pub mod op;
 pub mod options;
 mod output;

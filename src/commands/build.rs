@@ -83,6 +83,11 @@ pub struct Build {
 
 impl Run for Build {
     fn run(self, context: &Context) -> Result<ExitCode> {
+        // A test's wish; there is no such thing in a release.
+        #[cfg(debug_assertions)]
+        if let Some(rule) = context.variable("IMG_TEST_BREAK") {
+            builder::mutation::break_rule(rule);
+        }
         let engine = context.engine()?;
         let mut build_args = Vec::new();
         for argument in &self.build_arg {

@@ -34,6 +34,34 @@ fn the_table_has_a_rule_for_each_case() {
     assert!(rules.len() >= RULES, "{} rules", rules.len());
 }
 
+/// A suite that cannot fail proves nothing: each rule that `builder` can break on purpose (in debug builds) must show in
+/// the case that is said to notice it, and in that case alone nothing else must show.
+#[test]
+fn a_broken_rule_is_noticed() {
+    if !Docker::is_there() {
+        skip!("no dockerd here");
+    }
+    if std::env::var_os("IMG_TEST_BINARY").is_some() {
+        skip!("the binary under test may be a release, which breaks nothing");
+    }
+    let mut cases = case::all();
+    cases.retain(|case| builder::mutation::ALL.iter().any(|(_, noticed_by)| case.name == *noticed_by));
+    let suite = Suite::new(&cases);
+    let theirs = suite.theirs(&cases);
+    let whole = suite::differences(&cases, &suite.ours(&cases, &[], &[]), &theirs);
+    assert!(whole.is_empty(), "{whole:?}");
+    let mut unnoticed = Vec::new();
+    for (rule, noticed_by) in builder::mutation::ALL {
+        let one: Vec<_> = cases.iter().filter(|case| case.name == noticed_by).cloned().collect();
+        assert_eq!(one.len(), 1, "there is no case {noticed_by}");
+        let ours = suite.ours(&one, &[("IMG_TEST_BREAK", rule)], &["--no-cache"]);
+        if suite::differences(&one, &ours, &theirs).is_empty() {
+            unnoticed.push(rule);
+        }
+    }
+    assert!(unnoticed.is_empty(), "broken, and not noticed: {unnoticed:?}");
+}
+
 #[test]
 fn both_builders_make_the_same_images() {
     if !Docker::is_there() {

@@ -39,7 +39,7 @@ impl Heredoc {
     /// The content as it is used: with `<<-`, without the leading tabs.
     #[must_use]
     pub fn text(&self) -> String {
-        if self.strip_tabs {
+        if self.strip_tabs && !crate::mutation::broken("tabs-of-heredocs") {
             self.content.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
         } else {
             self.content.clone()

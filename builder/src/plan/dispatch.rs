@@ -11,6 +11,7 @@ use crate::buildfile::{Arg, Expander, Instruction, Kind, Span};
 use crate::config::Config;
 use crate::error::BuildError;
 use crate::event::{Step, StepId};
+use crate::mutation::broken;
 use crate::platform::Platform;
 
 /// The search path where the base image sets none, as Docker has it.
@@ -91,6 +92,7 @@ impl Dispatch {
         }
         let directory =
             path.is_empty() || path.ends_with('/') || path.ends_with("/.") || path.ends_with("..") || path == ".";
+        let directory = directory && !broken("trailing-slash");
         let slash = if directory && !names.is_empty() { "/" } else { "" };
         format!("/{}{slash}", names.join("/"))
     }
@@ -131,7 +133,9 @@ impl Planner<'_> {
                 }
             }
         };
-        stage.config.clear_on_build();
+        if !broken("triggers-once") {
+            stage.config.clear_on_build();
+        }
         if index < self.file.stages.len() && stage.env.get("PATH").is_none() {
             stage.config.set_env("PATH", DEFAULT_PATH);
             stage.env.set("PATH", DEFAULT_PATH);
@@ -175,7 +179,11 @@ impl Planner<'_> {
         instruction: &Instruction,
         word: &str,
     ) -> Result<crate::buildfile::expand::Expanded, BuildError> {
-        let lookup = |name: &str| stage.env.get(name).map(str::to_owned);
+        let lookup = |name: &str| {
+            let value = stage.env.get(name);
+            let outside = || self.global.get(name).filter(|_| broken("scope-of-global-args"));
+            value.or_else(outside).map(str::to_owned)
+        };
         let expanded = how.expand(word, &lookup).map_err(|message| self.wrong(instruction, message))?;
         for name in &expanded.unset {
             let known = stage.declared.contains(name) || PROXY_ARGS.contains(&name.as_str());

@@ -7,6 +7,7 @@ use super::lint;
 use super::stages::Planner;
 use crate::buildfile::{Command, Expander, Instruction, Kind};
 use crate::error::BuildError;
+use crate::mutation::broken;
 
 /// Signals by name, without SIG (signal(7), Linux on x86 and arm).
 const SIGNALS: [&str; 33] = [
@@ -28,6 +29,9 @@ impl Planner<'_> {
                         return Err(self.wrong(instruction, format!("the name {} is empty", pair.key)));
                     }
                     text.push_str(&format!(" {key}={value}"));
+                    if broken("values-before-the-instruction") {
+                        stage.env.set(&key, &value);
+                    }
                     expanded.push((key, value));
                 }
                 // All values are those before the instruction.
@@ -94,7 +98,8 @@ impl Planner<'_> {
                 let args = self.command(stage, command);
                 stage.config.set_entrypoint(&args);
                 // The base image's command was written for its own entry point.
-                if !stage.cmd_set {
+                let keep = stage.cmd_set && !broken("entrypoint-keeps-own-cmd");
+                if !keep && !broken("entrypoint-resets-cmd") {
                     stage.config.reset_cmd();
                 }
                 format!("ENTRYPOINT {}", exec(&args))
@@ -140,6 +145,7 @@ impl Planner<'_> {
             self.warnings.push(lint::relative_workdir(&path, instruction.span));
         }
         stage.workdir_set = true;
+        let path = if broken("relative-workdir") { format!("/{path}") } else { path };
         let absolute = stage.absolute(&path);
         let absolute = if absolute == "/" { absolute } else { absolute.trim_end_matches('/').to_owned() };
         stage.config.set_working_dir(&absolute);
@@ -147,7 +153,8 @@ impl Planner<'_> {
         if absolute == "/" {
             stage.note(instruction, shown, None);
         } else {
-            let op = Op::Workdir { path: absolute, user: stage.config.user().to_owned() };
+            let user = if broken("owner-of-workdir") { "" } else { stage.config.user() };
+            let op = Op::Workdir { path: absolute, user: user.to_owned() };
             stage.step(instruction, shown.clone(), shown, op);
         }
         Ok(())
