@@ -9,6 +9,7 @@ mod support;
 
 mod bad_input;
 mod build;
+mod build_bad_input;
 mod build_cache;
 mod build_check;
 mod build_peer;
