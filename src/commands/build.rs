@@ -146,7 +146,7 @@ impl Run for Build {
         let progress = BuildProgress::new(self.quiet, &self.progress);
         let call = self.call.with(self.check, self.format.as_deref());
         if !call.is_build() {
-            return build_call::run(&engine, &request, call);
+            return build_call::run(engine, &request, call);
         }
         if self.format.is_some() {
             return Err(CommandError::usage("--format is for --check and --call"));

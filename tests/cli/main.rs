@@ -13,6 +13,7 @@ mod build_bad_input;
 mod build_cache;
 mod build_check;
 mod build_peer;
+mod build_real;
 mod build_steps;
 mod commit;
 mod cp_diff;

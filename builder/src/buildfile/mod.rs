@@ -5,6 +5,8 @@
 
 pub mod diagnostic;
 pub mod expand;
+#[cfg(test)]
+mod generated_tests;
 pub mod instruction;
 mod lexer;
 mod lint;

@@ -249,8 +249,10 @@ impl<'a> Draft<'a> {
         if let Some((uid, gid)) = self.attributes.owner {
             (node.uid, node.gid) = (uid, gid);
         }
-        if let Some(chmod) = self.attributes.chmod.as_ref().filter(|_| {
-            !matches!(node.kind, NodeKind::Symlink(_)) && !(broken("chmod-of-directories") && node.is_directory())
+        if let Some(chmod) = self.attributes.chmod.as_ref().filter(|_| match node.kind {
+            NodeKind::Symlink(_) => false,
+            NodeKind::Directory => !broken("chmod-of-directories"),
+            _ => true,
         }) {
             node.mode = chmod.apply(node.mode, node.is_directory());
         }
