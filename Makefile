@@ -17,7 +17,7 @@ HOST    = $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE = $(TARGET)/$(HOST)/release/img
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench fuzz install uninstall clean toolchain
+.PHONY: help build demo test check bench vm fuzz install uninstall clean toolchain
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -48,6 +48,11 @@ bench: toolchain ## measure against runc, podman, docker, bubblewrap and a C flo
 	@scripts/install-deps bench
 	$(CARGO) build --release --locked
 	@python3 benches/run.py --img $(RELEASE) $(ARGS)
+
+vm: toolchain ## boot Debian's kernels in QEMU and try the release binary on pure cgroup version 2 (root; two minutes)
+	@scripts/install-deps vm
+	$(CARGO) build --release --locked
+	@scripts/vm $(ARGS)
 
 fuzz: toolchain ## run every fuzz target for a minute (ARGS=600 for ten; needs cargo-fuzz)
 	@scripts/fuzz $(ARGS)

@@ -1,8 +1,8 @@
 """What is pulled and built: a many-files image, a large one, and a ten-step build. Made once, kept beside the results."""
 
-import gzip
 import hashlib
 import io
+import json
 import os
 import random
 import shutil
@@ -77,6 +77,61 @@ def push(place, address):
         run(["skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"oci:{place / name}:latest", f"docker://{address}/library/{name}"])
 
 
+def buildfile(folder, *steps):
+    """Writes the steps under both names."""
+    for name in ("Buildfile", "Dockerfile"):
+        (folder / name).write_text("\n".join(steps) + "\n")
+    return folder
+
+
+def empty(place, name):
+    folder = place / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def stages(place):
+    """Four stages that sleep for a second each, and one that reads them all."""
+    names = ["one", "two", "three", "four"]
+    steps = [line for name in names for line in (f"FROM busybox AS {name}", f"RUN sleep 1 && echo {name} > /{name}")]
+    steps += ["FROM busybox", *(f"COPY --from={name} /{name} /" for name in names)]
+    return buildfile(empty(place, "stages"), *steps)
+
+
+def many_files(place):
+    """A context of 20,000 small files in 200 folders."""
+    folder = empty(place, "many-context")
+    for number in range(200):
+        inside = folder / "data" / f"{number:03}"
+        inside.mkdir(parents=True)
+        for file in range(SMALL_FILES // 200):
+            (inside / f"{file:03}.txt").write_bytes(b"%d %d\n" % (number, file) * 200)
+    return buildfile(folder, "FROM busybox", "COPY data /data")
+
+
+def one_large(place):
+    """A context of one file of 500 MB that does not compress."""
+    folder = empty(place, "large-context")
+    with open(folder / "large", "wb") as out:
+        chance = random.Random(3)
+        for _ in range(500):
+            out.write(chance.randbytes(1_000_000))
+    return buildfile(folder, "FROM busybox", "COPY large /large")
+
+
+def run_large(place):
+    """A step that writes 500 MB, and one that writes 20,000 files."""
+    return (
+        buildfile(empty(place, "run-large"), "FROM busybox", "RUN head -c 500000000 /dev/urandom > /large"),
+        buildfile(
+            empty(place, "run-many"),
+            "FROM busybox",
+            "RUN for d in $(seq 200); do mkdir -p /m/$d; for f in $(seq 100); do echo $d $f > /m/$d/$f; done; done",
+        ),
+    )
+
+
 def context(place):
     """A build of ten steps on busybox that writes as much as typical ones do: a few files a step."""
     folder = place / "context"
@@ -98,45 +153,34 @@ def context(place):
         "RUN echo done >> /var/lib/app/state",
         'CMD ["cat", "/var/lib/app/state"]',
     ]
-    for name in ("Buildfile", "Dockerfile"):
-        (folder / name).write_text("\n".join(steps) + "\n")
-    return folder
+    return buildfile(folder, *steps)
 
 
 def pieces(place, name):
-    """What a pull cannot do without, each alone, in seconds: inflate, hash, write and sync of the image's last tar."""
-    tar = place / f"{name}.tar"
-    packed = zlib_gzip(tar.read_bytes())
-    results = {}
-
-    began = time.perf_counter()
-    inflate = zlib.decompressobj(31)
-    for at in range(0, len(packed), 1 << 20):
-        inflate.decompress(packed[at : at + (1 << 20)])
-    results["inflate (zlib)"] = time.perf_counter() - began
-    if shutil.which("igzip"):
+    """What a pull cannot do without, each alone, in seconds: inflate, hash, and write and sync of all layers' tars."""
+    layout = place / name
+    index = json.loads((layout / "index.json").read_text())
+    blob = lambda digest: layout / "blobs" / digest.replace(":", "/")  # noqa: E731
+    layers = json.loads(blob(index["manifests"][0]["digest"]).read_text())["layers"]
+    results = dict.fromkeys(["inflate (zlib)", *(["inflate (igzip)"] if shutil.which("igzip") else []), "hash", "write and sync"], 0)
+    for layer in layers:
+        packed = blob(layer["digest"]).read_bytes()
         began = time.perf_counter()
-        subprocess.run(["igzip", "-dc"], input=packed, stdout=subprocess.DEVNULL, check=True)
-        results["inflate (igzip)"] = time.perf_counter() - began
-
-    data = tar.read_bytes()
-    began = time.perf_counter()
-    digest = hashlib.sha256()
-    for at in range(0, len(data), 1 << 20):
-        digest.update(data[at : at + (1 << 20)])
-    results["hash"] = time.perf_counter() - began
-
-    target = Path(place) / "written"
-    began = time.perf_counter()
-    with open(target, "wb", buffering=0) as out:
-        for at in range(0, len(data), 1 << 20):
-            out.write(data[at : at + (1 << 20)])
-        os.fsync(out.fileno())
-    results["write and sync"] = time.perf_counter() - began
-    target.unlink()
+        data = zlib.decompress(packed, 31) if packed[:2] == b"\x1f\x8b" else packed
+        results["inflate (zlib)"] += time.perf_counter() - began
+        if "inflate (igzip)" in results and data is not packed:
+            began = time.perf_counter()
+            subprocess.run(["igzip", "-dc"], input=packed, stdout=subprocess.DEVNULL, check=True)
+            results["inflate (igzip)"] += time.perf_counter() - began
+        began = time.perf_counter()
+        hashlib.sha256(data).digest()
+        results["hash"] += time.perf_counter() - began
+        target = Path(place) / "written"
+        began = time.perf_counter()
+        with open(target, "wb", buffering=0) as out:
+            for at in range(0, len(data), 1 << 20):
+                out.write(data[at : at + (1 << 20)])
+            os.fsync(out.fileno())
+        results["write and sync"] += time.perf_counter() - began
+        target.unlink()
     return results
-
-
-def zlib_gzip(data):
-    """gzip at level 6, the level that registries' layers usually have."""
-    return gzip.compress(data, 6)

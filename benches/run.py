@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures img beside its peers and beside the kernel's own floor, and prints markdown tables.
 
-    benches/run.py --img PATH [--rounds N] [--only start,build,pull,remove] [--keep DIR]
+    benches/run.py --img PATH [--rounds N] [--only start,build,pull,remove,TABLE] [--keep DIR]
 
 All contenders of a table take turns within each round, so that a busy moment hits all of them. A figure is wall time of
 one whole process from its start to its end: minimum and median over the rounds, and the median's ratio to img's. Needs
@@ -18,69 +18,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import data  # noqa: E402
+from builds import builds  # noqa: E402
 from contenders import Bubblewrap, Docker, Floor, Img, Podman, Runc, present, registry, run  # noqa: E402
+from race import race, say, table  # noqa: E402
 
 INSIDE = "IMG_BENCH_INSIDE"
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
-def timed(words):
-    """Wall seconds of one run to its end."""
-    words = [str(word) for word in words]
-    with tempfile.TemporaryFile() as log:
-        began = time.perf_counter()
-        status = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False).returncode
-        took = time.perf_counter() - began
-        if status != 0:
-            log.seek(0)
-            raise RuntimeError(f"{' '.join(words)} ended with {status}:\n{log.read().decode(errors='replace')[-2000:]}")
-    return took
-
-
-def race(rows, rounds):
-    """rows: name -> (prepare or None, words). Returns name -> list of seconds; a row that fails is dropped, saying so."""
-    times = {name: [] for name in rows}
-    broken = {}
-    for number in range(rounds + 1):
-        for name, (prepare, words) in rows.items():
-            if name in broken:
-                continue
-            try:
-                if prepare:
-                    prepare()
-                took = timed(words)
-            except RuntimeError as error:
-                say(f"{name}: {error}")
-                broken[name] = error
-                continue
-            # The first round warms caches and is not counted.
-            if number > 0:
-                times[name].append(took)
-        say(f"  round {number} of {rounds}")
-    return {name: values for name, values in times.items() if values and name not in broken}
-
-
-def table(title, times, unit="ms", note=""):
-    scale = {"ms": 1000, "s": 1}[unit]
-    own = statistics.median(times["img"]) if "img" in times else None
-    print(f"\n### {title}\n")
-    if note:
-        print(f"{note}\n")
-    print(f"| | min {unit} | median {unit} | times img |\n| --- | ---: | ---: | ---: |")
-    for name, values in times.items():
-        middle = statistics.median(values)
-        ratio = f"{middle / own:.2f}" if own else ""
-        print(f"| {name} | {min(values) * scale:.2f} | {middle * scale:.2f} | {ratio} |")
-    sys.stdout.flush()
 
 
 def starts(contenders, rounds):
@@ -94,19 +41,6 @@ def starts(contenders, rounds):
         rows["the timer's own cost (/bin/true)"] = (None, ["/bin/true"])
         say(f"start, --network {network}")
         table(f"Start of busybox `true`, `--network {network}`", race(rows, rounds))
-
-
-def builds(contenders, rounds, place):
-    img, podman, docker = contenders[:3]
-    folder = data.context(place)
-    for fresh in (True, False):
-        rows = {one.name: (None, one.build(folder, fresh)) for one in (img, podman, docker) if one}
-        if podman:
-            rows["buildah bud, chroot"] = rows.pop("podman")
-        if docker:
-            rows["BuildKit"] = rows.pop("docker")
-        say(f"build, {'cold' if fresh else 'cached'}")
-        table(f"Build of ten steps, {'cold' if fresh else 'all cached'}", race(rows, rounds))
 
 
 def pulls(contenders, rounds, place, address, store):
@@ -167,7 +101,7 @@ def main():
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--img", required=True, help="the release binary")
     parse.add_argument("--rounds", type=int, default=20, help="rounds for starts; a fifth of it for pulls and builds")
-    parse.add_argument("--only", default="start,build,pull,remove", help="tables, separated by commas")
+    parse.add_argument("--only", default="start,build,pull,remove", help="tables, separated by commas; build-steps, build-stages, build-context, build-large for one of build")
     parse.add_argument("--keep", default="target/bench", help="folder for test images and stores")
     parse.add_argument("--without", default="", help="contenders to leave out: podman, docker, img")
     options = parse.parse_args()
@@ -219,8 +153,8 @@ def main():
         wanted = options.only.split(",")
         if "start" in wanted:
             starts(made, options.rounds)
-        if "build" in wanted:
-            builds(made, few, work)
+        if "build" in wanted or any(word.startswith("build-") for word in wanted):
+            builds(made, few, work, wanted)
         if "pull" in wanted:
             pulls(made, few, work, address, place / "images")
         if "remove" in wanted:

@@ -32,6 +32,8 @@ pub struct File {
     pub storage_driver: Option<String>,
     /// The bridge network.
     pub network: Network,
+    /// Builds.
+    pub build: Build,
     /// By registry host.
     pub registries: BTreeMap<String, Registry>,
 }
@@ -44,6 +46,14 @@ pub struct Network {
     pub bridge: Option<String>,
     /// Its addresses, as `10.89.0.0/16`.
     pub subnet: Option<String>,
+}
+
+/// `[build]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Build {
+    /// What the build cache is kept below while builds go on, as `20g`.
+    pub cache_budget: Option<String>,
 }
 
 /// `[registries."docker.io"]`

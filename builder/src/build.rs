@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::options::{BuildOptions, BuildOutput};
 use crate::output;
 use crate::plan;
-use crate::ports::{Executor, ImageSource};
+use crate::ports::{Executor, ImageSource, NoSharedCache, SharedCache};
 use crate::solve::Solver;
 
 /// Builds what `options` ask for. Events are told from several threads while it runs; the image is in the store,
@@ -24,6 +24,21 @@ pub fn build(
     options: &BuildOptions,
     images: &dyn ImageSource,
     executor: &dyn Executor,
+    events: &(dyn Fn(Event) + Sync),
+) -> Result<BuildOutput, BuildError> {
+    build_with(store, options, images, executor, &NoSharedCache, events)
+}
+
+/// As [`build`], looking steps that the store does not know up in `shared` before they are run.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_with(
+    store: &Store,
+    options: &BuildOptions,
+    images: &dyn ImageSource,
+    executor: &dyn Executor,
+    shared: &dyn SharedCache,
     events: &(dyn Fn(Event) + Sync),
 ) -> Result<BuildOutput, BuildError> {
     let name = if options.buildfile_name.is_empty() { "Buildfile" } else { &options.buildfile_name };
@@ -50,7 +65,7 @@ pub fn build(
     }
     let steps = plan.stages.iter().flatten().flat_map(|stage| &stage.steps);
     tell(Event::Planned(steps.map(|step| step.info.clone()).collect()));
-    let solver = Solver::new(store, &file, &plan, options, executor, &tell)?;
+    let solver = Solver::new(store, &file, &plan, options, executor, shared, &tell)?;
     let results = solver.solve()?;
     let mut output = output::write(&solver, &results)?;
     output.warnings = found.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -32,11 +32,14 @@ pub mod platform;
 pub mod ports;
 mod solve;
 
-pub use build::build;
+pub use build::{build, build_with};
 pub use buildfile::{Buildfile, DEFAULT_NAMES, Diagnostic, default_name};
 pub use cancel::Cancel;
 pub use check::{CheckReport, OutlineReport, check, outline, targets};
 pub use error::BuildError;
 pub use event::{Event, Step, StepId, Stream};
-pub use options::{BuildOptions, BuildOutput};
-pub use ports::{BaseImage, Executor, ImageSource, PortError, RunMount, RunMountSource, RunResult, RunStep};
+pub use options::{BuildOptions, BuildOutput, UsedStep};
+pub use ports::{
+    BaseImage, Executor, ImageSource, NoSharedCache, PortError, RunMount, RunMountSource, RunResult, RunStep,
+    SharedCache,
+};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use store::{DiffId, ImageId};
+use store::{DiffId, Digest, ImageId};
 
 use crate::buildfile::{NetworkMode, Warning};
 use crate::cancel::Cancel;
@@ -67,4 +67,15 @@ pub struct BuildOutput {
     pub executed: usize,
     /// Doubtful things in the Buildfile, in the order of their lines.
     pub warnings: Vec<Warning>,
+    /// The records of the build cache that it used or made.
+    pub steps: Vec<UsedStep>,
+}
+
+/// A record of the build cache that a build used or made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsedStep {
+    /// Its key.
+    pub key: Digest,
+    /// Whether it belongs to a stage that the image stands on, or to the image itself.
+    pub in_target: bool,
 }

@@ -67,6 +67,7 @@ pub(crate) fn write(solver: &Solver<'_>, results: &[Option<Arc<StageResult>>]) -
         cached: solver.cached.load(Ordering::Relaxed),
         executed: solver.executed.load(Ordering::Relaxed),
         warnings: Vec::new(),
+        steps: solver.used(),
     })
 }
 
@@ -138,7 +139,8 @@ fn created(
     }
     let draft = config.finish(layers, history.to_vec(), NO_TIME);
     let key = KeyBuilder::new("image").part("config", &draft).finish();
-    if let Some(known) = solver.store.cache().get(&key)?
+    solver.note_used(&key, true);
+    if let Some(known) = solver.find(&key)?
         && let Some(created) = known.value.get("created").and_then(Value::as_str)
     {
         return Ok(created.to_owned());

@@ -5,7 +5,8 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use store::DiffId;
+use store::cache::CacheRecord;
+use store::{DiffId, Digest};
 
 use crate::buildfile::NetworkMode;
 use crate::cancel::Cancel;
@@ -34,6 +35,26 @@ pub trait ImageSource: Sync {
     /// # Errors
     /// Why there is no such image or it cannot be had.
     fn resolve(&self, reference: &str, platform: Option<&str>, pull: bool) -> Result<BaseImage, PortError>;
+}
+
+/// Results of steps that other machines made.
+pub trait SharedCache: Sync {
+    /// What the step with `key` made, if some cache knows; its layer is in the store then and protected from collection,
+    /// and the record is in the store's own cache. Called from several threads.
+    ///
+    /// # Errors
+    /// The store fails. A cache that cannot be read is no error but knows nothing.
+    fn look_up(&self, key: &Digest) -> Result<Option<CacheRecord>, PortError>;
+}
+
+/// No cache of other machines.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSharedCache;
+
+impl SharedCache for NoSharedCache {
+    fn look_up(&self, _key: &Digest) -> Result<Option<CacheRecord>, PortError> {
+        Ok(None)
+    }
 }
 
 /// Where the files of a mount come from.

@@ -19,6 +19,7 @@ use crate::init::{self, Materials};
 use crate::inroot::Stub;
 use crate::plan::{MountKind, Plan, Settings, Step};
 use crate::security::seccomp;
+use crate::state::ProcessId;
 use crate::sys::MountAttr;
 use crate::{bind, mount, network, rootfs, state, sys};
 
@@ -29,7 +30,7 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub(crate) struct Created {
     /// The first process, by its number in our pid namespace.
-    pub pid: i32,
+    pub process: ProcessId,
     /// The first process.
     pub pidfd: OwnedFd,
     /// The master of its terminal.
@@ -92,7 +93,7 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Resu
     })();
     match result {
         Ok((child, network)) => Ok(Created {
-            pid: child.pid,
+            process: child.process,
             pidfd: child.pidfd,
             console: child.console,
             cgroup,
@@ -110,7 +111,7 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Resu
 /// A child that became its program.
 #[derive(Debug)]
 pub(crate) struct Started {
-    pub pid: i32,
+    pub process: ProcessId,
     pub pidfd: OwnedFd,
     pub console: Option<OwnedFd>,
     pub stubs: Vec<Stub>,
@@ -154,8 +155,12 @@ pub(crate) fn start_child<T: Undo>(
         error
     };
     let restricted = cgroup.restrict_devices(pid).map_err(Error::from);
-    let made = match restricted.and_then(|()| meanwhile(pid)) {
-        Ok(made) => made,
+    // Asked while the child waits: the program may have ended before anybody could ask.
+    let process = restricted.and_then(|()| {
+        ProcessId::of(pid)?.ok_or_else(|| Error::invalid("the container's first process ended before it began"))
+    });
+    let (process, made) = match process.and_then(|process| Ok((process, meanwhile(pid)?))) {
+        Ok(both) => both,
         Err(error) => {
             let error = kill(error);
             return Err(last_words(&ours).map_or(error, Error::Start));
@@ -185,7 +190,7 @@ pub(crate) fn start_child<T: Undo>(
     // child on its way to the program that should pay it.
     drop(materials);
     match outcome {
-        Ok((console, stubs)) => Ok((Started { pid, pidfd, console, stubs }, made)),
+        Ok((console, stubs)) => Ok((Started { process, pidfd, console, stubs }, made)),
         Err(error) => {
             let error = kill(error);
             made.undo();

@@ -98,8 +98,7 @@ pub fn exec_monitored(dir: &Path, exec: &Exec, stdin: bool) -> Result<(ProcessId
             };
             let started = start(dir, exec, stdio, true)?;
             program.console = started.console;
-            let id = ProcessId::of(started.pid)?.unwrap_or(ProcessId { pid: started.pid, start_time: 0 });
-            Ok::<_, Error>((id, started.pidfd, program))
+            Ok::<_, Error>((started.process, started.pidfd, program))
         })();
         match result {
             Err(error) => report.send::<ProcessId>(Err(&error)),
@@ -136,7 +135,7 @@ pub fn exec_detached(dir: &Path, exec: &Exec) -> Result<ProcessId> {
     // for every process in it to be reaped.
     crate::broker::in_child(|| {
         let started = start(dir, &exec, Some([null()?, null()?, null()?]), false)?;
-        Ok(ProcessId::of(started.pid)?.unwrap_or(ProcessId { pid: started.pid, start_time: 0 }))
+        Ok(started.process)
     })
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::build_output::OutputFlags;
+use super::build_steps::StepFlags;
 use super::{Run, build_call};
 use crate::config::Context;
 use crate::engine::build::BuildRequest;
@@ -63,8 +65,13 @@ pub struct Build {
     /// Write the image's id to this file
     #[arg(long, value_name = "FILE")]
     iidfile: Option<PathBuf>,
-    /// How progress is shown: auto, plain, tty
-    #[arg(long, default_value = "auto", value_name = "KIND", value_parser = ["auto", "plain", "tty"])]
+    #[command(flatten)]
+    output: OutputFlags,
+    #[command(flatten)]
+    steps: StepFlags,
+    /// How progress is shown: auto, plain, tty, quiet or none (errors only), rawjson (a line of JSON for each change)
+    #[arg(long, default_value = "auto", value_name = "KIND",
+        value_parser = ["auto", "plain", "tty", "quiet", "none", "rawjson"])]
     progress: String,
     /// Check the Buildfile instead of building it: short for --call=check
     #[arg(long)]
@@ -89,7 +96,7 @@ impl Run for Build {
             builder::mutation::break_rule(rule);
         }
         let engine = context.engine()?;
-        let mut build_args = Vec::new();
+        let mut build_args = self.steps.file_arguments()?;
         for argument in &self.build_arg {
             match argument.split_once('=') {
                 Some((name, value)) => build_args.push((name.to_owned(), value.to_owned())),
@@ -120,6 +127,11 @@ impl Run for Build {
                 CommandError::usage(format!("SOURCE_DATE_EPOCH is {text:?}, not a number of seconds since 1970"))
             })?),
         };
+        // docker takes the build argument of that name for the same thing.
+        let argument = build_args.iter().rev().find(|(name, _)| name == "SOURCE_DATE_EPOCH");
+        let epoch = source_date_epoch.or_else(|| argument.and_then(|(_, value)| value.parse().ok()));
+        let delivery = self.output.delivery(epoch)?;
+        let uses_stdout = delivery.uses_stdout();
         let cancel = builder::Cancel::new();
         let signal = Arc::new(AtomicU8::new(0));
         let (flag, seen) = (cancel.clone(), Arc::clone(&signal));
@@ -141,6 +153,11 @@ impl Run for Build {
             add_host: self.add_host,
             shm_size: self.shm_size,
             source_date_epoch,
+            delivery,
+            cache: self.steps.cache()?,
+            cache_budget: self.steps.cache_budget()?,
+            steps: self.steps.options(),
+            no_cache_stages: self.steps.no_cache_stages(),
             cancel,
         };
         let progress = BuildProgress::new(self.quiet, &self.progress);
@@ -163,7 +180,10 @@ impl Run for Build {
             std::fs::write(file, built.image.to_string())
                 .with_context(|| format!("cannot write the image's id to {}", file.display()))?;
         }
-        ui::outln(built.image)?;
+        self.output.finish(&built)?;
+        if !uses_stdout {
+            ui::outln(built.image)?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -27,6 +27,8 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             ("img build --target test --build-arg VERSION=2 .", "one stage, with an argument"),
             ("img build --check .", "what is doubtful in the Buildfile, without building"),
             ("img build --call=outline,format=json .", "what the last stage can be given, for a program"),
+            ("img build --target files -o out .", "the files of a stage as a directory"),
+            ("img build -t registry.example/team/app:1 --push .", "and to the registry"),
         ],
     ),
     (
@@ -139,6 +141,28 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     ("volume inspect", &[("img volume inspect data", "where it lies, and who it belongs to")]),
     ("volume rm", &[("img volume rm data", "with all that is in it; one that a container uses stays")]),
     ("volume prune", &[("img volume prune", "asks first"), ("img volume prune --force", "does not ask")]),
+    ("builder du", &[("img builder du", "all of it"), ("img builder du --filter type=mount", "cache mounts alone")]),
+    (
+        "builder prune",
+        &[
+            ("img builder prune --dry-run", "what would go"),
+            ("img builder prune -f --keep-storage 10g", "down to a size"),
+            ("img builder prune -f --filter until=168h", "what was not used for a week"),
+        ],
+    ),
+    (
+        "builder export",
+        &[("img builder export /root/.cache/pip -o pip.tar", "of RUN --mount=type=cache,target=/root/.cache/pip")],
+    ),
+    ("builder import", &[("img builder import /root/.cache/pip -i pip.tar", "on another machine")]),
+    (
+        "builder log",
+        &[
+            ("img builder log", "of the last build"),
+            ("img builder log --list", "which there are"),
+            ("img builder log 0660de9f55", "of one of them"),
+        ],
+    ),
     ("system check", &[("img system check", "only look"), ("img system check --repair", "and remove what is damaged")]),
     ("system reset", &[("img system reset", "asks first"), ("img system reset --force", "does not ask")]),
     ("system unmount", &[("img system unmount", "before the file system of the store is unmounted, say")]),

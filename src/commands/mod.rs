@@ -8,6 +8,10 @@
 
 mod build;
 mod build_call;
+mod build_output;
+mod build_steps;
+mod builder;
+mod builder_cache;
 mod commit;
 mod cp;
 mod diff;
@@ -232,6 +236,7 @@ fn group_help(group: &str) -> Option<String> {
     let what = match group {
         "image" => "Manage images: docker's spelling; each command works without the word `image` too",
         "container" => "Manage containers: docker's spelling; each command works without the word `container` too",
+        "builder" => "Look after what builds leave behind: their logs and their cache",
         _ => "Look after the store and this machine",
     };
     (!lines.is_empty()).then(|| {

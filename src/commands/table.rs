@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 
 use super::{
-    Run, build, commit, cp, diff, doctor, exec, export, generate, history, images, import, inspect, is_option, load,
-    login, logs, ps, pull, push, rm, rmi, run, save, start, stop, system, tag, version, volume,
+    Run, build, builder, builder_cache, commit, cp, diff, doctor, exec, export, generate, history, images, import,
+    inspect, is_option, load, login, logs, ps, pull, push, rm, rmi, run, save, start, stop, system, tag, version,
+    volume,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -104,6 +105,11 @@ pub const COMMANDS: &[Command] = &[
     command::<volume::Inspect>("volume inspect", &[], Containers),
     command::<volume::Remove>("volume rm", &["remove"], Containers),
     command::<volume::Prune>("volume prune", &[], Containers),
+    command::<builder_cache::Du>("builder du", &[], System),
+    command::<builder_cache::Prune>("builder prune", &[], System),
+    command::<builder_cache::Export>("builder export", &[], System),
+    command::<builder_cache::Import>("builder import", &[], System),
+    command::<builder::Log>("builder log", &["logs"], System),
     command::<version::Info>("info", &[], System),
     command::<version::Version>("version", &[], System),
     command::<doctor::Doctor>("doctor", &[], System),
@@ -129,6 +135,7 @@ const GROUPED: &[(&str, &str, &str)] = &[
 
 /// Commands that `img image` and `img container` take under their own name.
 const MEMBERS: &[(&str, &[&str])] = &[
+    ("builder", &["build"]),
     ("image", &["build", "history", "import", "inspect", "load", "ls", "pull", "push", "rm", "save", "tag"]),
     (
         "container",

@@ -99,10 +99,6 @@ fn kernel() -> Finding {
         Some(found) if found < (5, 12) => {
             finding("kernel", Verdict::Missing, release, Some("img needs Linux 5.12 or newer (mount_setattr, clone3)"))
         }
-        Some(found) if found < (6, 5) => {
-            let remedy = "from 6.5 on overlayfs takes layers by descriptor, so that no path shows in the container";
-            finding("kernel", Verdict::Limited, release, Some(remedy))
-        }
         Some(_) => finding("kernel", Verdict::Good, release, None),
         None => finding("kernel", Verdict::Limited, format!("{release} (not understood)"), None),
     }

@@ -12,6 +12,7 @@ use store::layer::{Entry, Kind};
 use super::Engine;
 use super::archive::write_file;
 use super::container::ContainerRecord;
+use super::copy::source::Take;
 use super::tree::{Change, Merged, changes};
 use crate::error::{CommandError, Context as _, Result};
 
@@ -56,9 +57,23 @@ impl Engine {
     }
 }
 
-/// Writes a whole tree; of several names of a file the first in path order has the data, the others link to it.
-fn write_tree(merged: &Merged, output: impl Write) -> Result<()> {
+/// Writes a whole tree as a tar.
+///
+/// # Errors
+/// A layer that cannot be read, an output that cannot be written.
+pub fn write_tree(merged: &Merged, output: impl Write) -> Result<()> {
     let mut tar = Writer::new(BufWriter::with_capacity(1 << 20, output));
+    each_entry(merged, &mut |entry, data| Ok(tar.append(entry, data).map(drop)?))?;
+    tar.finish()?.flush().context("cannot write the tar")?;
+    Ok(())
+}
+
+/// Gives every entry of a tree but its root to `put`, directories before what is in them; of several names of a file the
+/// first in path order has the data, the others link to it.
+///
+/// # Errors
+/// A layer that cannot be read, and what `put` says.
+pub fn each_entry(merged: &Merged, put: &mut Take<'_>) -> Result<()> {
     let mut first_names = std::collections::HashMap::new();
     for node in merged.tree.walk() {
         let mut entry = node.entry();
@@ -77,15 +92,14 @@ fn write_tree(merged: &Merged, output: impl Write) -> Result<()> {
             }
         }
         match &mut entry.kind {
-            Kind::File { .. } => merged.with_data(&node, |data| Ok(tar.append(&entry, Some(data)).map(drop)?))?,
+            Kind::File { .. } => merged.with_data(&node, |data| put(&entry, Some(data)))?,
             kind => {
                 if let Kind::Directory { opaque, implied } = kind {
                     (*opaque, *implied) = (false, false);
                 }
-                tar.append(&entry, None)?;
+                put(&entry, None)?;
             }
         }
     }
-    tar.finish()?.flush().context("cannot write the tar")?;
     Ok(())
 }

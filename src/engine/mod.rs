@@ -9,6 +9,7 @@ pub mod container;
 pub mod copy;
 pub mod doctor;
 pub mod export;
+pub mod form;
 pub mod history;
 pub mod images;
 pub mod import;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub storage_driver: Option<String>,
     /// The bridge network.
     pub network: crate::config::Network,
+    /// Bytes that the build cache is kept below.
+    pub cache_budget: Option<u64>,
 }
 
 impl Engine {
@@ -70,7 +73,7 @@ impl Engine {
     /// # Errors
     /// A store that cannot be opened, a configuration that contradicts itself.
     pub fn open(context: &Context) -> Result<Self> {
-        let settings = registry::settings(context);
+        let settings = registry::settings(context)?;
         if let Some(driver) = settings.storage_driver.as_deref().filter(|driver| !["erofs", "dir"].contains(driver)) {
             return Err(CommandError::new(format!("there is no storage driver {driver:?}")).hint(
                 "storage-driver in the configuration is \"erofs\" or \"dir\"; left out, the best that works here",

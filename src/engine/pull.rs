@@ -157,6 +157,7 @@ impl Engine {
             provenance: vec![provenance; layers],
             compressed: compressed.collect(),
             manifests,
+            ..ImageRecord::default()
         };
         Ok((self.store.images().put(&resolved.config_bytes, &record)?, digest))
     }
@@ -203,7 +204,8 @@ impl Engine {
         }
     }
 
-    fn fetch_layer(
+    /// Fetches one layer.
+    pub(super) fn fetch_layer(
         &self,
         client: &Client,
         reference: &Reference,

@@ -10,7 +10,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use registry_client::{Client, Descriptor, MediaType, Reference};
-use serde_json::json;
 use store::image::{CompressedLayer, Image, ImageRecord};
 use store::layer::Compression;
 use store::layer::compression::compress;
@@ -18,6 +17,7 @@ use store::refs::Expect;
 use store::{DiffId, Digest};
 
 use super::Engine;
+use super::form::{Form, Manifest, layer_type};
 use super::progress::{Event, Progress};
 use super::pull::to_client;
 use crate::error::{CommandError, Context as _, Result};
@@ -49,25 +49,35 @@ impl Engine {
                     .hint("`img tag` gives it a name, or name the destination as a second word"));
             }
         };
-        self.store.protect(&[found.image.id.0])?;
-        let digest = self
-            .push_image(&found.image, &target, progress)
-            .with_context(|| format!("cannot push {}", target.familiar()))?;
-        if self.store.refs().get(&target.canonical())?.is_some_and(|tag| tag.image == found.image.id) {
-            self.store.refs().set(&target.canonical(), &found.image.id, Some(digest), Expect::Any)?;
-        }
-        Ok(Pushed { name: target.familiar(), digest })
+        let manifest = self.push_as(&found.image, &target, &Form::of(&found.image), progress)?;
+        Ok(Pushed { name: target.familiar(), digest: Digest::of(&manifest.bytes) })
     }
 
-    fn push_image(&self, image: &Image, target: &Reference, progress: &dyn Progress) -> Result<Digest> {
+    /// Pushes an image to `target` in the form that is wished for; gives the manifest it has there.
+    ///
+    /// # Errors
+    /// As [`Engine::push`].
+    pub fn push_as(&self, image: &Image, target: &Reference, form: &Form, progress: &dyn Progress) -> Result<Manifest> {
+        self.store.protect(&[image.id.0])?;
+        let manifest = self
+            .push_image(image, target, form, progress)
+            .with_context(|| format!("cannot push {}", target.familiar()))?;
+        let digest = Digest::of(&manifest.bytes);
+        if self.store.refs().get(&target.canonical())?.is_some_and(|tag| tag.image == image.id) {
+            self.store.refs().set(&target.canonical(), &image.id, Some(digest), Expect::Any)?;
+        }
+        Ok(manifest)
+    }
+
+    fn push_image(&self, image: &Image, target: &Reference, form: &Form, progress: &dyn Progress) -> Result<Manifest> {
         let client = self.client()?;
-        let layers = self.push_layers(&client, image, target, progress)?;
+        let layers = self.push_layers(&client, image, target, form, progress)?;
 
         let config = Descriptor::of(MediaType::OCI_CONFIG, &image.raw);
         let raw = image.raw.clone();
         client.push_blob(target, &config, &move |offset| at(&raw, offset), None, None)?;
 
-        let manifest = self.manifest(image, &layers)?;
+        let manifest = form.manifest(image, &layers, &self.known_manifests(image)?)?;
         let pushed = client.push_manifest(target, &manifest.media_type, &manifest.bytes)?;
         let digest = self.store.blobs().put(&manifest.bytes)?;
         if to_client(&digest) != pushed {
@@ -76,7 +86,15 @@ impl Engine {
         let compressed = layers.into_iter().map(|layer| vec![layer]).collect();
         let record = ImageRecord { compressed, manifests: vec![digest], ..ImageRecord::default() };
         self.store.images().add_record(&image.id, &record)?;
-        Ok(digest)
+        Ok(manifest)
+    }
+
+    /// The manifests that the image was pulled or pushed as before.
+    pub(super) fn known_manifests(&self, image: &Image) -> Result<Vec<Manifest>> {
+        let read = |digest: &Digest| {
+            Ok(Manifest { media_type: String::new(), bytes: self.store.blobs().get(digest, 4 << 20)? })
+        };
+        image.record.manifests.iter().map(read).collect()
     }
 
     /// Sends all layers, several at a time; gives their compressed forms in order.
@@ -85,6 +103,7 @@ impl Engine {
         client: &Client,
         image: &Image,
         target: &Reference,
+        form: &Form,
         progress: &dyn Progress,
     ) -> Result<Vec<CompressedLayer>> {
         let layers = image.layers();
@@ -97,7 +116,7 @@ impl Engine {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let (Some(layer), Some(slot)) = (layers.get(at), results.get(at)) else { break };
                         let known = image.record.compressed.get(at).map_or(&[][..], Vec::as_slice);
-                        let result = self.push_layer(client, layer, known, target, progress);
+                        let result = self.push_layer(client, layer, known, target, form, progress);
                         if result.is_err() {
                             next.store(layers.len(), Ordering::Relaxed);
                         }
@@ -127,10 +146,11 @@ impl Engine {
         layer: &DiffId,
         known: &[CompressedLayer],
         target: &Reference,
+        wanted: &Form,
         progress: &dyn Progress,
     ) -> Result<CompressedLayer> {
         let id = layer.short();
-        for form in known {
+        for form in known.iter().filter(|form| wanted.accepts(form)) {
             let descriptor = describe(form);
             if client.has_blob(target, &descriptor.digest)? {
                 progress.event(Event::Done(&id, "Layer already exists"));
@@ -150,9 +170,10 @@ impl Engine {
         progress.event(Event::Started(&id, size));
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let reader = self.store.layers().reader(layer)?;
-        let compressed = compress(reader, &mut scratch, Compression::Gzip, None, threads)?;
+        let compression = wanted.compression.unwrap_or(Compression::Gzip);
+        let compressed = compress(reader, &mut scratch, compression, wanted.level, threads)?;
         let form = CompressedLayer {
-            media_type: MediaType::OCI_LAYER_GZIP.to_owned(),
+            media_type: layer_type(compression).to_owned(),
             digest: compressed.digest,
             size: compressed.size,
             origin: Some(origin_of(target)),
@@ -165,30 +186,6 @@ impl Engine {
         client.push_blob(target, &describe(&form), &open, None, None)?;
         progress.event(Event::Done(&id, "Pushed"));
         Ok(form)
-    }
-
-    /// The manifest of an image whose layers have these compressed forms: the very one it was pulled or pushed as if
-    /// that says the same, so that its digest stays.
-    fn manifest(&self, image: &Image, layers: &[CompressedLayer]) -> Result<Manifest> {
-        let blobs: Vec<Digest> = layers.iter().map(|layer| layer.digest).collect();
-        for digest in &image.record.manifests {
-            let bytes = self.store.blobs().get(digest, 4 << 20)?;
-            let Ok(document) = serde_json::from_slice::<ManifestDocument>(&bytes) else { continue };
-            let same = document.layers.iter().map(|layer| layer.digest).eq(blobs.iter().copied());
-            if document.config.digest == image.id.0 && same {
-                let media_type = document.media_type.unwrap_or_else(|| MediaType::OCI_MANIFEST.to_owned());
-                return Ok(Manifest { media_type, bytes });
-            }
-        }
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": MediaType::OCI_MANIFEST,
-            "config": { "mediaType": MediaType::OCI_CONFIG, "digest": image.id, "size": image.raw.len() },
-            "layers": layers.iter().map(|layer| {
-                json!({ "mediaType": layer.media_type, "digest": layer.digest, "size": layer.size })
-            }).collect::<Vec<_>>(),
-        });
-        Ok(Manifest { media_type: MediaType::OCI_MANIFEST.to_owned(), bytes: serde_json::to_vec(&manifest)? })
     }
 }
 
@@ -207,26 +204,6 @@ fn mount(client: &Client, target: &Reference, descriptor: &Descriptor, repositor
     }
 }
 
-struct Manifest {
-    media_type: String,
-    bytes: Vec<u8>,
-}
-
-/// As much of a manifest as is compared.
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ManifestDocument {
-    #[serde(default)]
-    media_type: Option<String>,
-    config: BlobName,
-    layers: Vec<BlobName>,
-}
-
-#[derive(serde::Deserialize)]
-struct BlobName {
-    digest: Digest,
-}
-
 fn describe(form: &CompressedLayer) -> Descriptor {
     Descriptor::new(&form.media_type, to_client(&form.digest), form.size)
 }
@@ -236,7 +213,7 @@ fn origin_of(target: &Reference) -> String {
 }
 
 /// The bytes from `offset` on.
-fn at(bytes: &[u8], offset: u64) -> io::Result<Box<dyn Read + Send>> {
+pub(super) fn at(bytes: &[u8], offset: u64) -> io::Result<Box<dyn Read + Send>> {
     let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
     Ok(Box::new(io::Cursor::new(bytes[start..].to_vec())))
 }

@@ -16,9 +16,15 @@ use crate::error::{CommandError, Context as _, Result};
 const CREDENTIALS_MAX: u64 = 1 << 20;
 
 /// What the engine keeps of the context.
-pub fn settings(context: &Context) -> Settings {
+///
+/// # Errors
+/// A size that is none.
+pub fn settings(context: &Context) -> Result<Settings> {
     let docker = context.docker_config().map(|directory| directory.join("config.json"));
-    Settings {
+    let size = |text: &String| runner::spec::parse::size("cache-budget in the configuration", text);
+    let cache_budget = context.file.build.cache_budget.as_ref().map(size).transpose()?;
+    Ok(Settings {
+        cache_budget,
         registries: context.file.registries.clone(),
         proxy: registry_client::ProxyConfig {
             http: context.proxy("http_proxy").map(str::to_owned),
@@ -32,7 +38,7 @@ pub fn settings(context: &Context) -> Settings {
         unqualified_registry: context.file.unqualified_registry.clone(),
         storage_driver: context.file.storage_driver.clone(),
         network: context.file.network.clone(),
-    }
+    })
 }
 
 impl Engine {

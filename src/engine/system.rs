@@ -151,7 +151,7 @@ impl Engine {
 
     /// Collects; the shared mounts of layers that are to go are taken down first, those of all others stay, so that
     /// containers of one image go on sharing memory.
-    fn collect_as(&self, options: GcOptions<'_>) -> Result<GcReport> {
+    pub(super) fn collect_as(&self, options: GcOptions<'_>) -> Result<GcReport> {
         let doomed = gc::collect(&self.store, &GcOptions { dry_run: true, ..options })?;
         if options.dry_run {
             return Ok(doomed);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use builder::{Event, Step, StepId};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::build_rawjson::RawJson;
 use super::{Escaped, human, note, warn};
 use crate::engine::build::{BuildWatcher, Built};
 use crate::engine::progress::{self, Progress};
@@ -23,6 +24,7 @@ pub struct BuildProgress {
     started: Instant,
     state: Mutex<State>,
     pulls: super::progress::Bars,
+    raw: Option<RawJson>,
 }
 
 struct State {
@@ -33,13 +35,15 @@ struct State {
 }
 
 impl BuildProgress {
-    /// `kind` is `auto`, `plain` or `tty`.
+    /// `kind` is `auto`, `plain`, `tty`, `quiet`, `none` or `rawjson`.
     #[must_use]
     pub fn new(quiet: bool, kind: &str) -> Self {
+        let raw = (!quiet && kind == "rawjson").then(RawJson::default);
+        let quiet = quiet || matches!(kind, "quiet" | "none" | "rawjson");
         let live = !quiet && (kind == "tty" || kind == "auto" && io::stderr().is_terminal());
         let live = live.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
         let state = State { live, bars: HashMap::new(), tails: HashMap::new(), total: 0 };
-        Self { quiet, started: Instant::now(), state: Mutex::new(state), pulls: super::progress::Bars::new(quiet) }
+        Self { quiet, started: Instant::now(), state: Mutex::new(state), pulls: super::progress::Bars::new(quiet), raw }
     }
 
     /// The last words of a build that went well.
@@ -52,6 +56,9 @@ impl BuildProgress {
         for name in &built.names {
             note(format_args!("tagged {name}"));
         }
+        for (name, digest) in &built.pushed {
+            note(format_args!("pushed {name}: {digest}"));
+        }
         match built.warnings {
             0 => {}
             1 => note("1 warning found; img build --check explains"),
@@ -62,14 +69,28 @@ impl BuildProgress {
 
 impl Progress for BuildProgress {
     fn event(&self, event: progress::Event<'_>) {
-        self.pulls.event(event);
+        match &self.raw {
+            Some(raw) => raw.transfer(&event),
+            None => self.pulls.event(event),
+        }
     }
 }
 
 impl BuildWatcher for BuildProgress {
     fn build_event(&self, event: Event) {
-        if let Ok(mut state) = self.state.lock() {
+        if let Some(raw) = &self.raw {
+            raw.build(&event);
+        } else if let Ok(mut state) = self.state.lock() {
             state.event(event, self.quiet);
+        }
+    }
+
+    fn suspended(&self, work: &mut dyn FnMut()) {
+        // While the state is locked every step that has something to say waits.
+        let state = self.state.lock();
+        match state.as_ref().ok().and_then(|state| state.live.as_ref()) {
+            Some(live) => live.suspend(work),
+            None => work(),
         }
     }
 }

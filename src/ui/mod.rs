@@ -2,6 +2,7 @@
 //! a terminal unescaped.
 
 pub mod build_progress;
+pub mod build_rawjson;
 pub mod format;
 pub mod human;
 pub mod progress;

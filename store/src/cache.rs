@@ -47,7 +47,7 @@ impl<'a> Cache<'a> {
         self.store.root().join("cache/steps")
     }
 
-    fn path(&self, key: &Digest) -> PathBuf {
+    pub(crate) fn path(&self, key: &Digest) -> PathBuf {
         self.steps().join(key.hex())
     }
 
@@ -131,15 +131,12 @@ impl<'a> Cache<'a> {
         files::remove_all(&self.path(key))
     }
 
-    /// The directory of the cache mount called `id`, made if absent. The name on disk is a hash, so that no id leads
-    /// anywhere else.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn mount(&self, id: &str) -> Result<PathBuf> {
-        let path = self.store.root().join("cache/mounts").join(Digest::of(id.as_bytes()).hex());
-        files::create_dir(&path)?;
-        Ok(path)
+    pub(crate) fn mounts_directory(&self) -> PathBuf {
+        self.store.root().join("cache/mounts")
+    }
+
+    pub(crate) fn temporary(&self, kind: &str) -> Result<PathBuf> {
+        Ok(self.store.lease()?.temporary(kind))
     }
 
     /// Reads the small file that a caller keeps under `name` (any text), of at most `limit` bytes.
@@ -188,7 +185,7 @@ mod tests {
     #[test]
     fn mounts_and_files_stay_inside() {
         let (_dir, store) = testing::store();
-        let path = store.cache().mount("../../../etc").unwrap();
+        let path = store.cache().use_mount("../../../etc").unwrap().path;
         assert!(path.is_dir() && path.parent().unwrap() == store.root().join("cache/mounts"));
         store.cache().put_file("../x", b"1").unwrap();
         assert_eq!(store.cache().file("../x", 1).unwrap().unwrap(), b"1");

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 
 use crate::Store;
+use crate::cache_mount::mount_in_use;
 use crate::digest::{ChainId, DiffId, Digest, ImageId};
 use crate::error::{Error, Result};
 use crate::files;
@@ -262,8 +263,12 @@ impl Collector<'_> {
             self.report.cache_steps.push(*key);
         }
         if self.options.cache == CacheScope::All {
-            for directory in ["mounts", "files"] {
+            for directory in ["mounts", "files", "logs"] {
                 for name in files::names(&cache.join(directory))? {
+                    let hex = name.split('.').next().unwrap_or_default();
+                    if directory == "mounts" && mount_in_use(&cache.join("mounts").join(format!("{hex}.use")))? {
+                        continue;
+                    }
                     self.take(&cache.join(directory).join(name))?;
                 }
             }

@@ -8,7 +8,7 @@
 //!        chains/<chain-id>/          metadata images that depend on the layers below
 //!        refs/<sha256 of name>       one file per tag
 //!        containers|volumes|networks one directory per id, names/ beside them
-//!        cache/steps|mounts|files    build cache
+//!        cache/steps|mounts|files    build cache; cache/logs: logs of builds
 //!        ingest/<hex>                partial downloads, resumable
 //!        tmp/<owner>/                unfinished work of a living process, and its lease
 //!        trash/  locks/              on the way out; lock files
@@ -17,7 +17,10 @@
 //! The directory is the database and rename(2) is the commit: each thing is made under `tmp/`, verified, synced and
 //! renamed to its name. `docs/store-format.md` has every file's format and the protocols.
 
+pub mod build_log;
 pub mod cache;
+pub mod cache_mount;
+pub mod cache_prune;
 pub mod check;
 pub mod content;
 pub mod digest;
@@ -164,6 +167,12 @@ impl Store {
     #[must_use]
     pub fn cache(&self) -> cache::Cache<'_> {
         cache::Cache::new(self)
+    }
+
+    /// The full logs of builds.
+    #[must_use]
+    pub fn build_logs(&self) -> build_log::BuildLogs<'_> {
+        build_log::BuildLogs::new(self)
     }
 
     /// A new file without a name, for what is too large for memory; gone when it is closed.

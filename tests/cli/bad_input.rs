@@ -348,3 +348,16 @@ fn a_kernel_without_erofs_still_works() {
     sandbox.img(&["pull", "odd"]).refuses(1, &["floppy"]);
     sandbox.write("config.toml", config);
 }
+
+#[test]
+fn a_mount_into_procfs_is_refused_before_anything_is_made() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    for target in ["/proc", "/proc/bus", "/proc/self/environ"] {
+        let volume = format!("/tmp:{target}");
+        sandbox.img(&["run", "--network", "none", "-v", &volume, "busybox", "true"]).refuses(125, &[target]).hints();
+    }
+    assert_eq!(sandbox.ok(&["ps", "-aq"]), "");
+    let replaced = ["run", "--rm", "--network", "none", "-v", "/etc/hostname:/proc/uptime", "busybox", "true"];
+    sandbox.img(&replaced).ok();
+}

@@ -25,8 +25,11 @@ fn a_mistake_is_drawn_once_with_its_line_and_a_caret() {
 
     let out = sandbox.build("context", "x", "FROM busybox\nRUN echo last words; exit 3\n");
     out.refuses(1, &["Buildfile:2:1: RUN failed: the command exited with code 3", "last words"]);
-    let last = out.stderr().lines().last().unwrap_or_default().to_owned();
-    assert!(last.trim_start().starts_with("| ^^^"), "nothing stands behind the caret\n{out}");
+    let said = out.stderr();
+    let lines: Vec<&str> = said.lines().collect();
+    let [.., caret, hint] = lines[..] else { panic!("{out}") };
+    assert!(caret.trim_start().starts_with("| ^^^"), "nothing stands behind the caret\n{out}");
+    assert!(hint.starts_with("hint: the whole log is /"), "{out}");
 
     let out = sandbox.build("context", "x", "FROM no.such.registry.invalid/x\n");
     out.refuses(1, &["Buildfile:1:", "no.such.registry.invalid/x"]);

@@ -284,8 +284,9 @@ impl<'a> Draft<'a> {
                 return Err(OpError::Message(format!("{path} is in the way: it is not a directory")));
             }
         }
-        if !item.node.is_directory() {
-            // Only unpacking gets here with something below: it goes with the directory.
+        let over_directory = self.items.get(&path).is_some_and(|there| there.node.is_directory());
+        if over_directory && !item.node.is_directory() {
+            // Only unpacking gets here: what is below goes with the directory.
             self.items.retain(|other, _| other == &path || !other.is_within(&path));
         }
         self.items.insert(path, item);

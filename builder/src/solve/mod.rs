@@ -32,9 +32,9 @@ use crate::event::{Event, Step};
 use crate::files::{Files, LayerFiles};
 use crate::key::{FileSystemId, KeyBuilder};
 use crate::op::OpError;
-use crate::options::BuildOptions;
+use crate::options::{BuildOptions, UsedStep};
 use crate::plan::{Base, Plan, PlannedStage, PlannedStep};
-use crate::ports::Executor;
+use crate::ports::{Executor, SharedCache};
 use gate::{Board, Claim, Claims, Slots};
 
 /// What a step made.
@@ -66,6 +66,7 @@ pub(crate) struct Solver<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) options: &'a BuildOptions,
     pub(crate) executor: &'a dyn Executor,
+    shared: &'a dyn SharedCache,
     pub(crate) events: &'a (dyn Fn(Event) + Sync),
     /// SOURCE_DATE_EPOCH.
     pub(crate) epoch: Option<i64>,
@@ -73,11 +74,14 @@ pub(crate) struct Solver<'a> {
     opening: Mutex<()>,
     cancel: Cancel,
     slots: Slots,
+    run_slots: Slots,
     board: Board<Arc<StageResult>>,
     claims: Claims<StepResult>,
     /// Merged layers, by their list.
     trees: Mutex<HashMap<Vec<DiffId>, Arc<LayerFiles>>>,
     failure: Mutex<Option<BuildError>>,
+    /// Records of the cache that were used or made.
+    used: Mutex<Vec<UsedStep>>,
     pub(crate) cached: AtomicUsize,
     pub(crate) executed: AtomicUsize,
 }
@@ -102,25 +106,31 @@ impl<'a> Solver<'a> {
         plan: &'a Plan,
         options: &'a BuildOptions,
         executor: &'a dyn Executor,
+        shared: &'a dyn SharedCache,
         events: &'a (dyn Fn(Event) + Sync),
     ) -> Result<Self, BuildError> {
-        let jobs = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from).max(2));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from).max(2);
+        // Steps of ours keep a processor busy; commands wait for networks, disks and each other as often as not.
+        let (jobs, commands) = options.jobs.map_or((cores, cores * 8), |jobs| (jobs, jobs));
         Ok(Self {
             store,
             file,
             plan,
             options,
             executor,
+            shared,
             events,
             epoch: epoch(options)?,
             context: OnceLock::new(),
             opening: Mutex::new(()),
             cancel: options.cancel.child(),
             slots: Slots::new(jobs.max(1)),
+            run_slots: Slots::new(commands.max(1)),
             board: Board::new(plan.stages.len()),
             claims: Claims::default(),
             trees: Mutex::default(),
             failure: Mutex::default(),
+            used: Mutex::default(),
             cached: AtomicUsize::new(0),
             executed: AtomicUsize::new(0),
         })
@@ -223,6 +233,7 @@ impl<'a> Solver<'a> {
                 Claim::Others(waiting) => {
                     // None: the other one failed, or was stopped. Then it is our turn.
                     if let Some(result) = waiting.wait(&self.cancel)? {
+                        self.note_used(&key, self.is_in_target(stage));
                         self.note_cached(step);
                         break result;
                     }
@@ -251,6 +262,7 @@ impl<'a> Solver<'a> {
         let mut keys = vec![(*key, prepared.key.explain())];
         if !stage.no_cache {
             if let Some(result) = self.look_up(key)? {
+                self.note_used(key, self.is_in_target(stage));
                 self.note_cached(step);
                 return Ok(result);
             }
@@ -258,6 +270,8 @@ impl<'a> Solver<'a> {
             if let Some(second) = self.second_key(state, prepared)? {
                 let second_key = second.finish();
                 if let Some(result) = self.look_up(&second_key)? {
+                    self.note_used(key, self.is_in_target(stage));
+                    self.note_used(&second_key, self.is_in_target(stage));
                     self.record(*key, &prepared.key.explain(), step, &result)?;
                     self.note_cached(step);
                     return Ok(result);
@@ -265,7 +279,8 @@ impl<'a> Solver<'a> {
                 keys.push((second_key, second.explain()));
             }
         }
-        let _slot = self.slots.take(&self.cancel)?;
+        let slots = if matches!(prepared.work, Work::Run(_)) { &self.run_slots } else { &self.slots };
+        let _slot = slots.take(&self.cancel)?;
         (self.events)(Event::Started(Arc::clone(&step.info)));
         let started = Instant::now();
         let layer = match &mut prepared.work {
@@ -281,6 +296,7 @@ impl<'a> Solver<'a> {
         };
         for (key, parts) in &keys {
             self.record(*key, parts, step, &result)?;
+            self.note_used(key, self.is_in_target(stage));
         }
         self.executed.fetch_add(1, Ordering::Relaxed);
         let layer = layer.map(|info| (info.diff_id, info.tar_size));
@@ -299,8 +315,44 @@ impl<'a> Solver<'a> {
         self.epoch.map(|seconds| Time { seconds, nanoseconds: 0 })
     }
 
+    /// Remembers that a record of the cache is part of this build.
+    pub(crate) fn note_used(&self, key: &Digest, in_target: bool) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).push(UsedStep { key: *key, in_target });
+    }
+
+    /// The records of the cache that are part of this build.
+    pub(crate) fn used(&self) -> Vec<UsedStep> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the image stands on this stage.
+    fn is_in_target(&self, stage: &PlannedStage) -> bool {
+        let mut at = Some(self.plan.target);
+        while let Some(found) = at.and_then(|index| self.plan.stages[index].as_ref()) {
+            if std::ptr::eq(found, stage) {
+                return true;
+            }
+            at = match found.base {
+                Base::Stage(base) => Some(base),
+                _ => None,
+            };
+        }
+        false
+    }
+
+    /// The record with `key`, from the store or from another machine.
+    pub(crate) fn find(&self, key: &Digest) -> Result<Option<CacheRecord>, OpError> {
+        match self.store.cache().get(key)? {
+            Some(record) => Ok(Some(record)),
+            None => {
+                let failed = |source| OpError::Port { action: "use a cache of another machine".to_owned(), source };
+                self.shared.look_up(key).map_err(failed)
+            }
+        }
+    }
+
     fn look_up(&self, key: &Digest) -> Result<Option<StepResult>, OpError> {
-        let Some(record) = self.store.cache().get(key)? else { return Ok(None) };
+        let Some(record) = self.find(key)? else { return Ok(None) };
         if let Some(layer) = &record.layer {
             // Between the look-up and this it may have been collected.
             self.store.protect(&[layer.0])?;

@@ -206,11 +206,12 @@ impl Solver<'_> {
 
     /// The directory of a cache mount, locked as `sharing` asks.
     fn cache_mount(&self, id: &str, sharing: Sharing, locks: &mut Vec<LockFile>) -> Result<PathBuf, OpError> {
-        let lock_of = |id: &str| Ok::<_, OpError>(self.store.cache().mount(&format!("{id} lock"))?.join("lock"));
+        let cache = self.store.cache();
+        let mut own = id.to_owned();
         match sharing {
             Sharing::Shared => {}
             Sharing::Locked => {
-                let path = lock_of(id)?;
+                let path = cache.mount_lock(id);
                 let deadline = Instant::now() + CACHE_PATIENCE;
                 loop {
                     if self.cancel.is_cancelled() {
@@ -227,17 +228,22 @@ impl Solver<'_> {
                 }
             }
             Sharing::Private => {
-                for number in 0..PRIVATE_MAX {
-                    let own = if number == 0 { id.to_owned() } else { format!("{id} private {number}") };
-                    if let Some(lock) = LockFile::try_acquire(&lock_of(&own)?, LockMode::Exclusive)? {
-                        locks.push(lock);
-                        return Ok(self.store.cache().mount(&own)?);
-                    }
-                }
-                return Err(OpError::Message(format!("the cache mount {id} is in use {PRIVATE_MAX} times over")));
+                let name = |number: usize| if number == 0 { id.to_owned() } else { format!("{id} private {number}") };
+                let free = (0..PRIVATE_MAX).map(name).find_map(|name| {
+                    let lock = LockFile::try_acquire(&cache.mount_lock(&name), LockMode::Exclusive).transpose()?;
+                    Some(lock.map(|lock| (name, lock)))
+                });
+                let Some(found) = free else {
+                    return Err(OpError::Message(format!("the cache mount {id} is in use {PRIVATE_MAX} times over")));
+                };
+                let (name, lock) = found?;
+                locks.push(lock);
+                own = name;
             }
         }
-        Ok(self.store.cache().mount(id)?)
+        let used = cache.use_mount(&own)?;
+        locks.push(used.lock);
+        Ok(used.path)
     }
 }
 

@@ -14,15 +14,11 @@ use crate::error::{Doing, Error, Result};
 use crate::inroot::{Missing, Root};
 use crate::mount::{self, Context};
 use crate::plan::mount_options::MountOptions;
-use crate::plan::{MountKind, MountStep};
+use crate::plan::{self, MountKind, MountStep};
 use crate::sys::{self, MountAttr};
 
 /// `f_type` of procfs (linux/magic.h).
 pub const PROC_SUPER_MAGIC: i64 = 0x9fa0;
-
-/// Files of /proc that may be replaced by a bind mount, as lxcfs does.
-const REPLACEABLE: [&str; 9] =
-    ["cpuinfo", "diskstats", "loadavg", "meminfo", "net/dev", "slabinfo", "stat", "swaps", "uptime"];
 
 /// Makes all mounts of the (new) mount namespace private.
 pub fn isolate() -> Result<()> {
@@ -97,12 +93,8 @@ impl Child<'_> {
         }
         let magic = sys::file_system_magic_of(&found.fd).doing(|| format!("examine the mount point {at}"))?;
         if magic == PROC_SUPER_MAGIC {
-            let name = destination.strip_prefix("/proc").ok().and_then(Path::to_str).unwrap_or("");
-            let replaced = matches!(kind, MountKind::Bind { .. }) && REPLACEABLE.contains(&name);
-            // An empty tmpfs only hides; a procfs is a procfs.
-            let hidden =
-                matches!(kind, MountKind::FileSystem(kind) if kind == "proc" || (kind == "tmpfs" && !name.is_empty()));
-            if !replaced && !hidden {
+            let file_system = if let MountKind::FileSystem(kind) = kind { kind } else { "" };
+            if !plan::allowed_in_proc(destination, matches!(kind, MountKind::Bind { .. }), file_system) {
                 return Err(Error::invalid(format!("cannot mount on {at}: it lies in procfs")));
             }
         }

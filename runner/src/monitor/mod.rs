@@ -241,8 +241,8 @@ impl<'a> Session<'a> {
 
     /// Starts the program on these descriptors and records it.
     pub fn start(&mut self, stdio: Option<[OwnedFd; 3]>) -> Result<(Running, Option<OwnedFd>)> {
-        let Created { pid, pidfd, console, cgroup, network, stubs } = create::create(self.container, stdio)?;
-        self.state.process = ProcessId::of(pid)?;
+        let Created { process, pidfd, console, cgroup, network, stubs } = create::create(self.container, stdio)?;
+        self.state.process = Some(process);
         self.state.status = Status::Running;
         self.state.started_at = Some(state::now());
         self.state.cgroup = cgroup.name().to_owned();

@@ -41,6 +41,17 @@ pub const LAYERS: &str = "layers";
 const DEFAULT_DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
+/// Files of /proc that may be replaced by a bind mount, as lxcfs does.
+const REPLACEABLE: [&str; 9] =
+    ["cpuinfo", "diskstats", "loadavg", "meminfo", "net/dev", "slabinfo", "stat", "swaps", "uptime"];
+
+/// Whether something may be mounted at a place in procfs: a file that tools replace on purpose, by a bind mount; an empty tmpfs,
+/// which only hides; procfs itself.
+pub fn allowed_in_proc(destination: &Path, bind: bool, file_system: &str) -> bool {
+    let name = destination.strip_prefix("/proc").ok().and_then(Path::to_str).unwrap_or("");
+    (bind && REPLACEABLE.contains(&name)) || file_system == "proc" || (file_system == "tmpfs" && !name.is_empty())
+}
+
 impl Plan {
     /// The plan for a container's first process.
     ///

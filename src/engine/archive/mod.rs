@@ -9,7 +9,7 @@ mod save;
 
 use serde::{Deserialize, Serialize};
 
-pub use save::write_file;
+pub use save::{Member, write_file};
 
 /// The annotation that carries a whole name in `index.json`.
 const NAME_ANNOTATION: &str = "io.containerd.image.name";

@@ -1,18 +1,21 @@
-//! Writing archives. Layers go out as the tars they are: nothing is compressed, so saving is copying, and what is
-//! loaded elsewhere has the same image id.
+//! Writing archives. Layers go out as the tars they are unless the form says otherwise: saving is copying then, and what
+//! is loaded elsewhere has the same image id.
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
 use serde_json::{Value, json};
+use store::image::{CompressedLayer, Image};
+use store::layer::compression::compress;
 use store::layer::tar::Writer;
-use store::layer::{Entry, Kind, LayerPath, Time};
+use store::layer::{Compression, Entry, Kind, LayerPath, Time};
 use store::{DiffId, Digest};
 
 use super::{ArchiveFormat, DockerImage, NAME_ANNOTATION, REF_ANNOTATION};
 use crate::engine::Engine;
+use crate::engine::form::{Form, Manifest, annotations, layer_type};
 use crate::engine::names::{Found, familiar_parts};
 use crate::error::{Context as _, Result};
 
@@ -27,37 +30,58 @@ impl Engine {
     pub fn save(&self, names: &[String], format: ArchiveFormat, output: Option<&Path>) -> Result<()> {
         let images = names.iter().map(|name| self.find_image(name)).collect::<Result<Vec<_>>>()?;
         self.store.protect(&images.iter().map(|found| found.image.id.0).collect::<Vec<_>>())?;
+        let images: Vec<Member> = images.iter().map(Member::of).collect();
         match output {
-            None => self.write_archive(&images, format, io::stdout().lock()),
-            Some(path) => write_file(path, |file| self.write_archive(&images, format, file)),
+            None => self.write_archive(&images, format, io::stdout().lock()).map(drop),
+            Some(path) => write_file(path, |file| self.write_archive(&images, format, file).map(drop)),
         }
     }
 
-    fn write_archive(&self, images: &[Found], format: ArchiveFormat, output: impl Write) -> Result<()> {
+    /// Writes images as one archive; gives the OCI manifest of each, if the archive has them.
+    ///
+    /// # Errors
+    /// A layer that is not there or damaged, an output that cannot be written.
+    pub fn write_archive(
+        &self,
+        images: &[Member<'_>],
+        format: ArchiveFormat,
+        output: impl Write,
+    ) -> Result<Vec<Manifest>> {
         let mut archive =
             Archive { tar: Writer::new(BufWriter::with_capacity(BUFFER, output)), written: BTreeSet::new() };
         let mut index = Vec::new();
+        let mut manifests = Vec::new();
         let mut docker: Vec<DockerImage> = Vec::new();
         if format == ArchiveFormat::Oci {
             archive.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         }
-        for found in images {
-            let image = &found.image;
+        for member in images {
+            let image = member.image;
             let config = archive.blob(&image.raw, format)?;
-            let mut layers = Vec::new();
+            let (mut paths, mut layers) = (Vec::new(), Vec::new());
             for layer in image.layers() {
-                layers.push(self.write_layer(&mut archive, layer, format)?);
+                let (path, layer) = self.write_layer(&mut archive, layer, format, &member.form)?;
+                paths.push(path);
+                layers.push(layer);
             }
-            let name = found.tag.as_ref().map(|tag| familiar_parts(&tag.name));
-            let tag = name.and_then(|(repository, tag)| Some(format!("{repository}:{}", tag?)));
             if format == ArchiveFormat::Oci {
-                let canonical = found.tag.as_ref().map(|tag| tag.name.as_str());
-                index.push(archive.manifest(&image.raw, image.layers(), &layers, canonical)?);
+                let manifest = member.form.manifest(image, &layers, &self.known_manifests(image)?)?;
+                archive.blob(&manifest.bytes, ArchiveFormat::Oci)?;
+                index.extend(lines(&manifest, member));
+                manifests.push(manifest);
             }
-            let layers: Vec<String> = layers.into_iter().map(|(path, _)| path).collect();
+            let tags: Vec<String> = member
+                .names
+                .iter()
+                .filter_map(|name| {
+                    let (repository, tag) = familiar_parts(name);
+                    Some(format!("{repository}:{}", tag?))
+                })
+                .collect();
+            let tags = (!tags.is_empty()).then_some(tags);
             match docker.iter_mut().find(|entry| entry.config == config) {
-                Some(entry) => entry.repo_tags.get_or_insert_default().extend(tag),
-                None => docker.push(DockerImage { config, repo_tags: tag.map(|tag| vec![tag]), layers }),
+                Some(entry) => entry.repo_tags.get_or_insert_default().extend(tags.into_iter().flatten()),
+                None => docker.push(DockerImage { config, repo_tags: tags, layers: paths }),
             }
         }
         if format == ArchiveFormat::Oci {
@@ -66,28 +90,88 @@ impl Engine {
         }
         archive.file("manifest.json", &serde_json::to_vec(&docker)?)?;
         archive.tar.finish()?.flush().context("cannot write the archive")?;
-        Ok(())
+        Ok(manifests)
     }
 
-    /// Writes a layer unless it is there; gives its path in the archive and its size.
+    /// Writes a layer unless it is there, compressed as the form says; gives its path in the archive and what it is.
     fn write_layer<W: Write>(
         &self,
         archive: &mut Archive<W>,
         layer: &DiffId,
         format: ArchiveFormat,
-    ) -> Result<(String, u64)> {
-        let path = match format {
-            ArchiveFormat::Oci => format!("blobs/sha256/{}", layer.hex()),
+        form: &Form,
+    ) -> Result<(String, CompressedLayer)> {
+        let compression = form.compression.unwrap_or(Compression::None);
+        let place = |digest: &Digest| match format {
+            ArchiveFormat::Oci => format!("blobs/sha256/{}", digest.hex()),
             ArchiveFormat::Docker => format!("{}.tar", layer.hex()),
         };
-        let size = self.store.layers().info(layer)?.tar_size;
-        if archive.written.insert(path.clone()) {
-            // Verified while it is read: an archive is never made of bytes that are not what their name says.
-            let mut reader = self.store.layers().reader(layer)?;
-            archive.member(&path, size, &mut reader)?;
+        let media_type = layer_type(compression).to_owned();
+        // Verified while it is read: an archive is never made of bytes that are not what their name says.
+        let mut reader = self.store.layers().reader(layer)?;
+        if compression == Compression::None {
+            let size = self.store.layers().info(layer)?.tar_size;
+            let path = place(&layer.0);
+            if archive.written.insert(path.clone()) {
+                archive.member(&path, size, &mut reader)?;
+            }
+            return Ok((path, CompressedLayer { media_type, digest: layer.0, size, origin: None }));
         }
-        Ok((path, size))
+        let mut scratch = self.store.scratch_file()?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let compressed = compress(reader, &mut scratch, compression, form.level, threads)?;
+        let path = place(&compressed.digest);
+        if archive.written.insert(path.clone()) {
+            scratch.rewind()?;
+            archive.member(&path, compressed.size, &mut scratch)?;
+        }
+        let (digest, size) = (compressed.digest, compressed.size);
+        Ok((path, CompressedLayer { media_type, digest, size, origin: None }))
     }
+}
+
+/// An image to be written to an archive.
+pub struct Member<'a> {
+    /// The image.
+    pub image: &'a Image,
+    /// Its canonical names.
+    pub names: Vec<String>,
+    /// How it is written.
+    pub form: Form,
+}
+
+impl<'a> Member<'a> {
+    /// A found image under the name it was found by.
+    fn of(found: &'a Found) -> Self {
+        let names = found.tag.iter().map(|tag| tag.name.clone()).collect();
+        Self { image: &found.image, names, form: Form::of(&found.image) }
+    }
+}
+
+/// The lines of `index.json` for one image: one for each name, or one without.
+fn lines(manifest: &Manifest, member: &Member<'_>) -> Vec<Value> {
+    let mut names: Vec<Option<&String>> = member.names.iter().map(Some).collect();
+    if names.is_empty() {
+        names.push(None);
+    }
+    let line = |name: Option<&String>| {
+        let mut notes = member.form.annotations.descriptor.clone();
+        if let Some(name) = name {
+            let tag = name.rsplit_once(':').map_or(name.as_str(), |(_, tag)| tag);
+            notes.insert(NAME_ANNOTATION.into(), name.clone());
+            notes.insert(REF_ANNOTATION.into(), tag.into());
+        }
+        let mut line = json!({
+            "mediaType": manifest.media_type,
+            "digest": Digest::of(&manifest.bytes),
+            "size": manifest.bytes.len(),
+        });
+        if !notes.is_empty() {
+            line["annotations"] = annotations(&notes);
+        }
+        line
+    };
+    names.into_iter().map(line).collect()
 }
 
 /// An archive that is being written.
@@ -126,45 +210,6 @@ impl<W: Write> Archive<W> {
             self.file(&path, bytes)?;
         }
         Ok(path)
-    }
-
-    /// Writes the OCI manifest of an image; gives its line of the index.
-    fn manifest(
-        &mut self,
-        config: &[u8],
-        diff_ids: &[DiffId],
-        layers: &[(String, u64)],
-        name: Option<&str>,
-    ) -> Result<Value> {
-        let layers: Vec<Value> = diff_ids
-            .iter()
-            .zip(layers)
-            .map(|(layer, (_, size))| {
-                json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": size })
-            })
-            .collect();
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": {
-                "mediaType": "application/vnd.oci.image.config.v1+json",
-                "digest": Digest::of(config),
-                "size": config.len(),
-            },
-            "layers": layers,
-        });
-        let bytes = serde_json::to_vec(&manifest)?;
-        self.blob(&bytes, ArchiveFormat::Oci)?;
-        let mut line = json!({
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "digest": Digest::of(&bytes),
-            "size": bytes.len(),
-        });
-        if let Some(name) = name {
-            let tag = name.rsplit_once(':').map_or(name, |(_, tag)| tag);
-            line["annotations"] = json!({ NAME_ANNOTATION: name, REF_ANNOTATION: tag });
-        }
-        Ok(line)
     }
 }
 

@@ -7,25 +7,58 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use builder::buildfile::NetworkMode;
 use builder::{Executor, PortError, RunMount, RunMountSource, RunResult, RunStep, Stream};
 use runner::network::{Config as NetworkConfig, Mode};
-use runner::spec::parse::{MountKind, MountRequest};
+use runner::spec::parse::{self, MountKind, MountRequest, Ulimit};
 use runner::spec::{NamespaceMode, Options as SpecOptions, SharedMemory, build};
 use runner::{Container, HostsFile, MountedLayers, Rootfs, run_in};
 
+use super::BuildWatcher;
+use super::failed::open_shell;
 use crate::engine::Engine;
+use crate::engine::container::create::usage;
 use crate::engine::container::files::EtcFiles;
 use crate::engine::container::options::Options;
 use crate::engine::layers::to_runner;
 use crate::error::{Cause, CommandError, Result};
 
+/// Wishes about RUN steps that decide nothing about their result, so that no cache key has them.
+#[derive(Clone, Debug, Default)]
+pub struct StepOptions {
+    /// `--ulimit`
+    pub ulimits: Vec<String>,
+    /// `--cgroup-parent`
+    pub cgroup_parent: Option<String>,
+    /// `--debug-on-error`
+    pub debug: bool,
+    /// Whoever builds sits at a terminal.
+    pub on_terminal: bool,
+}
+
 /// Fills the builder's port.
 pub struct RunExecutor<'a> {
     engine: &'a Engine,
+    watcher: &'a dyn BuildWatcher,
+    cgroup_parent: Option<String>,
+    ulimits: Vec<Ulimit>,
+    debug: bool,
+    on_terminal: bool,
 }
 
 impl<'a> RunExecutor<'a> {
     /// Runs commands on the layers of `engine`'s store.
-    pub fn new(engine: &'a Engine) -> Self {
-        Self { engine }
+    ///
+    /// # Errors
+    /// Limits that make no sense.
+    pub fn new(engine: &'a Engine, watcher: &'a dyn BuildWatcher, options: &StepOptions) -> Result<Self> {
+        let ulimits = options.ulimits.iter().map(|text| parse::ulimit(text)).collect::<runner::spec::Result<Vec<_>>>();
+        let ulimits = ulimits.map_err(usage)?.into_iter().flatten().collect();
+        Ok(Self {
+            engine,
+            watcher,
+            ulimits,
+            cgroup_parent: options.cgroup_parent.clone(),
+            debug: options.debug,
+            on_terminal: options.on_terminal,
+        })
     }
 
     fn run_step(&self, step: &RunStep<'_>, output: &mut dyn FnMut(Stream, &[u8])) -> Result<RunResult> {
@@ -53,6 +86,7 @@ impl<'a> RunExecutor<'a> {
             user: step.user.to_owned(),
             hostname: etc.hostname.clone(),
             mounts,
+            ulimits: self.ulimits.clone(),
             ..SpecOptions::default()
         };
         if let Some(size) = step.shm_size {
@@ -83,13 +117,13 @@ impl<'a> RunExecutor<'a> {
             log: None,
             create_cwd: true,
             layer_mounts,
-            cgroup_parent: None,
+            cgroup_parent: self.cgroup_parent.clone(),
             stop_signal: 15,
         };
         let cancelled = AtomicBool::new(false);
         let done = AtomicBool::new(false);
         let exit = std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let watch = scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     cancelled.store(step.cancel.is_cancelled(), Ordering::Relaxed);
                     std::thread::park_timeout(std::time::Duration::from_millis(50));
@@ -104,9 +138,19 @@ impl<'a> RunExecutor<'a> {
             };
             let exit = run_in(&container, &mut pass, &cancelled);
             done.store(true, Ordering::Relaxed);
+            // Else the step would end only when the watch looks up again.
+            watch.thread().unpark();
             exit
         })?;
-        Ok(RunResult { exit_code: exit.code.unwrap_or(125) })
+        let exit_code = exit.code.unwrap_or(125);
+        if self.debug && exit_code != 0 && !step.cancel.is_cancelled() {
+            open_shell(step, exit_code, self.on_terminal, self.watcher, &|args| {
+                let env = spec.env.iter().cloned().chain(["TERM=xterm".to_owned()]).collect();
+                let spec = build(&SpecOptions { args: args.to_vec(), env, terminal: true, ..spec.clone() })?;
+                Ok(Container { spec, ..container.clone() })
+            })?;
+        }
+        Ok(RunResult { exit_code })
     }
 
     /// A mount of the step, as the spec takes it; layers go into `layers`, and the spec gets their number.

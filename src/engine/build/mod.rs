@@ -2,8 +2,13 @@
 //! ports are filled here: base images by `images`, commands by `executor`.
 
 mod check;
+pub mod exchange;
 mod executor;
+mod failed;
 mod images;
+pub mod keep;
+mod log;
+pub mod output;
 
 use std::fs;
 use std::io::Read;
@@ -11,7 +16,8 @@ use std::path::{Path, PathBuf};
 
 use builder::{BuildOptions, Cancel, Event};
 use store::ImageId;
-use store::refs::Expect;
+
+pub use self::executor::StepOptions;
 
 use super::Engine;
 use super::names::familiar_parts;
@@ -53,6 +59,16 @@ pub struct BuildRequest {
     pub shm_size: Option<String>,
     /// `SOURCE_DATE_EPOCH`
     pub source_date_epoch: Option<i64>,
+    /// How RUN steps run.
+    pub steps: StepOptions,
+    /// `--cache-from`, `--cache-to`
+    pub cache: exchange::CacheOptions,
+    /// Bytes that the build cache is kept below; the configuration's if absent, else any number.
+    pub cache_budget: Option<u64>,
+    /// `--no-cache-filter`
+    pub no_cache_stages: Vec<String>,
+    /// What is done with the image.
+    pub delivery: output::Delivery,
     /// Ends the build early.
     pub cancel: Cancel,
 }
@@ -68,12 +84,23 @@ pub struct Built {
     pub names: Vec<String>,
     /// How many doubtful things it told.
     pub warnings: usize,
+    /// The descriptor of the manifest that was pushed or written, if one was.
+    pub descriptor: Option<serde_json::Value>,
+    /// What was pushed, with its digests.
+    pub pushed: Vec<(String, store::Digest)>,
+    /// Names the build's log; none if no step ran.
+    pub reference: Option<String>,
 }
 
 /// Whoever watches a build: told of pulls and of steps, from several threads.
 pub trait BuildWatcher: Progress {
     /// Takes one event of the builder.
     fn build_event(&self, event: Event);
+
+    /// Does something that wants the terminal for itself; nothing is drawn meanwhile.
+    fn suspended(&self, work: &mut dyn FnMut()) {
+        work();
+    }
 }
 
 impl Engine {
@@ -82,7 +109,11 @@ impl Engine {
     /// # Errors
     /// A Buildfile that cannot be found or understood, a step that fails.
     pub fn build(&self, request: &BuildRequest, watcher: &dyn BuildWatcher) -> Result<Built> {
-        let names = request.tags.iter().map(|name| self.tag_reference(name)).collect::<Result<Vec<_>>>()?;
+        let mut names = request.tags.iter().map(|name| self.tag_reference(name)).collect::<Result<Vec<_>>>()?;
+        request.delivery.check(&names)?;
+        let tags = names.clone();
+        names.extend(self.output_names(&request.delivery)?);
+        names.dedup();
         let platform = self.platform(request.platform.as_deref())?;
         let source = find_source(request)?;
         self.sweep()?;
@@ -94,6 +125,7 @@ impl Engine {
             build_args: request.build_args.clone(),
             labels: request.labels.clone(),
             no_cache: request.no_cache,
+            no_cache_stages: request.no_cache_stages.clone(),
             platform: Some(platform.to_string()),
             network: match request.network.as_str() {
                 "default" | "bridge" => builder::buildfile::NetworkMode::Default,
@@ -115,19 +147,52 @@ impl Engine {
             cancel: request.cancel.clone(),
             ..BuildOptions::default()
         };
-        let images = images::Images::new(self, watcher);
-        let executor = executor::RunExecutor::new(self);
-        let output = builder::build(&self.store, &options, &images, &executor, &|event| watcher.build_event(event))?;
-        for name in &names {
-            // A build that found everything in the cache has nothing to sync.
-            if self.store.refs().get(name)?.is_none_or(|tag| tag.image != output.image) {
-                self.store.refs().set(name, &output.image, None, Expect::Any)?;
+        let title =
+            format!("img {}: build of {} in {}", env!("CARGO_PKG_VERSION"), options.buildfile_name, request.context);
+        let log = log::Logging::new(self, watcher, title);
+        let images = images::Images::new(self, &log);
+        let executor = executor::RunExecutor::new(self, &log, &request.steps)?;
+        let shared = exchange::SharedSteps::open(self, &request.cache.from, &platform.to_string(), &log);
+        let budget = request.cache_budget.or(self.settings.cache_budget);
+        let keeper = budget.map(|bytes| keep::Keeper::new(self, bytes, &log));
+        let tell = |event| {
+            if let Some(keeper) = &keeper {
+                keeper.event(&event);
             }
+            log.build_event(event);
+        };
+        let result = builder::build_with(&self.store, &options, &images, &executor, &shared, &tell);
+        let place = log.place();
+        log.finish(&result.as_ref().map_or_else(|error| format!("error: {error}"), |_| "built".to_owned()))?;
+        let mut output = result.map_err(|error| {
+            let error = CommandError::from(error);
+            match &place {
+                Some((_, path)) => {
+                    error.hint(format!("the whole log is {}; `img builder log` prints it", path.display()))
+                }
+                None => error,
+            }
+        })?;
+        if request.cache.to.contains(&exchange::CacheTo::Inline) {
+            output.image = self.embed_cache(&output)?;
         }
+        self.tag_all(&names, &output.image)?;
         let image = self.store.images().get(&output.image)?;
+        let delivered = self.deliver(&image, &tags, &request.delivery, watcher)?;
+        self.export_cache(&request.cache.to, &output, watcher)?;
+        if let Some(keeper) = &keeper {
+            keeper.finish()?;
+        }
         let names = names.iter().map(|name| familiar(name)).collect();
-        let warnings = output.warnings.len();
-        Ok(Built { image: output.image, size: self.store.images().size(&image)?, names, warnings })
+        Ok(Built {
+            image: output.image,
+            size: self.store.images().size(&image)?,
+            names,
+            warnings: output.warnings.len(),
+            descriptor: output::descriptor(&image, &delivered),
+            pushed: delivered.pushed,
+            reference: place.map(|(id, _)| id),
+        })
     }
 }
 

@@ -160,7 +160,7 @@ pub(super) fn hostname(options: &Options, id: &str) -> String {
 }
 
 /// An error of the words on the command line.
-pub(super) fn usage(error: runner::spec::Error) -> CommandError {
+pub(in crate::engine) fn usage(error: runner::spec::Error) -> CommandError {
     let error: CommandError = error.into();
     error.kind(Kind::Usage)
 }

@@ -316,6 +316,17 @@ pub(in crate::engine) fn parse_mounts(asked: &Options) -> Result<Vec<MountReques
         if seen.insert(mount.target.trim_end_matches('/').to_owned(), ()).is_some() {
             return Err(CommandError::usage(format!("two mounts at {}", mount.target)).kind(Kind::Usage));
         }
+        let in_proc = std::path::Component::Normal("proc".as_ref());
+        if Path::new(&mount.target).components().nth(1) == Some(in_proc)
+            && !runner::plan::allowed_in_proc(
+                Path::new(&mount.target),
+                matches!(mount.kind, MountKind::Bind),
+                if matches!(mount.kind, MountKind::Tmpfs) { "tmpfs" } else { "" },
+            )
+        {
+            return Err(CommandError::usage(format!("nothing can be mounted on {}: it lies in procfs", mount.target))
+                .hint("programs trust what they read there; only files such as /proc/cpuinfo may be replaced"));
+        }
         if matches!(mount.kind, MountKind::Image) || mount.overlay || mount.idmap.is_some() || mount.chown {
             return Err(CommandError::usage(format!(
                 "the mount at {} asks for what is not supported yet",

@@ -2,9 +2,9 @@
 //! of a layer ([`source`]), the other takes them one by one ([`sink`]); where they land follows docker's rules
 //! ([`target`]). A container's paths are resolved inside its root by descriptor ([`place`]), never on the host.
 
-mod place;
-mod sink;
-mod source;
+pub(super) mod place;
+pub(super) mod sink;
+pub(super) mod source;
 mod target;
 
 use std::io;

@@ -25,6 +25,8 @@ pub struct Sink {
     shown: String,
     /// Who owns everything; `None`: whom the entries name.
     owner: Option<(u32, u32)>,
+    /// Extended attributes stay although the owner is another, and so do the modes of files whose owner is the same.
+    exporting: bool,
     /// Directories made here, in order; they get their times when nothing more is put into them.
     made: Vec<Entry>,
 }
@@ -32,7 +34,12 @@ pub struct Sink {
 impl Sink {
     /// A sink below `top`; `shown` is what messages call it.
     pub fn new(top: OwnedFd, shown: String, owner: Option<(u32, u32)>) -> Self {
-        Self { top, shown, owner, made: Vec::new() }
+        Self { top, shown, owner, exporting: false, made: Vec::new() }
+    }
+
+    /// A sink for a whole file system that is given to `owner`, as an export of a build is.
+    pub fn exporting(top: OwnedFd, shown: String, owner: (u32, u32)) -> Self {
+        Self { exporting: true, ..Self::new(top, shown, Some(owner)) }
     }
 
     /// Writes one entry, in place of what is there unless either is a directory and the other is not.
@@ -163,7 +170,8 @@ impl Sink {
     }
 
     fn mode(&self, entry: &Entry) -> Mode {
-        Mode::from_raw_mode(if self.owner.is_some() { entry.mode & !SET_ID } else { entry.mode })
+        let same = self.exporting && self.owner == Some((entry.uid, entry.gid));
+        Mode::from_raw_mode(if self.owner.is_some() && !same { entry.mode & !SET_ID } else { entry.mode })
     }
 
     /// Owner, then mode and extended attributes, which a change of owner clears, then times.
@@ -171,7 +179,7 @@ impl Sink {
         let (uid, gid) = self.owner(entry);
         rustix::fs::fchown(file, uid, gid)?;
         rustix::fs::fchmod(file, self.mode(entry))?;
-        let kept = if self.owner.is_some() { &[] } else { entry.xattrs.as_slice() };
+        let kept = if self.owner.is_some() && !self.exporting { &[] } else { entry.xattrs.as_slice() };
         for (name, value) in kept {
             match rustix::fs::fsetxattr(file, OsStr::from_bytes(name), value, XattrFlags::empty()) {
                 // As cp -a has it: a file system without them does not stop the copy.

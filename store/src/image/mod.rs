@@ -6,6 +6,7 @@
 
 pub mod config;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -22,6 +23,9 @@ pub use config::{CONFIG_MAX, Healthcheck, History, ImageConfig, RootFs, RunConfi
 
 const RECORD_MAX: u64 = 16 << 20;
 
+/// Annotations by key.
+pub type Annotations = BTreeMap<String, String>;
+
 /// What is known of an image beside its config.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRecord {
@@ -37,6 +41,13 @@ pub struct ImageRecord {
     /// Manifests (and indexes) that lead to this image; their bytes are blobs and live as long as it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub manifests: Vec<Digest>,
+    /// Annotations that its build wants on the manifest, and on the manifest's descriptor.
+    #[serde(default, skip_serializing_if = "no_annotations")]
+    pub annotations: (Annotations, Annotations),
+}
+
+fn no_annotations((manifest, descriptor): &(Annotations, Annotations)) -> bool {
+    manifest.is_empty() && descriptor.is_empty()
 }
 
 /// Where a layer came from.
@@ -186,6 +197,16 @@ impl<'a> Images<'a> {
         self.store.protect(&named)?;
         self.record(id)?;
         self.update(id, |before| before.merge(record))
+    }
+
+    /// Sets the annotations of an image that is here, in place of those it had.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Io`].
+    pub fn annotate(&self, id: &ImageId, manifest: &Annotations, descriptor: &Annotations) -> Result<()> {
+        self.store.protect(&[id.0])?;
+        self.record(id)?;
+        self.update(id, |before| before.annotations = (manifest.clone(), descriptor.clone()))
     }
 
     /// What is known of the image beside its config.

@@ -19,9 +19,9 @@ const NOT_BACKING: [u64; 3] = [0x0102_1994, 0x794c_7630, 0x9584_58f6];
 
 /// The first release taken: file-backed mounts came with 6.12, but the first of them panic on blocks smaller than a
 /// page, which our images have (CVE-2024-56750, fixed for 6.13), and read files with direct I/O only, which cannot
-/// hit 512-byte offsets on every disk, up to late 6.13 release candidates. Later 6.12 stable releases have the first
-/// fix, but the second was not proven for any, so none is taken.
-const FIRST: (u32, u32) = (6, 13);
+/// hit 512-byte offsets on every disk, up to late 6.13 release candidates. And the shared mounts can be joined with a
+/// container's own directory only from 6.15 on, when overlayfs takes detached mounts.
+const FIRST: (u32, u32) = (6, 15);
 
 /// Whether metadata images can be mounted; if not, why, as a clause for people. Never finds out by mounting: the
 /// wrong kernel does not fail, it panics. A kernel without `CONFIG_EROFS_FS_BACKED_BY_FILE` is not found out here
@@ -36,7 +36,7 @@ pub fn erofs_supported(kernel: KernelFacts<'_>) -> Result<(), String> {
     };
     let candidate = rest.contains("-rc");
     if (major, minor) < FIRST || ((major, minor) == FIRST && candidate) {
-        return Err(format!("kernel {major}.{minor} mounts EROFS from files unsafely or not at all; 6.13 is needed"));
+        return Err(format!("kernel {major}.{minor} mounts EROFS from files unsafely or not at all; 6.15 is needed"));
     }
     if !admin {
         return Err("mounting EROFS takes CAP_SYS_ADMIN outside of user namespaces".to_owned());
@@ -65,10 +65,21 @@ mod tests {
     fn takes_known_good_kernels_only() {
         let good = KernelFacts { release: "6.18.0", admin: true, erofs: true, store: 0xef53 };
         let supported = |release| erofs_supported(KernelFacts { release, ..good }).is_ok();
-        for release in ["6.13.0", "6.18.44", "6.13.1-arch1-1", "7.0-rc1", "7.1", "6.100.0+"] {
+        for release in ["6.15.0", "6.18.44", "6.15.1-arch1-1", "7.0-rc1", "7.1", "6.100.0+"] {
             assert!(supported(release), "{release}");
         }
-        for bad in ["6.12.50", "6.12.0-55.el10", "5.15.0-91-generic", "6.13.0-rc5", "6.13-rc1", "", "6", "x.y", "6.x"] {
+        for bad in [
+            "6.12.50",
+            "6.12.0-55.el10",
+            "5.15.0-91-generic",
+            "6.14.11",
+            "6.15.0-rc5",
+            "6.15-rc1",
+            "",
+            "6",
+            "x.y",
+            "6.x",
+        ] {
             assert!(!supported(bad), "{bad}");
         }
         for bad in [

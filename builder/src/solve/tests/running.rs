@@ -92,7 +92,7 @@ fn locked_caches_are_used_one_at_a_time() {
     };
     bench.options.jobs = Some(4);
     bench.build(&join("locked"));
-    let path = bench.store.cache().mount("locked").unwrap();
+    let path = bench.store.cache().use_mount("locked").unwrap().path;
     assert_eq!(fs::read_to_string(path.join("log")).unwrap().len(), 2);
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777, 0o755);
     bench.build(&join("private"));

@@ -4,6 +4,8 @@
 //! never shows it and none can be left behind. Layers go in by descriptor: no host path shows in the container's mount
 //! table, and no option string can overflow.
 
+mod older;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -27,6 +29,10 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    fn without_folder(mounted: Result<OwnedFd>) -> Result<Self> {
+        Ok(Self { mounted: mounted?, _folder: None })
+    }
+
     /// The mount, to be attached.
     pub fn mount(&self) -> Result<OwnedFd> {
         self.mounted.try_clone().doing(|| "use the root file system".into())
@@ -36,6 +42,10 @@ impl Prepared {
 /// Joins layers that are to be mounted beside the root; mounts those that are not mounted yet.
 pub fn prepare_layers(run: &Path, layers: &MountedLayers, devices: bool) -> Result<Prepared> {
     let attributes = if devices { 0 } else { MOUNT_ATTR_NODEV };
+    if older::is_needed() {
+        let upper = if layers.writable { older::Upper::Memory(None) } else { older::Upper::None };
+        return Prepared::without_folder(older::mount(run, &layers.lowers, upper, attributes));
+    }
     if layers.writable {
         return in_memory(run, &layers.lowers, None, attributes);
     }
@@ -47,7 +57,7 @@ pub fn prepare_layers(run: &Path, layers: &MountedLayers, devices: bool) -> Resu
         }
         context.mount(attributes | mount::MOUNT_ATTR_RDONLY).doing(joining)
     })?;
-    Ok(Prepared { mounted, _folder: None })
+    Prepared::without_folder(Ok(mounted))
 }
 
 /// A layer with nothing in it.
@@ -69,6 +79,10 @@ pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool, starting: bool) -> Re
             if work.parent() != Some(folder) || upper_name == work_name {
                 return Err(Error::invalid("the upper and work directories must lie in one directory"));
             }
+            if older::is_needed() {
+                let upper = older::Upper::Directory { upper, work, volatile: *volatile };
+                return Prepared::without_folder(older::mount(run, lowers, upper, attributes));
+            }
             // Overlay wants both on one mount. A detached one it takes wherever the layers are joined, and shows no path of it.
             let clone = mount::clone_path(folder, false).doing(|| format!("open {}", folder.display()))?;
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -83,6 +97,9 @@ pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool, starting: bool) -> Re
             })?;
             Ok(Prepared { mounted, _folder: Some(clone) })
         }
+        Rootfs::TmpfsOverlay { lowers, size } if older::is_needed() => {
+            Prepared::without_folder(older::mount(run, lowers, older::Upper::Memory(*size), attributes))
+        }
         Rootfs::TmpfsOverlay { lowers, size } => in_memory(run, lowers, *size, attributes),
         Rootfs::Directory { path, readonly } => {
             let clone =
@@ -91,7 +108,7 @@ pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool, starting: bool) -> Re
             if *readonly {
                 mount::make_read_only(&clone, true).doing(|| "make the root read-only".into())?;
             }
-            Ok(Prepared { mounted: clone, _folder: None })
+            Prepared::without_folder(Ok(clone))
         }
     }
 }

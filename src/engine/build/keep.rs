@@ -1,0 +1,190 @@
+//! What builds leave behind: how much it is, removing some of it, and a size that it is kept below while builds go on. And
+//! cache mounts as tars, to and from other machines.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError, TryLockError};
+
+use builder::Event;
+use store::cache_prune::{CachePart, PartKind, choose, forget, parts};
+use store::gc::GcOptions;
+
+use super::BuildWatcher;
+use crate::engine::Engine;
+use crate::engine::archive::write_file;
+use crate::engine::copy::place::Place;
+use crate::engine::copy::sink::{self, Sink};
+use crate::engine::copy::source::{self, Source};
+use crate::engine::progress;
+use crate::error::{CommandError, Context as _, Result};
+
+/// What goes.
+#[derive(Clone, Debug, Default)]
+pub struct PruneWishes {
+    /// Also steps whose layer an image has: nothing but the memory of them is gained.
+    pub all: bool,
+    /// Leave this many bytes of what was used last.
+    pub keep: Option<u64>,
+    /// Only what was not used for so many seconds.
+    pub unused_for: Option<u64>,
+    /// Only `mount`s or only `step`s.
+    pub kind: Option<String>,
+    /// Only the part with this id.
+    pub id: Option<String>,
+    /// Only say what would go.
+    pub dry_run: bool,
+}
+
+impl PruneWishes {
+    /// Whether a part is meant.
+    #[must_use]
+    pub fn fit(&self, part: &CachePart) -> bool {
+        let age = part.last_used.elapsed().map_or(0, |age| age.as_secs());
+        let kind = if matches!(part.kind, PartKind::Mount(_)) { "mount" } else { "step" };
+        (self.all || !part.shared)
+            && self.unused_for.is_none_or(|least| age >= least)
+            && self.kind.as_deref().is_none_or(|wanted| wanted == kind)
+            && self.id.as_ref().is_none_or(|wanted| part_id(part) == *wanted)
+    }
+}
+
+/// Names a part: the beginning of its first key, or the id of a mount.
+#[must_use]
+pub fn part_id(part: &CachePart) -> String {
+    match &part.kind {
+        PartKind::Steps { keys, .. } => keys.first().map_or_else(String::new, |key| key.short()),
+        PartKind::Mount(id) => id.clone(),
+    }
+}
+
+impl Engine {
+    /// The parts of the build cache, least recently used first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn cache_parts(&self) -> Result<Vec<CachePart>> {
+        Ok(parts(&self.store)?)
+    }
+
+    /// Removes parts of the build cache; gives those that went, and the bytes that came free.
+    ///
+    /// # Errors
+    /// Something that cannot be removed.
+    pub fn prune_cache(&self, wishes: &PruneWishes) -> Result<(Vec<CachePart>, u64)> {
+        let chosen = choose(parts(&self.store)?, wishes.keep, |part| wishes.fit(part));
+        if wishes.dry_run {
+            let bytes = chosen.iter().map(|part| part.size).sum();
+            return Ok((chosen, bytes));
+        }
+        let mounts = chosen.iter().filter(|part| matches!(part.kind, PartKind::Mount(_)));
+        let mut bytes: u64 = mounts.map(|part| part.size).sum();
+        forget(&self.store, &chosen)?;
+        bytes += self.collect_as(GcOptions::default())?.bytes;
+        Ok((chosen, bytes))
+    }
+
+    /// Writes a cache mount as a tar.
+    ///
+    /// # Errors
+    /// There is none of that id, an output that cannot be written.
+    pub fn export_mount(&self, id: &str, output: Option<&Path>) -> Result<()> {
+        let known = self.store.cache().mounts()?.iter().any(|mount| mount.id == id);
+        if !known {
+            return Err(CommandError::new(format!("there is no cache mount {id:?}"))
+                .hint("`img builder du --filter type=mount` lists them; without id= it is the target's path"));
+        }
+        let used = self.store.cache().use_mount(id)?;
+        let path = used.path.to_str().ok_or_else(|| CommandError::new("the store's path is not UTF-8"))?;
+        let source = Source::open(&Place::host(), &format!("{path}/."), false)?;
+        let base = source.base_for_tar()?;
+        match output {
+            None => sink::tar(io::stdout().lock(), &source, &base),
+            Some(path) => write_file(path, |file| sink::tar(file, &source, &base)),
+        }
+    }
+
+    /// Fills a cache mount, made if absent, from a tar: over what is in it.
+    ///
+    /// # Errors
+    /// What is no tar, or leads out of the mount; a file that cannot be written.
+    pub fn import_mount(&self, id: &str, input: Option<&Path>) -> Result<()> {
+        let used = self.store.cache().use_mount(id)?;
+        let top = File::open(&used.path)?;
+        let mut sink = Sink::new(top.into(), format!("cache mount {id}"), None);
+        let mut put = |entry: &store::layer::Entry, data: Option<&mut dyn io::Read>| sink.put(entry, data);
+        match input {
+            None => source::tar(io::stdin().lock(), &mut put)?,
+            Some(path) => {
+                let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+                source::tar(BufReader::with_capacity(1 << 20, file), &mut put)?;
+            }
+        }
+        sink.finish()
+    }
+}
+
+/// Keeps the build cache below a size while a build goes on: after each step that made a layer, what was not used for the
+/// longest time goes, until it is small enough again. What running builds use stays.
+pub struct Keeper<'a> {
+    engine: &'a Engine,
+    watcher: &'a dyn BuildWatcher,
+    budget: u64,
+    /// About how much the cache takes; none before it was looked at.
+    taken: Mutex<Option<u64>>,
+}
+
+impl<'a> Keeper<'a> {
+    /// Keeps the cache of `engine` below `budget` bytes.
+    pub fn new(engine: &'a Engine, budget: u64, watcher: &'a dyn BuildWatcher) -> Self {
+        Self { engine, watcher, budget, taken: Mutex::new(None) }
+    }
+
+    /// Looks at an event of the build.
+    pub fn event(&self, event: &Event) {
+        let Event::Finished { layer: Some((_, size)), .. } = event else { return };
+        let result = match self.taken.try_lock() {
+            Ok(mut taken) => self.step(&mut taken, *size),
+            // Another step is at it.
+            Err(TryLockError::WouldBlock) => return,
+            Err(TryLockError::Poisoned(error)) => self.step(&mut error.into_inner(), *size),
+        };
+        if let Err(error) = result {
+            self.watcher.event(progress::Event::Note(&format!("the build cache was not made smaller: {error}")));
+        }
+    }
+
+    /// At the end of the build: once more. What this very build uses stays, even if that alone is more than the budget.
+    ///
+    /// # Errors
+    /// Something that cannot be removed.
+    pub fn finish(&self) -> Result<()> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.is_some() {
+            *taken = None;
+            self.step(&mut taken, 0)?;
+        }
+        Ok(())
+    }
+
+    fn step(&self, taken: &mut Option<u64>, size: u64) -> Result<()> {
+        let now = match *taken {
+            Some(before) => before + size,
+            None => self.engine.cache_parts()?.iter().map(|part| part.size).sum(),
+        };
+        *taken = Some(now);
+        if now <= self.budget {
+            return Ok(());
+        }
+        let wishes = PruneWishes { keep: Some(self.budget), ..PruneWishes::default() };
+        let (gone, _) = self.engine.prune_cache(&wishes)?;
+        let freed: u64 = gone.iter().map(|part| part.size).sum();
+        // Counted anew next time: a mount may have grown, another build may have added to it.
+        *taken = None;
+        if !gone.is_empty() {
+            let text = format!("the build cache is over its budget: {} parts of {freed} bytes are gone", gone.len());
+            self.watcher.event(progress::Event::Note(&text));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,259 @@
+//! In which form an image leaves the store: how its layers are compressed, which media types name them, and what is noted
+//! on its manifest. Push and archives share it, so that both write the same manifest for the same wishes.
+
+use std::collections::BTreeMap;
+
+use registry_client::MediaType;
+use serde_json::{Map, Value, json};
+use store::Digest;
+use store::image::{CompressedLayer, Image};
+use store::layer::Compression;
+
+use crate::error::{CommandError, Result};
+
+/// Docker's type of a layer that is not compressed (image manifest v2 schema 2).
+const DOCKER_LAYER_PLAIN: &str = "application/vnd.docker.image.rootfs.diff.tar";
+
+/// Remarks on an image (OCI image spec, annotations.md).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Annotations {
+    /// In the manifest.
+    pub manifest: BTreeMap<String, String>,
+    /// On the manifest's descriptor, where an index lists it.
+    pub descriptor: BTreeMap<String, String>,
+}
+
+impl Annotations {
+    /// Adds one as `--annotation` takes it: `[manifest:|manifest-descriptor:]KEY=VALUE`, several levels joined by commas.
+    ///
+    /// # Errors
+    /// Text without a key, and levels that only images for several platforms have.
+    pub fn add(&mut self, text: &str) -> Result<()> {
+        let (name, value) = text
+            .split_once('=')
+            .filter(|(name, _)| !name.is_empty())
+            .ok_or_else(|| CommandError::usage(format!("an annotation is KEY=VALUE, not {text:?}")))?;
+        let (levels, key) = name.split_once(':').filter(|(levels, _)| is_levels(levels)).unwrap_or(("manifest", name));
+        if key.is_empty() {
+            return Err(CommandError::usage(format!("the annotation {text:?} has no key")));
+        }
+        for level in levels.split(',') {
+            self.add_at(level, key, value)?;
+        }
+        Ok(())
+    }
+
+    /// Adds one at a level.
+    ///
+    /// # Errors
+    /// A level that this image will not have.
+    pub fn add_at(&mut self, level: &str, key: &str, value: &str) -> Result<()> {
+        let at = match level {
+            "manifest" => &mut self.manifest,
+            "manifest-descriptor" => &mut self.descriptor,
+            _ => {
+                return Err(CommandError::usage(format!(
+                    "there is no place for an {level} annotation: an image for one platform has no index"
+                ))
+                .hint("use manifest:KEY=VALUE or manifest-descriptor:KEY=VALUE"));
+            }
+        };
+        at.insert(key.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    /// Those of `other` as well, over ours.
+    pub fn extend(&mut self, other: &Self) {
+        self.manifest.extend(other.manifest.clone());
+        self.descriptor.extend(other.descriptor.clone());
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.manifest.is_empty() && self.descriptor.is_empty()
+    }
+}
+
+fn is_levels(text: &str) -> bool {
+    text.split(',').all(|level| ["manifest", "index", "manifest-descriptor", "index-descriptor"].contains(&level))
+}
+
+/// The wishes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Form {
+    /// How layers are compressed; `None`: gzip for a registry, not at all in an archive.
+    pub compression: Option<Compression>,
+    /// How hard; `None`: the usual.
+    pub level: Option<u32>,
+    /// Also layers that exist in another compressed form already.
+    pub force: bool,
+    /// Docker's media types in place of OCI's. What only OCI has (zstd, annotations) overrules it, as in BuildKit.
+    pub docker_types: bool,
+    /// Remarks.
+    pub annotations: Annotations,
+    /// These remarks and no others: not those of a manifest that the image came with.
+    pub exact: bool,
+}
+
+/// A manifest as it is sent or written.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// Its media type.
+    pub media_type: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Form {
+    /// Whether Docker's media types will do.
+    fn is_docker(&self, layers: &[CompressedLayer]) -> bool {
+        let zstd = layers.iter().any(|layer| layer.media_type.ends_with("zstd"));
+        self.docker_types && self.annotations.is_empty() && !zstd
+    }
+
+    /// Whether a layer that exists in this form can be used as it is.
+    pub fn accepts(&self, layer: &CompressedLayer) -> bool {
+        !self.force || self.compression.is_none_or(|wanted| compression_of(&layer.media_type) == Some(wanted))
+    }
+
+    /// The plain form of an image, with the remarks that its build left.
+    pub fn of(image: &Image) -> Self {
+        let (manifest, descriptor) = image.record.annotations.clone();
+        Self { annotations: Annotations { manifest, descriptor }, ..Self::default() }
+    }
+
+    /// The manifest of `image` with its layers in these forms: the very one it was pulled or pushed as if that says the
+    /// same, so that its digest stays.
+    ///
+    /// # Errors
+    /// None in practice: JSON of our own making.
+    pub fn manifest(&self, image: &Image, layers: &[CompressedLayer], known: &[Manifest]) -> Result<Manifest> {
+        if !self.docker_types
+            && let Some(same) = self.known(image, layers, known)
+        {
+            return Ok(same);
+        }
+        let docker = self.is_docker(layers);
+        let (media_type, config_type) = match docker {
+            true => (MediaType::DOCKER_MANIFEST, MediaType::DOCKER_CONFIG),
+            false => (MediaType::OCI_MANIFEST, MediaType::OCI_CONFIG),
+        };
+        let layers = layers.iter().map(|layer| {
+            let media_type = translate(&layer.media_type, docker);
+            json!({ "mediaType": media_type, "digest": layer.digest, "size": layer.size })
+        });
+        let mut manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": media_type,
+            "config": { "mediaType": config_type, "digest": image.id, "size": image.raw.len() },
+            "layers": layers.collect::<Vec<Value>>(),
+        });
+        if !self.annotations.manifest.is_empty() {
+            manifest["annotations"] = annotations(&self.annotations.manifest);
+        }
+        Ok(Manifest { media_type: media_type.to_owned(), bytes: serde_json::to_vec(&manifest)? })
+    }
+
+    /// The known manifest that says the same.
+    fn known(&self, image: &Image, layers: &[CompressedLayer], known: &[Manifest]) -> Option<Manifest> {
+        let blobs: Vec<Digest> = layers.iter().map(|layer| layer.digest).collect();
+        known.iter().find_map(|manifest| {
+            let document = serde_json::from_slice::<Document>(&manifest.bytes).ok()?;
+            let annotations = document.annotations.unwrap_or_default();
+            let alike = annotations == self.annotations.manifest || self.annotations.is_empty() && !self.exact;
+            let same = document.layers.iter().map(|layer| layer.digest).eq(blobs.iter().copied());
+            let media_type = document.media_type.unwrap_or_else(|| MediaType::OCI_MANIFEST.to_owned());
+            (document.config.digest == image.id.0 && same && alike)
+                .then(|| Manifest { media_type, bytes: manifest.bytes.clone() })
+        })
+    }
+}
+
+/// Annotations as JSON.
+pub fn annotations(from: &BTreeMap<String, String>) -> Value {
+    Value::Object(from.iter().map(|(key, value)| (key.clone(), json!(value))).collect::<Map<_, _>>())
+}
+
+/// The OCI type of a layer under this compression.
+pub fn layer_type(compression: Compression) -> &'static str {
+    match compression {
+        Compression::None => MediaType::OCI_LAYER,
+        Compression::Gzip => MediaType::OCI_LAYER_GZIP,
+        Compression::Zstd => MediaType::OCI_LAYER_ZSTD,
+    }
+}
+
+/// The compression that a layer's media type says, where it is one we write.
+fn compression_of(media_type: &str) -> Option<Compression> {
+    match media_type {
+        MediaType::OCI_LAYER | DOCKER_LAYER_PLAIN => Some(Compression::None),
+        MediaType::OCI_LAYER_GZIP | MediaType::DOCKER_LAYER => Some(Compression::Gzip),
+        MediaType::OCI_LAYER_ZSTD => Some(Compression::Zstd),
+        _ => None,
+    }
+}
+
+/// The same layer's type in the other family; what has none there keeps its own.
+fn translate(media_type: &str, docker: bool) -> &str {
+    match (compression_of(media_type), docker) {
+        (Some(Compression::None), true) => DOCKER_LAYER_PLAIN,
+        (Some(Compression::Gzip), true) => MediaType::DOCKER_LAYER,
+        (Some(compression), false) => layer_type(compression),
+        _ => media_type,
+    }
+}
+
+/// As much of a manifest as is compared.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    #[serde(default)]
+    media_type: Option<String>,
+    config: BlobName,
+    layers: Vec<BlobName>,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(serde::Deserialize)]
+struct BlobName {
+    digest: Digest,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn annotations_go_where_they_say() {
+        let mut found = Annotations::default();
+        found.add("a=1").unwrap();
+        found.add("manifest-descriptor:b=x:y=z").unwrap();
+        found.add("manifest,manifest-descriptor:c=").unwrap();
+        found.add("org.example:d=2").unwrap();
+        let keys = |of: &BTreeMap<String, String>| of.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(&found.manifest), ["a", "c", "org.example:d"]);
+        assert_eq!(found.descriptor["b"], "x:y=z");
+        assert_eq!(keys(&found.descriptor), ["b", "c"]);
+        for wrong in ["", "=v", "novalue", "manifest:=v", "index:a=b", "index-descriptor:a=b"] {
+            assert!(found.add(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn types_are_those_of_one_family() {
+        assert_eq!(translate(MediaType::DOCKER_LAYER, false), MediaType::OCI_LAYER_GZIP);
+        assert_eq!(translate(MediaType::OCI_LAYER, true), DOCKER_LAYER_PLAIN);
+        assert_eq!(translate("application/x", true), "application/x");
+        let zstd = CompressedLayer {
+            media_type: MediaType::OCI_LAYER_ZSTD.into(),
+            digest: Digest::of(b""),
+            size: 0,
+            origin: None,
+        };
+        let form = Form { docker_types: true, ..Form::default() };
+        assert!(form.is_docker(&[]) && !form.is_docker(std::slice::from_ref(&zstd)), "Docker's types know no zstd");
+        let forced = Form { compression: Some(Compression::Gzip), force: true, ..Form::default() };
+        assert!(!forced.accepts(&zstd) && Form { force: false, ..forced }.accepts(&zstd));
+    }
+}
