@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use store::Store;
 
 use crate::buildfile::{Buildfile, Warning};
+use crate::check::check_argument;
 use crate::error::BuildError;
 use crate::event::Event;
 use crate::options::{BuildOptions, BuildOutput};
@@ -25,7 +26,7 @@ pub fn build(
     events: &(dyn Fn(Event) + Sync),
 ) -> Result<BuildOutput, BuildError> {
     let name = if options.buildfile_name.is_empty() { "Buildfile" } else { &options.buildfile_name };
-    let file = Buildfile::parse(name, &options.buildfile)?;
+    let file = Buildfile::parse_checked(name, &options.buildfile, check_argument(options)?)?;
     let found: Mutex<Vec<Warning>> = Mutex::default();
     let check = file.check.clone();
     // Warnings come while steps are looked at too; all of them are told, and given back at the end.
@@ -39,7 +40,7 @@ pub fn build(
         events(event);
     };
     let (plan, warnings) = plan::plan(&file, options, ports.images, &tell)?;
-    if file.check.error && !warnings.is_empty() {
+    if file.check.error && warnings.iter().any(|warning| warning.rule.is_published()) {
         return Err(BuildError::Warnings { file: name.to_owned(), warnings });
     }
     warnings.into_iter().for_each(|warning| tell(Event::Warning(warning)));

@@ -26,7 +26,8 @@ impl Config {
         if !platform.variant.is_empty() {
             document.insert("variant".to_owned(), json!(platform.variant));
         }
-        document.insert("config".to_owned(), json!({}));
+        // BuildKit begins there too.
+        document.insert("config".to_owned(), json!({ "WorkingDir": "/" }));
         Self { document }
     }
 
@@ -144,6 +145,12 @@ impl Config {
         if shell.is_empty() { vec!["/bin/sh".to_owned(), "-c".to_owned()] } else { shell }
     }
 
+    /// Whether a SHELL was chosen, here or in the base image.
+    #[must_use]
+    pub fn has_shell(&self) -> bool {
+        !self.texts("Shell").is_empty()
+    }
+
     /// Sets the shell.
     pub fn set_shell(&mut self, shell: &[String]) {
         self.set("Shell", json!(shell));
@@ -163,7 +170,6 @@ impl Config {
     /// Sets the entry point.
     pub fn set_entrypoint(&mut self, args: &[String]) {
         self.set("Entrypoint", json!(args));
-        self.set("ArgsEscaped", json!(true));
     }
 
     /// Adds a label.

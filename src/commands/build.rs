@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::Run;
 use super::build_output::OutputFlags;
 use super::build_steps::StepFlags;
+use super::{Run, build_call};
 use crate::config::Context;
 use crate::engine::build::BuildRequest;
 use crate::error::{CommandError, Context as _, Result};
@@ -85,6 +85,16 @@ pub struct Build {
     /// Print, instead of the image's id, each step with the reason why it ran: text, json
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
     explain: Option<String>,
+    /// Check the Buildfile instead of building it: short for --call=check
+    #[arg(long)]
+    check: bool,
+    /// What to do: build; check (show doubtful things, exit code 1 if there are any); outline (what can be given);
+    /// targets (what can be built). With ,format=json for programs
+    #[arg(long, default_value = "build", value_name = "METHOD", value_parser = build_call::Call::parse)]
+    call: build_call::Call,
+    /// Form of what --check and --call print: text, json
+    #[arg(long, value_name = "FORM", value_parser = ["text", "json"])]
+    format: Option<String>,
     /// Print the image's id only
     #[arg(long, short)]
     quiet: bool,
@@ -92,6 +102,11 @@ pub struct Build {
 
 impl Run for Build {
     fn run(self, context: &Context) -> Result<ExitCode> {
+        // A test's wish; there is no such thing in a release.
+        #[cfg(debug_assertions)]
+        if let Some(rule) = context.variable("IMG_TEST_BREAK") {
+            builder::mutation::break_rule(rule);
+        }
         let engine = context.engine()?;
         let mut build_args = self.steps.file_arguments()?;
         for argument in &self.build_arg {
@@ -166,6 +181,13 @@ impl Run for Build {
             cancel,
         };
         let progress = BuildProgress::new(self.quiet, &self.progress);
+        let call = self.call.with(self.check, self.format.as_deref());
+        if !call.is_build() {
+            return build_call::run(engine, &request, call);
+        }
+        if self.format.is_some() {
+            return Err(CommandError::usage("--format is for --check and --call"));
+        }
         let built = match engine.build(&request, &progress) {
             Err(error) if signal.load(Ordering::Relaxed) > 0 => {
                 ui::error(&error);

@@ -25,6 +25,8 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("img build -t app .", "the Buildfile or Dockerfile of this directory"),
             ("img build --target test --build-arg VERSION=2 .", "one stage, with an argument"),
+            ("img build --check .", "what is doubtful in the Buildfile, without building"),
+            ("img build --call=outline,format=json .", "what the last stage can be given, for a program"),
             ("img build --target files -o out .", "the files of a stage as a directory"),
             ("img build -t registry.example/team/app:1 --push .", "and to the registry"),
             ("img build -t app https://git.example/team/app.git#v1:server", "a directory of a repository"),

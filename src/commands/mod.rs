@@ -8,6 +8,7 @@
 
 mod blame;
 mod build;
+mod build_call;
 mod build_inputs;
 mod build_output;
 mod build_steps;

@@ -62,6 +62,11 @@ impl BuildProgress {
         for (name, digest) in &built.pushed {
             note(format_args!("pushed {name}: {digest}"));
         }
+        match built.warnings {
+            0 => {}
+            1 => note("1 warning found; img build --check explains"),
+            count => note(format_args!("{count} warnings found; img build --check explains")),
+        }
     }
 }
 

@@ -39,7 +39,7 @@ impl Heredoc {
     /// The content as it is used: with `<<-`, without the leading tabs.
     #[must_use]
     pub fn text(&self) -> String {
-        if self.strip_tabs {
+        if self.strip_tabs && !crate::mutation::broken("tabs-of-heredocs") {
             self.content.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
         } else {
             self.content.clone()
@@ -221,6 +221,8 @@ pub struct Instruction {
     pub span: Span,
     /// The logical line as written, keyword in upper case.
     pub text: String,
+    /// The comments right above it, without `#`.
+    pub comments: Vec<String>,
 }
 
 /// FROM and what follows it.
@@ -236,6 +238,8 @@ pub struct Stage {
     pub span: Span,
     /// The FROM line as written.
     pub text: String,
+    /// The comments right above it, without `#`.
+    pub comments: Vec<String>,
     /// Its instructions.
     pub instructions: Vec<Instruction>,
 }

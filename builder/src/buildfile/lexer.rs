@@ -5,8 +5,9 @@
 use super::diagnostic::Diagnostic;
 use super::expand::Expander;
 use super::instruction::Heredoc;
+use super::rule::Rule;
 use super::source::{Position, Source, Span};
-use super::warning::{Rule, Warning};
+use super::warning::Warning;
 use super::words;
 
 /// Most instructions and most heredoc documents accepted in one Buildfile.
@@ -32,6 +33,8 @@ pub struct Line {
     pieces: Vec<(usize, Position)>,
     /// Documents that follow it.
     pub heredocs: Vec<Heredoc>,
+    /// Comments right above it, without `#` and the blanks around them.
+    pub comments: Vec<String>,
     /// Last line it takes up, heredocs included.
     last: u32,
 }
@@ -89,18 +92,27 @@ pub fn lex(source: &Source) -> Result<Lexed, Box<Diagnostic>> {
     let escape = directives.escape.unwrap_or('\\');
     let mut lexed = Lexed { directives, lines: Vec::new(), warnings: Vec::new(), comments: Vec::new() };
     let mut at = first;
+    let mut comments = Vec::new();
     while at < raw.len() {
         if let Some(comment) = raw[at].trim_start().strip_prefix('#') {
             lexed.comments.push((number(at), comment.to_owned()));
         }
         let (line, next, blank_inside) = join(&raw, at, escape);
+        let Some(mut line) = line else {
+            match raw[at].trim().strip_prefix('#') {
+                Some(comment) => comments.push(comment.trim().to_owned()),
+                None => comments.clear(),
+            }
+            at = next;
+            continue;
+        };
         at = next;
-        let Some(mut line) = line else { continue };
+        line.comments = std::mem::take(&mut comments);
         if let Some(number) = blank_inside {
             lexed.warnings.push(Warning::new(
                 Rule::NoEmptyContinuation,
                 Span::line(number),
-                "an empty line continues an instruction; remove it".to_owned(),
+                "Empty continuation line".to_owned(),
             ));
         }
         for mut heredoc in heredocs_of(&line, escape) {
@@ -195,7 +207,13 @@ fn join(raw: &[&str], first: usize, escape: char) -> (Option<Line>, usize, Optio
         }
     }
     text.truncate(text.trim_end().len());
-    let line = (!text.is_empty()).then(|| Line { text, pieces, heredocs: Vec::new(), last: number(last) });
+    let line = (!text.is_empty()).then(|| Line {
+        text,
+        pieces,
+        heredocs: Vec::new(),
+        comments: Vec::new(),
+        last: number(last),
+    });
     (line, at, blank_inside)
 }
 

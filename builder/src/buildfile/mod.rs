@@ -6,13 +6,17 @@
 pub mod assertion;
 pub mod diagnostic;
 pub mod expand;
+#[cfg(test)]
+mod generated_tests;
 pub mod instruction;
 mod lexer;
+mod lint;
 mod mount_option;
 mod parse_copy;
 mod parse_run;
 mod parser;
 mod pattern;
+mod rule;
 pub mod source;
 pub mod warning;
 mod words;
@@ -22,8 +26,9 @@ pub use diagnostic::Diagnostic;
 pub use expand::Expander;
 pub use instruction::{Arg, Command, Copy, Healthcheck, Heredoc, Instruction, Kind, NetworkMode, Pair, Run, Stage};
 pub use mount_option::{MountKind, MountOption, Sharing};
+pub use rule::Rule;
 pub use source::{Position, Source, Span};
-pub use warning::{Check, Rule, Warning};
+pub use warning::{Check, Warning};
 pub use words::comma_separated;
 
 /// A parsed Buildfile.
@@ -51,7 +56,15 @@ impl Buildfile {
     /// # Errors
     /// A [`Diagnostic`] for the first thing that is wrong.
     pub fn parse(name: &str, bytes: &[u8]) -> Result<Self, Box<Diagnostic>> {
-        parser::parse(Source::new(name, bytes)?)
+        parser::parse(Source::new(name, bytes)?, None)
+    }
+
+    /// The same with `check` in place of the file's own directive (the build argument `BUILDKIT_DOCKERFILE_CHECK`).
+    ///
+    /// # Errors
+    /// As [`Buildfile::parse`].
+    pub fn parse_checked(name: &str, bytes: &[u8], check: Option<Check>) -> Result<Self, Box<Diagnostic>> {
+        parser::parse(Source::new(name, bytes)?, check)
     }
 
     /// Parses one instruction, as an ONBUILD trigger of an image holds it. `escape` is the character in force.

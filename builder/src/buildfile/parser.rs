@@ -6,8 +6,10 @@ use super::assertion;
 use super::diagnostic::{Diagnostic, did_you_mean};
 use super::instruction::{Arg, Command, Healthcheck, Instruction, Kind, Pair, Stage};
 use super::lexer::{self, Line};
+use super::lint;
+use super::rule::Rule;
 use super::source::{Source, Span};
-use super::warning::{Check, Rule, Warning};
+use super::warning::{Check, Warning};
 use super::words::{self, Flag, Json, Word};
 use super::{Buildfile, parse_copy, parse_run};
 
@@ -35,14 +37,15 @@ const KEYWORDS: [&str; 18] = [
 type Failure = Box<Diagnostic>;
 
 /// Parses a whole file.
-pub(super) fn parse(source: Source) -> Result<Buildfile, Failure> {
+pub(super) fn parse(source: Source, check: Option<Check>) -> Result<Buildfile, Failure> {
     let lexed = lexer::lex(&source)?;
     if let Some((syntax, span)) = &lexed.directives.syntax {
         known_syntax(&source, syntax, *span)?;
     }
-    let check = match &lexed.directives.check {
-        None => Check::default(),
-        Some(text) => Check::parse(text).map_err(|message| source.diagnostic(Span::line(1), message))?,
+    let check = match (check, &lexed.directives.check) {
+        (Some(check), _) => check,
+        (None, None) => Check::default(),
+        (None, Some(text)) => Check::parse(text).map_err(|message| source.diagnostic(Span::line(1), message))?,
     };
     let escape = lexed.directives.escape.unwrap_or('\\');
     let mut file = Buildfile {
@@ -54,23 +57,26 @@ pub(super) fn parse(source: Source) -> Result<Buildfile, Failure> {
         assertions: Vec::new(),
         warnings: lexed.warnings,
     };
-    let mut casing = None;
+    lint::casing(&lexed.lines, &mut file.warnings);
     for line in &lexed.lines {
         let mut parser = Parser::new(&file.source, line, escape);
-        parser.check_casing(&mut casing);
         if parser.keyword == "FROM" {
             let stage = parser.from()?;
             let warnings = parser.warnings;
             file.warnings.extend(warnings);
-            check_stage_name(&file.stages, &stage, &mut file.warnings);
+            lint::stage_name(&file.stages, &stage, &mut file.warnings);
             file.stages.push(stage);
             continue;
         }
         let instruction = parser.instruction()?;
         let warnings = parser.warnings;
+        if let Kind::Arg(args) = &instruction.kind {
+            let names: Vec<&str> = args.iter().map(|arg| arg.name.as_str()).collect();
+            lint::description("ARG", &names, &instruction.comments, instruction.span, &mut file.warnings);
+        }
         match (file.stages.last_mut(), &instruction.kind) {
             (Some(stage), _) => {
-                warn_repeated(stage, &instruction, &mut file.warnings);
+                lint::repeated(stage, &instruction, &mut file.warnings);
                 stage.instructions.push(instruction);
             }
             (None, Kind::Arg(_)) => file.global_args.push(instruction),
@@ -124,28 +130,6 @@ fn known_syntax(source: &Source, syntax: &str, span: Span) -> Result<(), Failure
     }
     let message = format!("the front end {syntax} is not supported");
     Err(Box::new(source.diagnostic(span, message).hint("only docker/dockerfile is understood, natively")))
-}
-
-fn check_stage_name(stages: &[Stage], stage: &Stage, warnings: &mut Vec<Warning>) {
-    let Some(name) = &stage.name else { return };
-    if matches!(name.as_str(), "scratch" | "context") {
-        let message = format!("the stage name {name} is reserved");
-        warnings.push(Warning::new(Rule::ReservedStageName, stage.span, message));
-    }
-    if stages.iter().any(|other| other.name.as_ref() == Some(name)) {
-        let message = format!("the stage name {name} is used twice; the last one counts");
-        warnings.push(Warning::new(Rule::DuplicateStageName, stage.span, message));
-    }
-}
-
-fn warn_repeated(stage: &Stage, instruction: &Instruction, warnings: &mut Vec<Warning>) {
-    let keyword = instruction.kind.keyword();
-    let single = matches!(instruction.kind, Kind::Cmd(_) | Kind::Entrypoint(_) | Kind::Healthcheck(_));
-    let same = |other: &&Instruction| other.kind.keyword() == keyword;
-    if let Some(earlier) = stage.instructions.iter().find(same).filter(|_| single) {
-        let message = format!("only the last {keyword} of a stage counts, this one is without effect");
-        warnings.push(Warning::new(Rule::MultipleInstructionsDisallowed, earlier.span, message));
-    }
 }
 
 /// One line being parsed.
@@ -241,17 +225,6 @@ impl<'a> Parser<'a> {
         Err(problem)
     }
 
-    fn check_casing(&mut self, casing: &mut Option<bool>) {
-        let written = &self.line.text[..self.keyword.len()];
-        let upper = written == self.keyword;
-        let lower = written == written.to_ascii_lowercase();
-        if *casing.get_or_insert(upper) != upper || !(upper || lower) {
-            let span = self.line.span(0, written.len());
-            let message = format!("{written} is not in the case of the other instructions");
-            self.warnings.push(Warning::new(Rule::ConsistentInstructionCasing, span, message));
-        }
-    }
-
     fn from(&mut self) -> Result<Stage, Failure> {
         let platform = self.take_value("platform")?.map(|(value, _)| value);
         self.no_more_flags(&["platform"])?;
@@ -275,6 +248,7 @@ impl<'a> Parser<'a> {
             platform,
             span: self.line.whole(),
             text: self.text(),
+            comments: self.line.comments.clone(),
             instructions: Vec::new(),
         })
     }
@@ -289,13 +263,19 @@ impl<'a> Parser<'a> {
             return Err(Box::new(self.at(name.start, name.end, message).hint(hint)));
         }
         if lower != name.text {
-            let message = format!("the stage name {} should be lower case", name.text);
+            let message = format!("Stage name '{}' should be lowercase", name.text);
             self.warnings.push(Warning::new(Rule::StageNameCasing, self.line.span(name.start, name.end), message));
         }
-        let upper = self.line.text[..4] == self.keyword;
-        if upper != (keyword.text == "AS") {
+        // A FROM in mixed case is the matter of another rule.
+        let written = &self.line.text[..4];
+        let wanted = match written {
+            "FROM" => "AS",
+            "from" => "as",
+            _ => return Ok(()),
+        };
+        if keyword.text != wanted {
             let span = self.line.span(keyword.start, keyword.end);
-            let message = format!("{} is not in the case of FROM", keyword.text);
+            let message = format!("'{}' and '{written}' keywords' casing do not match", keyword.text);
             self.warnings.push(Warning::new(Rule::FromAsCasing, span, message));
         }
         Ok(())
@@ -308,7 +288,8 @@ impl<'a> Parser<'a> {
 
     fn instruction(&mut self) -> Result<Instruction, Failure> {
         let kind = self.kind()?;
-        Ok(Instruction { kind, span: self.line.whole(), text: self.text() })
+        let comments = self.line.comments.clone();
+        Ok(Instruction { kind, span: self.line.whole(), text: self.text(), comments })
     }
 
     fn kind(&mut self) -> Result<Kind, Failure> {
@@ -335,13 +316,13 @@ impl<'a> Parser<'a> {
     fn plain(&mut self, keyword: &str) -> Result<Kind, Failure> {
         Ok(match keyword {
             "ARG" => Kind::Arg(self.args()?),
-            "CMD" => Kind::Cmd(self.command_with_advice()?),
-            "ENTRYPOINT" => Kind::Entrypoint(self.command_with_advice()?),
+            "CMD" => Kind::Cmd(self.command()?),
+            "ENTRYPOINT" => Kind::Entrypoint(self.command()?),
             "ENV" => Kind::Env(self.pairs()?),
             "LABEL" => Kind::Label(self.pairs()?),
             "EXPOSE" => Kind::Expose(self.texts()),
             "MAINTAINER" => {
-                let message = "MAINTAINER is deprecated, use LABEL org.opencontainers.image.authors=…".to_owned();
+                let message = "Maintainer instruction is deprecated in favor of using label".to_owned();
                 self.warnings.push(Warning::new(Rule::MaintainerDeprecated, self.line.whole(), message));
                 Kind::Maintainer(self.rest().to_owned())
             }
@@ -396,15 +377,6 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn command_with_advice(&mut self) -> Result<Command, Failure> {
-        let command = self.command()?;
-        if matches!(command, Command::Shell(_)) {
-            let message = format!("{} runs through a shell, which does not pass on signals", self.keyword);
-            self.warnings.push(Warning::new(Rule::JsonArgsRecommended, self.line.whole(), message));
-        }
-        Ok(command)
-    }
-
     fn args(&self) -> Result<Vec<Arg>, Failure> {
         let words = words::quoted(&self.line.text, self.arguments, self.escape);
         let parse = |word: &Word| {
@@ -429,7 +401,8 @@ impl<'a> Parser<'a> {
                 let problem = self.about_arguments(format!("{} {key} has no value", self.keyword));
                 return Err(Box::new(problem.hint(format!("{} {key}=value", self.keyword))));
             }
-            let message = format!("write {} {key}=value instead of the old form with a blank", self.keyword);
+            let message =
+                format!("\"{0} key=value\" should be used instead of legacy \"{0} key value\" format", self.keyword);
             self.warnings.push(Warning::new(Rule::LegacyKeyValueFormat, self.line.whole(), message));
             return Ok(vec![Pair { key: key.to_owned(), value: value.to_owned() }]);
         }

@@ -73,6 +73,12 @@ impl Source {
         &self.name
     }
 
+    /// All of it.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The lines, without their line ends (`\n` or `\r\n`).
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.text.lines()

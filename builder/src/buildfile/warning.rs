@@ -1,70 +1,7 @@
-//! Things that are allowed in a Buildfile but doubtful. Rules have the names that Docker's build checks publish, so
-//! that a `# check=skip=NAME` directive written for those means the same here.
+//! Things that are allowed in a Buildfile but doubtful, and the directive that says which of them are to be told.
 
+use super::rule::Rule;
 use super::source::Span;
-
-/// The rules that are checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Rule {
-    /// Stage names should be lower case.
-    StageNameCasing,
-    /// `FROM` and `AS` should be in the same case.
-    FromAsCasing,
-    /// Blank lines inside a continued instruction.
-    NoEmptyContinuation,
-    /// Instructions should be all upper or all lower case.
-    ConsistentInstructionCasing,
-    /// Two stages of one name.
-    DuplicateStageName,
-    /// A stage called `scratch` or `context`.
-    ReservedStageName,
-    /// CMD and ENTRYPOINT are better written in the exec form.
-    JsonArgsRecommended,
-    /// `MAINTAINER` is deprecated.
-    MaintainerDeprecated,
-    /// A relative WORKDIR without an absolute one before it.
-    WorkdirRelativePath,
-    /// Only the last CMD, ENTRYPOINT or HEALTHCHECK counts.
-    MultipleInstructionsDisallowed,
-    /// `ENV key value` without `=`.
-    LegacyKeyValueFormat,
-    /// A variable that no ARG or ENV defines.
-    UndefinedVar,
-    /// A variable in FROM that no global ARG defines.
-    UndefinedArgInFrom,
-    /// `--platform` of a FROM is the constant that it would be anyway.
-    RedundantTargetPlatform,
-    /// Not a published check: a source pattern that matched nothing, a path that leads out of the context, or a build
-    /// argument that nothing used.
-    Unused,
-    /// Not a published check: a secret given to the build is in the image.
-    SecretFound,
-}
-
-impl Rule {
-    /// The published name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::StageNameCasing => "StageNameCasing",
-            Self::FromAsCasing => "FromAsCasing",
-            Self::NoEmptyContinuation => "NoEmptyContinuation",
-            Self::ConsistentInstructionCasing => "ConsistentInstructionCasing",
-            Self::DuplicateStageName => "DuplicateStageName",
-            Self::ReservedStageName => "ReservedStageName",
-            Self::JsonArgsRecommended => "JSONArgsRecommended",
-            Self::MaintainerDeprecated => "MaintainerDeprecated",
-            Self::WorkdirRelativePath => "WorkdirRelativePath",
-            Self::MultipleInstructionsDisallowed => "MultipleInstructionsDisallowed",
-            Self::LegacyKeyValueFormat => "LegacyKeyValueFormat",
-            Self::UndefinedVar => "UndefinedVar",
-            Self::UndefinedArgInFrom => "UndefinedArgInFrom",
-            Self::RedundantTargetPlatform => "RedundantTargetPlatform",
-            Self::Unused => "Unused",
-            Self::SecretFound => "SecretFound",
-        }
-    }
-}
 
 /// One doubtful thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +10,7 @@ pub struct Warning {
     pub rule: Rule,
     /// What it is about.
     pub span: Span,
-    /// What is doubtful: lower case, one line.
+    /// What is doubtful: one line, for published rules in Docker's words.
     pub message: String,
 }
 
@@ -85,10 +22,11 @@ impl Warning {
     }
 }
 
-/// The `check` parser directive: `skip=Rule,Rule;error=true`.
+/// The `check` parser directive: `skip=Rule,Rule;error=true;experimental=Rule` (Docker documentation, "Build checks").
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Check {
     skip: Vec<String>,
+    experimental: Vec<String>,
     /// Warnings end the build.
     pub error: bool,
 }
@@ -100,15 +38,23 @@ impl Check {
     /// A message that names what was not understood.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut check = Self::default();
-        for part in text.split(';') {
-            match part.trim().split_once('=') {
-                Some(("skip", rules)) => {
-                    check.skip.extend(rules.split(',').map(|rule| rule.trim().to_ascii_lowercase()));
+        let rules = |text: &str| text.split(',').map(|rule| rule.trim().to_ascii_lowercase()).collect::<Vec<_>>();
+        for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+            match part.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
+                Some(("skip", names)) => check.skip = rules(names),
+                Some(("experimental", names)) => check.experimental = rules(names),
+                Some(("error", value)) => {
+                    check.error = match value.to_ascii_lowercase().as_str() {
+                        "true" | "1" => true,
+                        "false" | "0" => false,
+                        _ => return Err(format!("check option error is true or false, not {value:?}")),
+                    }
                 }
-                Some(("error", "true")) => check.error = true,
-                Some(("error", "false")) => check.error = false,
-                Some(("experimental", _)) => {}
-                _ => return Err(format!("unknown check option {part:?}: it is skip=RULES or error=true")),
+                _ => {
+                    return Err(format!(
+                        "unknown check option {part:?}: it is skip=RULES, error=true or experimental=RULES"
+                    ));
+                }
             }
         }
         Ok(check)
@@ -117,7 +63,8 @@ impl Check {
     /// Whether `rule` is to be reported.
     #[must_use]
     pub fn wants(&self, rule: Rule) -> bool {
-        !self.skip.iter().any(|skip| skip == "all" || *skip == rule.name().to_ascii_lowercase())
+        let names = |list: &[String]| list.iter().any(|name| name == "all" || name.eq_ignore_ascii_case(rule.name()));
+        !names(&self.skip) && (!rule.is_experimental() || names(&self.experimental))
     }
 }
 
@@ -127,9 +74,20 @@ mod tests {
 
     #[test]
     fn the_check_directive() {
-        let check = Check::parse("skip=JSONArgsRecommended,StageNameCasing;error=true").unwrap();
+        let check = Check::parse("skip=JSONArgsRecommended, StageNameCasing;error=true").unwrap();
         assert!(check.error && !check.wants(Rule::JsonArgsRecommended) && check.wants(Rule::UndefinedVar));
+        assert!(!check.wants(Rule::StageNameCasing));
         assert!(!Check::parse("skip=all").unwrap().wants(Rule::UndefinedVar));
-        assert!(Check::parse("what=1").is_err());
+        assert!(Check::parse("what=1").is_err() && Check::parse("error=maybe").is_err());
+        assert_eq!(Check::parse("").unwrap(), Check::default());
+    }
+
+    #[test]
+    fn experimental_rules_are_asked_for() {
+        let rule = Rule::InvalidDefinitionDescription;
+        assert!(!Check::default().wants(rule));
+        assert!(Check::parse("experimental=InvalidDefinitionDescription").unwrap().wants(rule));
+        assert!(Check::parse("experimental=all").unwrap().wants(rule));
+        assert!(!Check::parse("experimental=all;skip=all").unwrap().wants(rule));
     }
 }

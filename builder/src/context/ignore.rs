@@ -3,6 +3,7 @@
 //! last pattern that matches a path or one of its parents decides (Docker: "Build context", ".dockerignore files").
 
 use crate::glob::{Glob, PatternError};
+use crate::mutation::broken;
 
 /// Largest ignore file, in bytes.
 pub const IGNORE_MAX: u64 = 1 << 20;
@@ -78,6 +79,12 @@ impl Ignore {
         self.rules.is_empty()
     }
 
+    /// Whether some pattern takes back what others hide.
+    #[must_use]
+    pub fn has_exceptions(&self) -> bool {
+        self.rules.iter().any(|rule| rule.exception)
+    }
+
     /// What is known of the root: nothing matched.
     #[must_use]
     pub fn root(&self) -> Matched {
@@ -90,7 +97,8 @@ impl Ignore {
         let mut matched = Matched { rules: Vec::with_capacity(self.rules.len()), ignored: false };
         for (rule, parent) in self.rules.iter().zip(&parent.rules) {
             let hit = *parent || rule.glob.matches(path);
-            if hit {
+            let decided = broken("last-pattern-wins") && matched.ignored;
+            if hit && !decided && !(rule.exception && broken("exceptions")) {
                 matched.ignored = !rule.exception;
             }
             matched.rules.push(hit);

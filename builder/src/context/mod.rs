@@ -105,6 +105,12 @@ impl BuildContext {
         self.lock_cache().save(store, &self.path)
     }
 
+    /// The ignore patterns in force.
+    #[must_use]
+    pub fn ignore(&self) -> &Ignore {
+        &self.ignore
+    }
+
     /// Name of the ignore file in force.
     #[must_use]
     pub fn ignore_name(&self) -> Option<&str> {

@@ -16,6 +16,7 @@ use super::OpError;
 use super::chmod::Chmod;
 use super::select::{Found, Selected};
 use crate::files::{self, Content, Files, Node, NodeKind};
+use crate::mutation::broken;
 
 /// Where the bytes of an entry come from.
 #[derive(Clone)]
@@ -117,7 +118,12 @@ impl<'a> Draft<'a> {
                 continue;
             }
             let item = match self.node(&directory)? {
-                Some(node) if node.is_directory() => Item { node, data: Data::None, origin: Origin::Kept, group: None },
+                Some(mut node) if node.is_directory() => {
+                    if broken("attributes-of-kept-directories") {
+                        (node.mode, node.uid, node.gid) = (0o755, 0, 0);
+                    }
+                    Item { node, data: Data::None, origin: Origin::Kept, group: None }
+                }
                 Some(_) if !self.replace => {
                     return Err(OpError::Message(format!("{directory} is in the way: it is not a directory")));
                 }
@@ -129,9 +135,11 @@ impl<'a> Draft<'a> {
     }
 
     fn made(&self) -> Item {
-        let (uid, gid) = self.attributes.owner.unwrap_or((0, 0));
+        let owner = self.attributes.owner.filter(|_| !broken("owner-of-made-directories"));
+        let (uid, gid) = owner.unwrap_or((0, 0));
         let mtime = self.attributes.time.unwrap_or_default();
-        let node = Node { kind: NodeKind::Directory, mode: 0o755, uid, gid, mtime, xattrs: Vec::new(), link: None };
+        let mode = if broken("mode-of-made-directories") { 0o700 } else { 0o755 };
+        let node = Node { kind: NodeKind::Directory, mode, uid, gid, mtime, xattrs: Vec::new(), link: None };
         Item { node, data: Data::None, origin: Origin::Made, group: None }
     }
 
@@ -241,11 +249,21 @@ impl<'a> Draft<'a> {
         if let Some((uid, gid)) = self.attributes.owner {
             (node.uid, node.gid) = (uid, gid);
         }
-        if let Some(chmod) = self.attributes.chmod.as_ref().filter(|_| !matches!(node.kind, NodeKind::Symlink(_))) {
+        if let Some(chmod) = self.attributes.chmod.as_ref().filter(|_| match node.kind {
+            NodeKind::Symlink(_) => false,
+            NodeKind::Directory => !broken("chmod-of-directories"),
+            _ => true,
+        }) {
             node.mode = chmod.apply(node.mode, node.is_directory());
         }
         node.mtime = self.attributes.time.unwrap_or(node.mtime);
-        let group = node.link.map(|link| (self.sources, link));
+        if broken("times-of-copies") {
+            node.mtime = Time::default();
+        }
+        if broken("archives-keep-owners") && self.replace {
+            (node.uid, node.gid) = (0, 0);
+        }
+        let group = node.link.filter(|_| !broken("hard-links")).map(|link| (self.sources, link));
         self.insert(path, Item { node, data, origin: Origin::Copied, group })
     }
 

@@ -1,6 +1,7 @@
 //! COPY and ADD with their variables replaced.
 
 use super::dispatch::Dispatch;
+use super::lint;
 use super::stages::Planner;
 use super::{CopyOp, Op, Source};
 use crate::buildfile::{Copy, Expander, Instruction, Rule, Warning};
@@ -65,6 +66,9 @@ impl Planner<'_> {
         }
         for source in &copy.sources {
             let source = self.expand(stage, instruction, source)?;
+            if copy.from.is_none() {
+                self.warnings.extend(lint::ignored_source(self.ignore, keyword, &source, instruction.span));
+            }
             shown.push_str(&format!(" {source}"));
             op.sources.push(self.copy_source(instruction, keyword, source, &remote)?);
         }

@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 
+use super::lint;
 use super::stages::{DraftBase, PROXY_ARGS, Planner};
 use super::{Base, CopyOp, Env, HistoryItem, Op, Origin, PlannedStage, PlannedStep, Source};
-use crate::buildfile::{Arg, Expander, Instruction, Kind, Rule, Span, Warning};
+use crate::buildfile::{Arg, Expander, Instruction, Kind, Span};
 use crate::config::Config;
 use crate::error::BuildError;
 use crate::event::{Step, StepId};
+use crate::mutation::broken;
 use crate::platform::Platform;
 
 /// The search path where the base image sets none, as Docker has it.
@@ -102,6 +104,7 @@ impl Dispatch {
         }
         let directory =
             path.is_empty() || path.ends_with('/') || path.ends_with("/.") || path.ends_with("..") || path == ".";
+        let directory = directory && !broken("trailing-slash");
         let slash = if directory && !names.is_empty() { "/" } else { "" };
         format!("/{}{slash}", names.join("/"))
     }
@@ -142,7 +145,9 @@ impl Planner<'_> {
                 }
             }
         };
-        stage.config.clear_on_build();
+        if !broken("triggers-once") {
+            stage.config.clear_on_build();
+        }
         if index < self.file.stages.len() && stage.env.get("PATH").is_none() {
             stage.config.set_env("PATH", DEFAULT_PATH);
             stage.env.set("PATH", DEFAULT_PATH);
@@ -191,15 +196,17 @@ impl Planner<'_> {
         instruction: &Instruction,
         word: &str,
     ) -> Result<crate::buildfile::expand::Expanded, BuildError> {
-        let lookup = |name: &str| stage.env.get(name).map(str::to_owned);
+        let lookup = |name: &str| {
+            let value = stage.env.get(name);
+            let outside = || self.global.get(name).filter(|_| broken("scope-of-global-args"));
+            value.or_else(outside).map(str::to_owned)
+        };
         let expanded = how.expand(word, &lookup).map_err(|message| self.wrong(instruction, message))?;
         for name in &expanded.unset {
             let known = stage.declared.contains(name) || PROXY_ARGS.contains(&name.as_str());
             if !known && !how.keep_unset {
                 let near = crate::buildfile::diagnostic::did_you_mean(name, stage.env.names());
-                let near = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
-                let message = format!("{name} is used, but no ARG or ENV defines it{near}");
-                self.warnings.push(Warning::new(Rule::UndefinedVar, instruction.span, message));
+                self.warnings.push(lint::undefined(name, near, instruction.span));
             }
         }
         Ok(expanded)
@@ -208,6 +215,7 @@ impl Planner<'_> {
     /// ARG: `--build-arg` first, then the default, then an ARG of that name before the first FROM.
     fn arg(&mut self, stage: &mut Dispatch, instruction: &Instruction, args: &[Arg]) -> Result<(), BuildError> {
         for arg in args {
+            self.warnings.extend(lint::secret_name("ARG", &arg.name, instruction.span));
             let value = match (self.build_args.get(arg.name.as_str()), &arg.default) {
                 (Some(value), _) => Some((*value).to_owned()),
                 (None, Some(default)) => Some(self.expand(stage, instruction, default)?),

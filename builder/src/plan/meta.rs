@@ -3,9 +3,11 @@
 
 use super::Op;
 use super::dispatch::Dispatch;
+use super::lint;
 use super::stages::Planner;
-use crate::buildfile::{Command, Expander, Instruction, Kind, Rule, Warning};
+use crate::buildfile::{Command, Expander, Instruction, Kind};
 use crate::error::BuildError;
+use crate::mutation::broken;
 
 /// Signals by name, without SIG (signal(7), Linux on x86 and arm).
 const SIGNALS: [&str; 33] = [
@@ -27,10 +29,14 @@ impl Planner<'_> {
                         return Err(self.wrong(instruction, format!("the name {} is empty", pair.key)));
                     }
                     text.push_str(&format!(" {key}={value}"));
+                    if broken("values-before-the-instruction") {
+                        stage.env.set(&key, &value);
+                    }
                     expanded.push((key, value));
                 }
                 // All values are those before the instruction.
                 for (key, value) in expanded {
+                    self.warnings.extend(lint::secret_name("ENV", &key, instruction.span));
                     stage.env.set(&key, &value);
                     stage.config.set_env(&key, &value);
                 }
@@ -81,16 +87,19 @@ impl Planner<'_> {
                 format!("SHELL {}", exec(args))
             }
             Kind::Cmd(command) => {
+                self.advise_exec_form(stage, instruction, command);
                 let args = self.command(stage, command);
                 stage.config.set_cmd(&args);
                 stage.cmd_set = true;
                 format!("CMD {}", exec(&args))
             }
             Kind::Entrypoint(command) => {
+                self.advise_exec_form(stage, instruction, command);
                 let args = self.command(stage, command);
                 stage.config.set_entrypoint(&args);
                 // The base image's command was written for its own entry point.
-                if !stage.cmd_set {
+                let keep = stage.cmd_set && !broken("entrypoint-keeps-own-cmd");
+                if !keep && !broken("entrypoint-resets-cmd") {
                     stage.config.reset_cmd();
                 }
                 format!("ENTRYPOINT {}", exec(&args))
@@ -104,14 +113,22 @@ impl Planner<'_> {
                 instruction.text.clone()
             }
             Kind::Onbuild(trigger) => {
+                // It does nothing to this image, and leaves no line in its history.
                 stage.config.add_on_build(trigger);
-                instruction.text.clone()
+                return Ok(());
             }
             // These are steps or scopes, and go elsewhere.
             Kind::Arg(_) | Kind::Copy(_) | Kind::Run(_) => instruction.text.clone(),
         };
         stage.note(instruction, created_by, None);
         Ok(())
+    }
+
+    /// Whoever chose a shell meant the shell form.
+    fn advise_exec_form(&mut self, stage: &Dispatch, instruction: &Instruction, command: &Command) {
+        if matches!(command, Command::Shell(_)) && !stage.config.has_shell() {
+            self.warnings.push(lint::shell_form(instruction.kind.keyword(), instruction.span));
+        }
     }
 
     /// The command as it is started: shell forms get the shell in front.
@@ -125,10 +142,10 @@ impl Planner<'_> {
     fn workdir(&mut self, stage: &mut Dispatch, instruction: &Instruction, path: &str) -> Result<(), BuildError> {
         let path = self.expand(stage, instruction, path)?;
         if !path.starts_with('/') && !stage.workdir_set {
-            let message = format!("{path} is relative to whatever the base image has; use an absolute path");
-            self.warnings.push(Warning::new(Rule::WorkdirRelativePath, instruction.span, message));
+            self.warnings.push(lint::relative_workdir(&path, instruction.span));
         }
         stage.workdir_set = true;
+        let path = if broken("relative-workdir") { format!("/{path}") } else { path };
         let absolute = stage.absolute(&path);
         let absolute = if absolute == "/" { absolute } else { absolute.trim_end_matches('/').to_owned() };
         stage.config.set_working_dir(&absolute);
@@ -136,7 +153,8 @@ impl Planner<'_> {
         if absolute == "/" {
             stage.note(instruction, shown, None);
         } else {
-            let op = Op::Workdir { path: absolute, user: stage.config.user().to_owned() };
+            let user = if broken("owner-of-workdir") { "" } else { stage.config.user() };
+            let op = Op::Workdir { path: absolute, user: user.to_owned() };
             stage.step(instruction, shown.clone(), shown, op);
         }
         Ok(())
@@ -153,6 +171,7 @@ impl Planner<'_> {
             // One variable may hold several ports.
             let expanded = self.expand_with(Expander::new(self.file.escape), stage, instruction, word)?;
             for port in expanded.words {
+                self.warnings.extend(lint::exposed(&port, instruction.span));
                 let parsed = exposed(&port).map_err(|message| self.wrong(instruction, message))?;
                 parsed.iter().for_each(|port| stage.config.add_port(port));
                 text.push_str(&format!(" {port}"));

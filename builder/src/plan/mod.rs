@@ -6,10 +6,12 @@
 //! earlier stages, so the plan is a graph without cycles by construction. Images named by `--from` are stages too,
 //! without steps.
 
+mod check;
 mod copy;
 mod dispatch;
 mod env;
 mod given;
+mod lint;
 mod meta;
 mod run;
 mod stages;
@@ -26,6 +28,7 @@ use crate::op::chmod::Chmod;
 use crate::platform::Platform;
 use crate::ports::BaseImage;
 
+pub use check::{Call, Outline, OutlineArg, OutlineUse, check, description, outline};
 pub use env::Env;
 pub use stages::plan;
 

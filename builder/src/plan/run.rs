@@ -81,7 +81,7 @@ impl Planner<'_> {
             Expander { keep_quotes: true, keep_escapes: true, keep_unset: true, ..Expander::new(self.file.escape) };
         let lookup = |name: &str| stage.env.get(name).map(str::to_owned);
         let shown = how.word(&instruction.text, &lookup).unwrap_or_else(|_| instruction.text.clone());
-        let mut created_by = instruction.text.clone();
+        let mut created_by = instruction.text.trim_start_matches("ONBUILD ").to_owned();
         for document in &run.documents {
             created_by.push_str(&format!("\n{}{}", document.content, document.name));
         }

@@ -6,10 +6,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::dispatch::Dispatch;
+use super::lint;
 use super::{Base, Env, Origin, Plan, PlannedStage};
 use crate::buildfile::diagnostic::did_you_mean;
 use crate::buildfile::{Buildfile, Diagnostic, Expander, Instruction, Kind, Rule, Span, Warning};
 use crate::config::Config;
+use crate::context::Ignore;
 use crate::error::BuildError;
 use crate::event::Event;
 use crate::inputs::NamedContext;
@@ -43,11 +45,13 @@ pub(super) struct Planner<'a> {
     target_platform: Platform,
     pub(super) drafts: Vec<Draft>,
     pub(super) warnings: Vec<Warning>,
+    /// What the context hides, for the rule about it.
+    pub(super) ignore: Option<&'a Ignore>,
 }
 
 /// A stage before its instructions are looked at in turn.
 pub(super) struct Draft {
-    name: Option<String>,
+    pub(super) name: Option<String>,
     pub(super) label: String,
     pub(super) base: DraftBase,
     pub(super) platform: Platform,
@@ -82,44 +86,79 @@ pub fn plan(
     images: &dyn ImageSource,
     events: &(dyn Fn(Event) + Sync),
 ) -> Result<(Plan, Vec<Warning>), BuildError> {
-    let target_platform = match &options.platform {
-        Some(text) => Platform::parse(text).map_err(BuildError::Options)?,
-        None => Platform::host(),
-    };
-    let mut planner = Planner {
-        file,
-        options,
-        build_args: options.build_args.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
-        global: platform_args(&target_platform, options),
-        target_platform,
-        drafts: Vec::new(),
-        warnings: Vec::new(),
-    };
-    planner.global_args()?;
-    planner.draft_stages()?;
+    let mut planner = Planner::new(file, options, None)?;
+    planner.draft()?;
     let target = planner.target()?;
-    let reached = planner.resolve(target, images, events)?;
-    // Images named by `--from` come last in the list but depend on nothing.
-    let count = file.stages.len();
-    let order = (count..planner.drafts.len()).chain(0..count).filter(|index| reached[*index]);
-    let mut dispatched: Vec<Option<Dispatch>> = Vec::new();
-    dispatched.resize_with(planner.drafts.len(), || None);
-    for index in order {
-        let dispatch = planner.dispatch(index, &dispatched)?;
-        dispatched[index] = Some(dispatch);
-    }
+    let (dispatched, _) = planner.dispatch_all(&[target], images, events)?;
     let mut next = 0;
     let mut stages: Vec<Option<PlannedStage>> = Vec::new();
     for (index, dispatch) in dispatched.into_iter().enumerate() {
         stages.push(dispatch.map(|dispatch| dispatch.finish(planner.no_cache(index), &mut next)));
     }
     planner.warn_unused();
-    let check = &file.check;
-    let mut warnings: Vec<Warning> = planner.warnings.into_iter().filter(|warning| check.wants(warning.rule)).collect();
-    warnings.extend(file.warnings.iter().cloned());
-    warnings.sort_by_key(|warning| warning.span.start);
-    warnings.dedup();
-    Ok((Plan { stages, target }, warnings))
+    Ok((Plan { stages, target }, planner.all_warnings()))
+}
+
+impl<'a> Planner<'a> {
+    /// The planner of `file`; nothing is looked at yet.
+    pub(super) fn new(
+        file: &'a Buildfile,
+        options: &'a BuildOptions,
+        ignore: Option<&'a Ignore>,
+    ) -> Result<Self, BuildError> {
+        let target_platform = match &options.platform {
+            Some(text) => Platform::parse(text).map_err(BuildError::Options)?,
+            None => Platform::host(),
+        };
+        Ok(Self {
+            file,
+            options,
+            build_args: options.build_args.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+            global: platform_args(&target_platform, options),
+            target_platform,
+            drafts: Vec::new(),
+            warnings: Vec::new(),
+            ignore,
+        })
+    }
+
+    /// Looks at what stands before and in the FROM lines.
+    pub(super) fn draft(&mut self) -> Result<(), BuildError> {
+        self.global_args()?;
+        self.default_bases();
+        self.draft_stages()
+    }
+
+    /// Resolves what `targets` need and goes through their stages; also says which stages those are.
+    pub(super) fn dispatch_all(
+        &mut self,
+        targets: &[usize],
+        images: &dyn ImageSource,
+        events: &(dyn Fn(Event) + Sync),
+    ) -> Result<(Vec<Option<Dispatch>>, Vec<bool>), BuildError> {
+        let reached = self.resolve(targets, images, events)?;
+        // Images named by `--from` come last in the list but depend on nothing.
+        let count = self.file.stages.len();
+        let order = (count..self.drafts.len()).chain(0..count).filter(|index| reached[*index]);
+        let mut dispatched: Vec<Option<Dispatch>> = Vec::new();
+        dispatched.resize_with(self.drafts.len(), || None);
+        for index in order {
+            let dispatch = self.dispatch(index, &dispatched)?;
+            dispatched[index] = Some(dispatch);
+        }
+        Ok((dispatched, reached))
+    }
+
+    /// What was doubtful in the file and in the plan, in the order of the lines, without what the file does not want.
+    pub(super) fn all_warnings(self) -> Vec<Warning> {
+        let check = &self.file.check;
+        let mut warnings: Vec<Warning> =
+            self.warnings.into_iter().filter(|warning| check.wants(warning.rule)).collect();
+        warnings.extend(self.file.warnings.iter().cloned());
+        warnings.sort_by_key(|warning| warning.span.start);
+        warnings.dedup();
+        warnings
+    }
 }
 
 /// The arguments that are always there, for FROM and for stages that declare them (Dockerfile reference, "Automatic
@@ -173,10 +212,43 @@ impl Planner<'_> {
             .expand(text, &lookup)
             .map_err(|message| Box::new(self.problem(span, message)))?;
         for name in expanded.unset {
-            let message = format!("FROM uses {name}, which no ARG before the first FROM defines");
-            self.warnings.push(Warning::new(Rule::UndefinedArgInFrom, span, message));
+            let declared = self.global_names().any(|known| known == name);
+            if !declared {
+                let near = did_you_mean(&name, self.global_names());
+                let warning = lint::undefined_in_from(&name, near, span);
+                self.warnings.push(warning);
+            }
         }
         Ok(expanded.text)
+    }
+
+    /// Names of the ARGs before the first FROM.
+    fn global_names(&self) -> impl Iterator<Item = &'_ str> {
+        let args = self.file.global_args.iter().filter_map(|instruction| match &instruction.kind {
+            Kind::Arg(args) => Some(args),
+            _ => None,
+        });
+        args.flatten().map(|arg| arg.name.as_str())
+    }
+
+    /// The rule about bases that are none without build arguments. What cannot be expanded is an error elsewhere.
+    fn default_bases(&mut self) {
+        let how = Expander::new(self.file.escape);
+        let mut env = platform_args(&self.target_platform, self.options);
+        for instruction in &self.file.global_args {
+            let Kind::Arg(args) = &instruction.kind else { continue };
+            for arg in args {
+                let Some(default) = &arg.default else { continue };
+                let lookup = |name: &str| env.get(name).map(str::to_owned);
+                let Ok(value) = how.word(default, &lookup) else { return };
+                env.set(&arg.name, &value);
+            }
+        }
+        let lookup = |name: &str| env.get(name).map(str::to_owned);
+        for stage in &self.file.stages {
+            let Ok(default) = how.word(&stage.base, &lookup) else { return };
+            self.warnings.extend(lint::default_base(&stage.base, &default, stage.span));
+        }
     }
 
     fn draft_stages(&mut self) -> Result<(), BuildError> {
@@ -204,10 +276,7 @@ impl Planner<'_> {
             let platform = match (&stage.platform, &base) {
                 (Some(text), _) => {
                     let expanded = self.expand_from(text, stage.span)?;
-                    if matches!(text.as_str(), "$TARGETPLATFORM" | "${TARGETPLATFORM}") {
-                        let message = format!("--platform={text} is what FROM uses anyway");
-                        self.warnings.push(Warning::new(Rule::RedundantTargetPlatform, stage.span, message));
-                    }
+                    self.warnings.extend(lint::platform(text, &expanded, stage.name.as_deref(), stage.span));
                     Platform::parse(&expanded).map_err(|message| Box::new(self.problem(stage.span, message)))?
                 }
                 (None, DraftBase::Stage(earlier)) => self.drafts[*earlier].platform.clone(),
@@ -254,7 +323,7 @@ impl Planner<'_> {
         by_name.or_else(|| name.parse().ok().filter(|&index| index < stages.len()))
     }
 
-    fn target(&self) -> Result<usize, BuildError> {
+    pub(super) fn target(&self) -> Result<usize, BuildError> {
         let last = self.file.stages.len() - 1;
         let Some(name) = &self.options.target else { return Ok(last) };
         self.named(name).ok_or_else(|| {
@@ -360,15 +429,15 @@ impl Planner<'_> {
         Ok(found)
     }
 
-    /// Follows dependencies from `target`, resolving the images that are met; says which stages are needed.
+    /// Follows dependencies from `targets`, resolving the images that are met; says which stages are needed.
     fn resolve(
         &mut self,
-        target: usize,
+        targets: &[usize],
         images: &dyn ImageSource,
         events: &(dyn Fn(Event) + Sync),
     ) -> Result<Vec<bool>, BuildError> {
         let mut reached = Vec::new();
-        let mut todo = vec![target];
+        let mut todo = targets.to_vec();
         let mut known: HashMap<Wanted, Arc<BaseImage>> = HashMap::new();
         while !todo.is_empty() {
             let mut fresh = Vec::new();

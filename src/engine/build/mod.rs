@@ -2,6 +2,7 @@
 //! ports are filled here: base images by `images`, commands by `executor`, files and repositories on the net by `remote`.
 
 mod agent;
+mod check;
 mod context;
 pub mod exchange;
 mod executor;
@@ -88,6 +89,8 @@ pub struct Built {
     pub size: u64,
     /// The names it was given, as docker shows them.
     pub names: Vec<String>,
+    /// How many doubtful things it told.
+    pub warnings: usize,
     /// The descriptor of the manifest that was pushed or written, if one was.
     pub descriptor: Option<serde_json::Value>,
     /// What was pushed, with its digests.
@@ -123,14 +126,7 @@ impl Engine {
         let platform = self.platform(request.platform.as_deref())?;
         self.sweep()?;
         let git = git::Git { agent: request.inputs.agents.get("default").cloned() };
-        let mut source = self.build_source(request, &git)?;
-        let mut inputs = request.inputs.clone();
-        for (name, value) in &request.build_contexts {
-            let context = self.named_context(value, &git, watcher, &mut source.held);
-            inputs
-                .contexts
-                .push((name.clone(), context.with_context(|| format!("cannot use {value} as the context {name}"))?));
-        }
+        let (source, inputs) = self.given(request, &git, watcher)?;
         let options = BuildOptions {
             context: source.context.clone(),
             inputs,
@@ -213,11 +209,30 @@ impl Engine {
             image: output.image,
             size: self.store.images().size(&image)?,
             names,
+            warnings: output.warnings.len(),
             descriptor: output::descriptor(&image, &delivered),
             pushed: delivered.pushed,
             reference: place.map(|(id, _)| id),
             report: output.report,
         })
+    }
+
+    /// The Buildfile with its context, and what else the build is given; named contexts are fetched.
+    fn given(
+        &self,
+        request: &BuildRequest,
+        git: &git::Git,
+        progress: &dyn Progress,
+    ) -> Result<(context::Source, Inputs)> {
+        let mut source = self.build_source(request, git)?;
+        let mut inputs = request.inputs.clone();
+        for (name, value) in &request.build_contexts {
+            let context = self.named_context(value, git, progress, &mut source.held);
+            inputs
+                .contexts
+                .push((name.clone(), context.with_context(|| format!("cannot use {value} as the context {name}"))?));
+        }
+        Ok((source, inputs))
     }
 
     /// What there is to say about the last build in this store, and when it ended; none if there was none.

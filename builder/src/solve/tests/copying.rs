@@ -162,7 +162,7 @@ fn doubtful_things_are_told() {
     assert!(messages.contains(&"none* matches nothing"), "{messages:?}");
     assert!(messages.contains(&"../a leads out of its root, where it is cut off"));
     assert!(messages.contains(&"the build argument UNKNOWN is used by no ARG"));
-    assert!(messages.iter().any(|message| message.starts_with("pathh is used, but no ARG or ENV defines it")));
+    assert!(messages.iter().any(|message| message.starts_with("Usage of undefined variable '$pathh'")));
     assert_eq!(bench.look(&output, "y"), "1");
     let error = bench.fail("# check=error=true\nFROM base\nCMD x\n");
     assert!(matches!(error, BuildError::Warnings { .. }), "{error}");

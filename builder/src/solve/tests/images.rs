@@ -86,7 +86,6 @@ fn the_config_says_what_the_file_says() {
             "Healthcheck": { "Test": ["CMD-SHELL", "true"], "Interval": 5_000_000_000_i64, "Retries": 2 },
             "OnBuild": ["RUN x"],
             "Entrypoint": ["/entry"],
-            "ArgsEscaped": true,
             "Shell": ["/bin/bash", "-c"],
         })
     );

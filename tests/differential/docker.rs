@@ -1,0 +1,77 @@
+//! One dockerd for the whole suite, with BuildKit as its builder: a child of ours in a folder of its own, without a bridge
+//! and without a rule in the firewall, ended by its id.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::registry::spawn_from_keeper;
+use crate::support::{Out, images, tools};
+
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// A running dockerd.
+pub struct Docker {
+    dir: PathBuf,
+    child: Child,
+}
+
+impl Docker {
+    /// Is it installed?
+    pub fn is_there() -> bool {
+        Path::new("/usr/bin/docker").exists() && tools::has("dockerd")
+    }
+
+    /// Starts it below `dir`, with busybox loaded.
+    pub fn start(dir: &Path) -> Self {
+        std::fs::create_dir_all(dir).expect("a folder for dockerd");
+        let log = std::fs::File::create(dir.join("log")).expect("a log");
+        let mut command = Command::new("setpriv");
+        // The kernel ends it when this program is gone.
+        command.args(["--pdeathsig", "TERM", "dockerd", "--bridge", "none", "--iptables=false", "--host"]);
+        command.arg(format!("unix://{}/docker.sock", dir.display()));
+        for (flag, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
+            command.arg(flag).arg(dir.join(name));
+        }
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
+        let docker = Self { dir: dir.to_owned(), child: spawn_from_keeper(command) };
+        let began = Instant::now();
+        while docker.run(&["version"]).code() != 0 {
+            assert!(began.elapsed() < Duration::from_secs(60), "dockerd did not come up, see {}/log", dir.display());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let archive = dir.join("busybox.tar").to_string_lossy().into_owned();
+        let from = format!("oci:{}:latest", images::layout("busybox").display());
+        tools::run("skopeo", ["copy", "--quiet", &from, &format!("docker-archive:{archive}:busybox:latest")]);
+        docker.run(&["load", "--quiet", "--input", &archive]).ok();
+        docker
+    }
+
+    /// Runs `docker` to its end. By its path: /usr/local/bin may have another one.
+    pub fn run(&self, words: &[&str]) -> Out {
+        Out::of(self.command(words), None, LIMIT)
+    }
+
+    /// `docker` with these words, not started.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("/usr/bin/docker");
+        command.args(["--host", &format!("unix://{}/docker.sock", self.dir.display())]).args(words);
+        command.env("DOCKER_BUILDKIT", "1").env("HOME", &self.dir);
+        command
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        // Already gone is as good.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let began = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if began.elapsed() > Duration::from_secs(20) {
+                drop(self.child.kill());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}

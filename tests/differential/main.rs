@@ -1,0 +1,85 @@
+//! Two builders, one language: Buildfiles built by `img` and by docker's BuildKit, the images compared in everything
+//! that means something. `cases/` is the table of rules; `compare` says what is left out of the comparison, and why.
+//! Needs root, dockerd with BuildKit and skopeo. `DIFFERENTIAL=name,name` picks cases.
+
+// Assertions and skip lines of helpers are a test's output; clippy's exception for tests stops at `#[test]` functions.
+#![allow(clippy::print_stderr, clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+#[allow(dead_code, unused_imports, unused_macros)]
+mod support;
+
+mod case;
+mod compare;
+mod context;
+mod docker;
+mod image;
+mod suite;
+
+use std::collections::BTreeSet;
+
+use docker::Docker;
+use suite::Suite;
+use support::skip;
+
+/// Fewest rules that the table must have.
+const RULES: usize = 150;
+
+#[test]
+fn the_table_has_a_rule_for_each_case() {
+    let cases = case::all();
+    let rules: BTreeSet<&str> = cases.iter().map(|case| case.rule.as_str()).collect();
+    let names: BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+    assert_eq!(names.len(), cases.len(), "two cases of one name");
+    assert!(rules.len() >= RULES, "{} rules", rules.len());
+}
+
+/// A suite that cannot fail proves nothing: each rule that `builder` can break on purpose (in debug builds) must show in
+/// the case that is said to notice it, and in that case alone nothing else must show.
+#[test]
+fn a_broken_rule_is_noticed() {
+    if !Docker::is_there() {
+        skip!("no dockerd here");
+    }
+    if std::env::var_os("IMG_TEST_BINARY").is_some() {
+        skip!("the binary under test may be a release, which breaks nothing");
+    }
+    let mut cases = case::all();
+    cases.retain(|case| builder::mutation::ALL.iter().any(|(_, noticed_by)| case.name == *noticed_by));
+    let suite = Suite::new(&cases);
+    let theirs = suite.theirs(&cases);
+    let whole = suite::differences(&cases, &suite.ours(&cases, &[], &[]), &theirs);
+    assert!(whole.is_empty(), "{whole:?}");
+    let mut unnoticed = Vec::new();
+    for (rule, noticed_by) in builder::mutation::ALL {
+        let one: Vec<_> = cases.iter().filter(|case| case.name == noticed_by).cloned().collect();
+        assert_eq!(one.len(), 1, "there is no case {noticed_by}");
+        let ours = suite.ours(&one, &[("IMG_TEST_BREAK", rule)], &["--no-cache"]);
+        if suite::differences(&one, &ours, &theirs).is_empty() {
+            unnoticed.push(rule);
+        }
+    }
+    assert!(unnoticed.is_empty(), "broken, and not noticed: {unnoticed:?}");
+}
+
+#[test]
+fn both_builders_make_the_same_images() {
+    if !Docker::is_there() {
+        skip!("no dockerd here");
+    }
+    let mut cases = case::all();
+    if let Ok(only) = std::env::var("DIFFERENTIAL") {
+        let only: Vec<&str> = only.split(',').collect();
+        cases.retain(|case| only.iter().any(|name| case.name == *name || case.topic == *name));
+    }
+    let suite = Suite::new(&cases);
+    let theirs = suite.theirs(&cases);
+    let ours = suite.ours(&cases, &[], &[]);
+    let found = suite::differences(&cases, &ours, &theirs);
+    for (name, lines) in &found {
+        let case = cases.iter().find(|case| case.name == *name).expect("a case");
+        eprintln!("=== {name} ({})\n{}", case.rule, case.text);
+        lines.iter().for_each(|line| eprintln!("    {line}"));
+    }
+    assert!(found.is_empty(), "{} of {} cases differ: {:?}", found.len(), cases.len(), found.keys());
+}
