@@ -32,6 +32,13 @@ pub fn differences(ours: &Image, theirs: &Image, twin: bool) -> Vec<String> {
     lines
 }
 
+/// What differs in the flattened trees alone.
+pub fn tree_differences(ours: &Image, theirs: &Image, twin: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    tree(ours, theirs, twin, &mut lines);
+    lines
+}
+
 fn tree(ours: &Image, theirs: &Image, twin: bool, lines: &mut Vec<String>) {
     let (our_links, their_links) = (links(&ours.tree), links(&theirs.tree));
     for (path, left) in &ours.tree {

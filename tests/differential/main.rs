@@ -22,6 +22,9 @@ use docker::Docker;
 use suite::Suite;
 use support::skip;
 
+/// Layer by layer, as BuildKit has it.
+const UNFOLDED: &[&str] = &["--no-fold"];
+
 /// Fewest rules that the table must have.
 const RULES: usize = 150;
 
@@ -48,14 +51,14 @@ fn a_broken_rule_is_noticed() {
     cases.retain(|case| builder::mutation::ALL.iter().any(|(_, noticed_by)| case.name == *noticed_by));
     let suite = Suite::new(&cases);
     let theirs = suite.theirs(&cases);
-    let whole = suite::differences(&cases, &suite.ours(&cases, &[], &[]), &theirs);
+    let whole = suite::differences(&cases, &suite.ours(&cases, &[], UNFOLDED), &theirs, compare::differences);
     assert!(whole.is_empty(), "{whole:?}");
     let mut unnoticed = Vec::new();
     for (rule, noticed_by) in builder::mutation::ALL {
         let one: Vec<_> = cases.iter().filter(|case| case.name == noticed_by).cloned().collect();
         assert_eq!(one.len(), 1, "there is no case {noticed_by}");
-        let ours = suite.ours(&one, &[("IMG_TEST_BREAK", rule)], &["--no-cache"]);
-        if suite::differences(&one, &ours, &theirs).is_empty() {
+        let ours = suite.ours(&one, &[("IMG_TEST_BREAK", rule)], &["--no-cache", "--no-fold"]);
+        if suite::differences(&one, &ours, &theirs, compare::differences).is_empty() {
             unnoticed.push(rule);
         }
     }
@@ -74,8 +77,13 @@ fn both_builders_make_the_same_images() {
     }
     let suite = Suite::new(&cases);
     let theirs = suite.theirs(&cases);
-    let ours = suite.ours(&cases, &[], &[]);
-    let found = suite::differences(&cases, &ours, &theirs);
+    let ours = suite.ours(&cases, &[], UNFOLDED);
+    let mut found = suite::differences(&cases, &ours, &theirs, compare::differences);
+    // Folding has other layers and another history, and the very same files.
+    let folded = suite.ours(&cases, &[], &[]);
+    for (name, lines) in suite::differences(&cases, &folded, &theirs, compare::tree_differences) {
+        found.entry(name).or_default().extend(lines.into_iter().map(|line| format!("folded: {line}")));
+    }
     for (name, lines) in &found {
         let case = cases.iter().find(|case| case.name == *name).expect("a case");
         eprintln!("=== {name} ({})\n{}", case.rule, case.text);

@@ -8,7 +8,6 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::case::Case;
-use crate::compare;
 use crate::context;
 use crate::docker::Docker;
 use crate::image::{self, Image};
@@ -122,12 +121,17 @@ fn collect(
     cases.iter().map(|case| (case.name.clone(), result(case))).collect()
 }
 
-/// What differs, case by case.
-pub fn differences(cases: &[Case], ours: &Results, theirs: &Results) -> BTreeMap<String, Vec<String>> {
+/// What differs, case by case, in what `compare` looks at.
+pub fn differences(
+    cases: &[Case],
+    ours: &Results,
+    theirs: &Results,
+    compare: impl Fn(&Image, &Image, bool) -> Vec<String>,
+) -> BTreeMap<String, Vec<String>> {
     let mut found = BTreeMap::new();
     for case in cases {
         let lines = match (&ours[&case.name], &theirs[&case.name]) {
-            (Ok(ours), Ok(theirs)) => compare::differences(ours, theirs, case.twin.is_some()),
+            (Ok(ours), Ok(theirs)) => compare(ours, theirs, case.twin.is_some()),
             (Err(why), Ok(_)) => vec![format!("only img fails: {why}")],
             (Ok(_), Err(why)) => vec![format!("only the peer fails: {why}")],
             (Err(ours), Err(theirs)) => vec![format!("both fail: {ours}\n{theirs}")],
