@@ -70,7 +70,7 @@ fn prune_leaves_what_a_running_build_needs() {
     while began.elapsed().as_millis() < 1800 {
         sandbox.ok(&["system", "prune", "--all", "--force"]);
     }
-    assert_eq!(build.wait(), 0);
+    assert_eq!(build.wait(), 0, "{}", build.said());
     sandbox.img(&["run", "--rm", "--network", "none", "app", "cat", "/two"]).ok().prints_exactly("one\n");
 }
 

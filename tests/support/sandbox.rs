@@ -265,6 +265,15 @@ impl Running {
         rustix::process::kill_process(pid, signal).expect("a child of ours can be signalled");
     }
 
+    /// What it wrote to standard error, once it has ended.
+    pub fn said(&mut self) -> String {
+        let mut text = String::new();
+        if let Some(stderr) = &mut self.0.stderr {
+            std::io::Read::read_to_string(stderr, &mut text).expect("its standard error is text");
+        }
+        text
+    }
+
     /// Waits for its end and returns its exit status, 128+n for signal n.
     #[track_caller]
     pub fn wait(&mut self) -> i32 {

@@ -6,6 +6,8 @@ use std::sync::Mutex;
 use builder::{BaseImage, ImageSource, PortError};
 
 use super::BuildWatcher;
+use store::image::Image;
+
 use crate::engine::Engine;
 use crate::engine::pull::PullOptions;
 use crate::error::{Cause, CommandError};
@@ -17,14 +19,31 @@ pub struct Images<'a> {
     one_at_a_time: Mutex<()>,
 }
 
+/// How often an image is looked for that somebody keeps removing.
+const TRIES: u32 = 5;
+
 impl<'a> Images<'a> {
     /// Images of `engine`; `watcher` sees the pulls.
     pub fn new(engine: &'a Engine, watcher: &'a dyn BuildWatcher) -> Self {
         Self { engine, watcher, one_at_a_time: Mutex::new(()) }
     }
 
+    /// The image, safe from the collector. One that was collected just before it was protected is looked for again.
     fn find(&self, reference: &str, platform: Option<&str>, pull: bool) -> Result<BaseImage, CommandError> {
         let _turn = self.one_at_a_time.lock();
+        let store = self.engine.store();
+        for _ in 0..TRIES {
+            let image = self.look_up(reference, platform, pull)?;
+            store.protect(&[image.id.0])?;
+            if store.images().has(&image.id) {
+                return Ok(BaseImage { id: image.id.to_string(), layers: image.layers().to_vec(), config: image.raw });
+            }
+        }
+        Err(CommandError::new(format!("the image {reference} is removed again and again"))
+            .hint("another process prunes images: try again when it has ended"))
+    }
+
+    fn look_up(&self, reference: &str, platform: Option<&str>, pull: bool) -> Result<Image, CommandError> {
         let wanted = self.engine.platform(platform)?;
         // What is named by its id is here or nowhere.
         let is_id = reference.starts_with("sha256:");
@@ -37,16 +56,14 @@ impl<'a> Images<'a> {
                     .rank(&registry_client::Platform::new(&config.os, &config.architecture, config.variant.as_deref()))
                     .is_some()
         });
-        let image = match here {
-            Some(found) => found.image,
+        match here {
+            Some(found) => Ok(found.image),
             None => {
                 let options = PullOptions { platform: platform.map(str::to_owned) };
                 let pulled = self.engine.pull(reference, &options, self.watcher)?;
-                self.engine.store().images().get(&pulled.image)?
+                Ok(self.engine.store().images().get(&pulled.image)?)
             }
-        };
-        self.engine.store().protect(&[image.id.0])?;
-        Ok(BaseImage { id: image.id.to_string(), layers: image.layers().to_vec(), config: image.raw })
+        }
     }
 }
 
