@@ -47,4 +47,5 @@ mod save_load;
 mod security;
 mod system;
 mod transfer;
+mod tripwire;
 mod volume;
