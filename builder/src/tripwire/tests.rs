@@ -47,7 +47,7 @@ fn long_keys_in_wrapped_base64() {
         let wrapped: Vec<&[u8]> = text.as_bytes().chunks(width).collect();
         assert_eq!(hits(&scanner, &wrapped.join(&b'\n')), [(0, Some("base64"))], "{width}");
     }
-    assert_eq!(hits(&scanner, key[..key.len() / 3].as_bytes()), []);
+    assert_eq!(hits(&scanner, &key.as_bytes()[..key.len() / 3]), []);
 }
 
 /// Plain base64 without padding, to compare with.
