@@ -3,9 +3,9 @@
 
 use builder::{BaseImage, BuildOptions, CheckReport, ImageSource, OutlineReport, PortError};
 
-use super::BuildRequest;
 use super::context::Source;
 use super::git::Git;
+use super::{BuildRequest, read_options};
 use crate::engine::Engine;
 use crate::engine::progress::{Event, Progress};
 use crate::error::{Cause, Result};
@@ -73,22 +73,11 @@ impl Engine {
         Ok(builder::targets(&options)?)
     }
 
-    /// What of the request matters when nothing is built; its context is there as long as the source is.
+    /// The options of a call; the context is there as long as the source is.
     fn call_options(&self, request: &BuildRequest) -> Result<(BuildOptions, Source)> {
         let platform = self.platform(request.platform.as_deref())?;
         let git = Git { agent: request.inputs.agents.get("default").cloned() };
         let (source, inputs) = self.given(request, &git, &Silent)?;
-        let options = BuildOptions {
-            context: source.context.clone(),
-            inputs,
-            buildfile: source.bytes.clone(),
-            buildfile_name: source.name.clone(),
-            target: request.target.clone(),
-            build_args: request.build_args.clone(),
-            platform: Some(platform.to_string()),
-            pull: request.pull,
-            ..BuildOptions::default()
-        };
-        Ok((options, source))
+        Ok((read_options(request, &source, inputs, &platform), source))
     }
 }

@@ -128,16 +128,9 @@ impl Engine {
         let git = git::Git { agent: request.inputs.agents.get("default").cloned() };
         let (source, inputs) = self.given(request, &git, watcher)?;
         let options = BuildOptions {
-            context: source.context.clone(),
-            inputs,
-            buildfile: source.bytes.clone(),
-            buildfile_name: source.name.clone(),
-            target: request.target.clone(),
-            build_args: request.build_args.clone(),
             labels: request.labels.clone(),
             no_cache: request.no_cache,
             no_cache_stages: request.no_cache_stages.clone(),
-            platform: Some(platform.to_string()),
             network: match request.network.as_str() {
                 "default" | "bridge" => builder::buildfile::NetworkMode::Default,
                 "none" => builder::buildfile::NetworkMode::None,
@@ -147,7 +140,6 @@ impl Engine {
                         .hint("--network takes default, none or host"));
                 }
             },
-            pull: request.pull,
             extra_hosts: request.add_host.clone(),
             shm_size: request
                 .shm_size
@@ -159,7 +151,7 @@ impl Engine {
             tripwire: request.tripwire,
             no_fold: request.no_fold,
             cancel: request.cancel.clone(),
-            ..BuildOptions::default()
+            ..read_options(request, &source, inputs, &platform)
         };
         let title =
             format!("img {}: build of {} in {}", env!("CARGO_PKG_VERSION"), options.buildfile_name, request.context);
@@ -241,6 +233,26 @@ impl Engine {
     /// A note that cannot be read.
     pub fn last_build(&self) -> Result<Option<(Report, Option<jiff::Timestamp>)>> {
         Ok(builder::explain::last(&self.store)?)
+    }
+}
+
+/// What of the request matters already when its Buildfile is only read; the rest is as by default.
+fn read_options(
+    request: &BuildRequest,
+    source: &context::Source,
+    inputs: Inputs,
+    platform: &registry_client::Platform,
+) -> BuildOptions {
+    BuildOptions {
+        context: source.context.clone(),
+        inputs,
+        buildfile: source.bytes.clone(),
+        buildfile_name: source.name.clone(),
+        target: request.target.clone(),
+        build_args: request.build_args.clone(),
+        platform: Some(platform.to_string()),
+        pull: request.pull,
+        ..BuildOptions::default()
     }
 }
 
