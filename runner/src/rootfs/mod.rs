@@ -1,4 +1,4 @@
-//! The root file system: layers below, a writable directory on top, joined by overlayfs inside the container's mounts.
+//! The root file system: layers below, a writable directory on top, joined by overlayfs.
 //!
 //! The parent makes the mount without attaching it ([`Prepared`]); the child attaches it in its own mount namespace, so the host
 //! never shows it and none can be left behind. Layers go in by descriptor: no host path shows in the container's mount

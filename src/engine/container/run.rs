@@ -69,12 +69,8 @@ impl Engine {
             };
             let exit =
                 run_foreground(&container, options, started).map_err(|error| self.start_failed(record, error))?;
-            let ended = if asked.remove {
-                remove_all(&self.store, &self.states(), &record.id, Removal::Retire)
-            } else {
-                ended(&self.store, &self.states(), &record.id, &exit, false)
-            };
-            ended.context("the container has ended, but")?;
+            let removal = asked.remove.then_some(Removal::Retire);
+            ended(&self.store, &self.states(), &record.id, &exit, removal).context("the container has ended, but")?;
             return Ok(self.exit_code(record, exit.code, exit.oom));
         }
         let keys = detach_keys(asked.detach_keys.as_deref())?;
@@ -136,12 +132,12 @@ impl Engine {
     /// What the monitor does when the program has ended. It holds paths only: descriptors are closed in the monitor.
     fn on_exit(&self, record: &ContainerRecord) -> OnExit {
         let (root, states) = (self.store.root().to_path_buf(), self.states());
-        let (id, remove) = (record.id.clone(), record.data.options.remove);
+        let (id, removal) = (record.id.clone(), record.data.options.remove.then_some(Removal::Whole));
         Box::new(move |exit, _| {
             // Nobody listens to a monitor: what it cannot do here, the next command's sweep does.
             let _ = Store::open(&root)
                 .map_err(CommandError::from)
-                .and_then(|store| ended(&store, &states, &id, exit, remove));
+                .and_then(|store| ended(&store, &states, &id, exit, removal));
             After::Done
         })
     }
@@ -220,9 +216,9 @@ fn detach_keys(text: Option<&str>) -> Result<DetachKeys> {
 }
 
 /// Records how a container ended, or removes it.
-fn ended(store: &Store, states: &Path, id: &str, exit: &Exit, remove: bool) -> Result<()> {
-    if remove {
-        return remove_all(store, states, id, Removal::Whole);
+fn ended(store: &Store, states: &Path, id: &str, exit: &Exit, removal: Option<Removal>) -> Result<()> {
+    if let Some(removal) = removal {
+        return remove_all(store, states, id, removal);
     }
     let mut record: ContainerRecord = store.containers().read(id)?;
     let state = runner::state::load(&states.join(id)).ok();
