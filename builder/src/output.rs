@@ -10,7 +10,7 @@ use store::cache::CacheRecord;
 use store::image::{CompressedLayer, Folded, ImageRecord, Provenance};
 use store::{DiffId, ImageId};
 
-use crate::buildfile::{Rule, Span, Warning};
+use crate::buildfile::Span;
 use crate::error::BuildError;
 use crate::event::Event;
 use crate::explain::Report;
@@ -97,9 +97,8 @@ pub(crate) fn write(solver: &Solver<'_>, results: &[Option<Arc<StageResult>>]) -
     let is_user = |item: &&Item<'_>| item.created_by.starts_with("USER ");
     let user = items.iter().rev().find(is_user).map(|item| (item.span.start.line, item.created_by.to_owned()));
     budget::check(solver, &budget::Draft { config: &config, layers: &layers, made: &made, user })?;
-    for leak in tripwire::check(solver, &made, &items, &config)? {
-        let span = Span::line(leak.line.unwrap_or(1));
-        (solver.events)(Event::Warning(Warning::new(Rule::SecretFound, span, leak.to_string())));
+    for warning in tripwire::check(solver, &made, &items, &config)? {
+        (solver.events)(Event::Warning(warning));
     }
     let (history, last) = history(&config.history(), base.len(), config.created(), &items);
     let created = created(solver, &config, &layers, &history, last)?;

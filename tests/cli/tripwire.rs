@@ -46,3 +46,17 @@ fn a_secret_that_was_only_used_is_no_leak() {
     );
     build(&sandbox, &[]).ok();
 }
+
+#[test]
+fn a_leak_inside_of_an_archive_that_python_made() {
+    let sandbox = with_secret();
+    // As pip, Java and Go pack what they make: a zip with a program before it, compressed; and a tar with gzip.
+    let zip = "FROM python:3.11-slim\nRUN --mount=type=secret,id=npm python3 -m zipapp -c -p /bin/python3 -m a:b \
+               -o /app.pyz /run/secrets/ && rm -f x\n";
+    let tar = "FROM busybox\nRUN --mount=type=secret,id=npm gzip -c /run/secrets/npm > /tmp/k.gz && \
+               tar -c -f /all.tar /tmp/k.gz && rm /tmp/k.gz\n";
+    for (buildfile, place) in [(zip, "/app.pyz"), (tar, "/all.tar")] {
+        sandbox.write("context/Buildfile", buildfile);
+        build(&sandbox, &[]).refuses(17, &["secret \"npm\"", place, "Buildfile:2"]);
+    }
+}

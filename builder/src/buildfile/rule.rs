@@ -1,6 +1,6 @@
 //! The rules that a Buildfile is checked by: those that Docker publishes for its build checks, under the same names and
 //! in the same words, so that directives, documentation and tools written for those serve here too (Docker
-//! documentation, "Build checks"), and one of our own.
+//! documentation, "Build checks"), and a few of our own.
 
 /// A rule. Its name, what it wants and where it is documented are in [`Rule::name`] and its neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +52,8 @@ pub enum Rule {
     Unused,
     /// Not a published check: a secret given to the build is in the image.
     SecretFound,
+    /// Not a published check: a file is packed so that not all of it was searched for secrets.
+    SecretSearchCut,
 }
 
 /// Name, page and description of each rule.
@@ -187,7 +189,11 @@ impl Rule {
     /// Its published name; of ours, what we call it.
     #[must_use]
     pub fn name(self) -> &'static str {
-        let ours = if self == Self::SecretFound { "SecretFound" } else { "Unused" };
+        let ours = match self {
+            Self::SecretFound => "SecretFound",
+            Self::SecretSearchCut => "SecretSearchCut",
+            _ => "Unused",
+        };
         self.row().map_or(ours, |(_, name, ..)| name)
     }
 

@@ -1,7 +1,8 @@
 //! The tripwire: bytes of every secret that was given to the build are looked for in what it made, before the image is
-//! put into the store: files (also inside gzip and zstd), names, link texts and extended attributes of the new layers,
+//! put into the store: files (also inside gzip, zstd and zip), names, link texts and extended attributes of the new layers,
 //! the history, and the config with its environment and labels.
 
+mod members;
 mod patterns;
 mod scan;
 
@@ -12,6 +13,7 @@ use serde_json::Value;
 use store::layer::Kind;
 use store::layer::tree::FileReader;
 
+use crate::buildfile::{Rule, Span, Warning};
 use crate::config::Config;
 use crate::error::BuildError;
 use crate::op::OpError;
@@ -77,19 +79,19 @@ impl std::fmt::Display for Leak {
 ///
 /// # Errors
 /// [`BuildError::Leak`] if something was found and the tripwire says so, other errors if layers cannot be read. Gives
-/// back what was found otherwise.
+/// back warnings otherwise: of what was found, and of what was not wholly searched.
 pub(crate) fn check(
     solver: &Solver<'_>,
     made: &[Made],
     items: &[Item<'_>],
     config: &Config,
-) -> Result<Vec<Leak>, BuildError> {
+) -> Result<Vec<Warning>, BuildError> {
     let options = solver.options;
     if options.tripwire == Tripwire::Off || options.watched.is_empty() {
         return Ok(Vec::new());
     }
     let scanner = Scanner::new(&options.watched).map_err(BuildError::Options)?;
-    let mut search = Search { solver, scanner, leaks: Vec::new() };
+    let mut search = Search { solver, scanner, leaks: Vec::new(), cut: Vec::new() };
     for made in made {
         search.layer(made)?;
     }
@@ -97,17 +99,22 @@ pub(crate) fn check(
         search.text(item.created_by.as_bytes(), "the history", Some(item.span.start.line));
     }
     search.config(config, items);
-    let leaks = search.leaks;
-    match options.tripwire {
-        Tripwire::Fail if !leaks.is_empty() => Err(BuildError::Leak(leaks)),
-        _ => Ok(leaks),
+    let Search { leaks, mut cut, .. } = search;
+    if options.tripwire == Tripwire::Fail && !leaks.is_empty() {
+        return Err(BuildError::Leak(leaks));
     }
+    cut.extend(
+        leaks.iter().map(|leak| Warning::new(Rule::SecretFound, Span::line(leak.line.unwrap_or(1)), leak.to_string())),
+    );
+    Ok(cut)
 }
 
 struct Search<'a> {
     solver: &'a Solver<'a>,
     scanner: Scanner,
     leaks: Vec<Leak>,
+    /// What was not wholly searched.
+    cut: Vec<Warning>,
 }
 
 impl Search<'_> {
@@ -144,12 +151,18 @@ impl Search<'_> {
             match &entry.kind {
                 Kind::Symlink { target } => self.text(target, &place, Some(made.line)),
                 kind @ Kind::File { .. } => {
-                    let found = self
-                        .scanner
-                        .stream(|| FileReader::new(&tar, kind).map_err(std::io::Error::other))
+                    let found = FileReader::new(&tar, kind)
+                        .map_err(std::io::Error::other)
+                        .and_then(|file| self.scanner.stream(file))
                         .map_err(|error| OpError::io(format!("search {place}"), error))?;
-                    for (secret, form) in found {
+                    for (secret, form) in found.hits {
                         self.found(secret, form, &place, Some(made.line));
+                    }
+                    if found.cut {
+                        let message = format!(
+                            "{place} was not wholly searched for secrets: it unpacks to too much, or is packed too deep"
+                        );
+                        self.cut.push(Warning::new(Rule::SecretSearchCut, Span::line(made.line), message));
                     }
                 }
                 _ => {}
@@ -195,5 +208,7 @@ fn collect(value: &Value, field: &str, texts: &mut Vec<(String, String)>) {
     }
 }
 
+#[cfg(test)]
+mod members_tests;
 #[cfg(test)]
 mod tests;
