@@ -28,6 +28,17 @@ pub(super) fn relative_path(name: &str, parent: Option<&str>) -> Result<PathBuf>
     checked_path(&format!("{}/{name}", parent.map_or(HOME, |parent| parent.trim_matches('/'))))
 }
 
+/// How deep below a mount a container's group is looked for.
+pub(super) const DEEPEST_PARENT: u32 = 6;
+
+/// Whether a group whose name begins so lies in `directory`, or up to so many levels below.
+pub(super) fn has_group(directory: &Path, prefix: &str, levels: u32) -> bool {
+    // A group that vanishes while we look was none that is alive.
+    let names = file::children(directory).unwrap_or_default();
+    names.iter().any(|name| name.starts_with(prefix))
+        || levels > 0 && names.iter().any(|name| has_group(&directory.join(name), prefix, levels - 1))
+}
+
 /// A path of plain components. The kernel's own files have a dot, so a component must not look like one.
 pub(super) fn checked_path(path: &str) -> Result<PathBuf> {
     let bad = |reason| Err(Error::Name { name: path.to_owned(), reason });

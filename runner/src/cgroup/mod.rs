@@ -395,13 +395,13 @@ impl Cgroup {
     }
 
     /// Whether there is a group of ours whose name begins so: a container has one from before its network is made until
-    /// after it has ended, whatever run directory it belongs to.
+    /// after it has ended, whatever run directory it belongs to. Those with a parent of their own are looked for too.
     pub fn exists(prefix: &str) -> bool {
         let Ok(hierarchies) = Hierarchies::detect() else { return false };
         let bases = hierarchies.version1.values().chain(hierarchies.unified.as_ref().map(|unified| &unified.base));
-        bases
-            .filter_map(|base| file::children(&base.join(HOME)).ok())
-            .any(|names| names.iter().any(|name| name.starts_with(prefix)))
+        bases.into_iter().any(|base| {
+            layout::has_group(&base.join(HOME), prefix, 0) || layout::has_group(base, prefix, layout::DEEPEST_PARENT)
+        })
     }
 
     /// Ends and removes the groups of containers that are no more: those below `img/` whose name `is_alive` denies. Returns the

@@ -149,7 +149,7 @@ impl Child<'_> {
                 rustix::system::setdomainname(name.as_bytes()).doing(|| format!("set the domain name {name:?}"))
             }
             Step::SetSysctl(path, value) => self.write_proc(&format!("sys/{path}"), value),
-            Step::SetOomScore(score) => self.write_own_proc("oom_score_adj", &score.to_string()),
+            Step::SetOomScore(score) => self.set_oom_score(*score),
             Step::SetRlimit(name, number, soft, hard) => set_rlimit(name, *number, *soft, *hard),
             Step::SetPersonality(persona) => sys::personality(*persona).doing(|| "set the personality".into()),
             Step::SetLabel(file, text) => self.write_own_proc(&format!("attr/{file}"), text),
@@ -229,6 +229,15 @@ impl Child<'_> {
             }
             (None, None) => Err(Error::invalid("standard input and output were not prepared")),
         }
+    }
+
+    fn set_oom_score(&mut self, score: i32) -> Result<()> {
+        self.write_own_proc("oom_score_adj", &score.to_string()).map_err(|error| match error {
+            Error::Io { source, .. } if source.raw_os_error() == Some(libc::EACCES) => {
+                Error::io(format!("set the OOM score adjustment {score}: lowering it needs CAP_SYS_RESOURCE"), source)
+            }
+            error => error,
+        })
     }
 
     fn has_init(&self) -> bool {

@@ -1,10 +1,17 @@
 //! The flags that `run` and `create` share, and how they become the engine's options.
 
+pub mod limits;
+mod place;
+mod refused;
+
 use clap::Args;
 
 use crate::config::Context;
 use crate::engine::container::options::Options;
 use crate::error::{CommandError, Result};
+use limits::LimitFlags;
+use place::PlaceFlags;
+use refused::RefusedFlags;
 
 /// Flags that say what the container is.
 #[derive(Args)]
@@ -79,27 +86,12 @@ pub struct ContainerFlags {
     /// Domain to search names in
     #[arg(long, value_name = "DOMAIN")]
     dns_search: Vec<String>,
-    /// Limit of memory, as 512m or 2g
-    #[arg(long, short, value_name = "SIZE")]
-    memory: Option<String>,
-    /// Limit of memory and swap together; -1 for no limit
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
-    memory_swap: Option<String>,
-    /// Memory the kernel tries to leave to the container
-    #[arg(long, value_name = "SIZE")]
-    memory_reservation: Option<String>,
-    /// How many processors' time it may use, as 1.5
-    #[arg(long, value_name = "NUMBER")]
-    cpus: Option<String>,
-    /// Processors it may run on, as 0-2,4
-    #[arg(long, value_name = "LIST")]
-    cpuset_cpus: Option<String>,
-    /// Share of the processors under contention; 1024 is usual
-    #[arg(long, short = 'c', value_name = "SHARES")]
-    cpu_shares: Option<u64>,
-    /// Limit of processes; -1 for none, 4096 unless said otherwise
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
-    pids_limit: Option<i64>,
+    #[command(flatten)]
+    limits: LimitFlags,
+    #[command(flatten)]
+    place: PlaceFlags,
+    #[command(flatten)]
+    refused: RefusedFlags,
     /// Add a capability
     #[arg(long, value_name = "CAPABILITY")]
     cap_add: Vec<String>,
@@ -161,6 +153,7 @@ impl ContainerFlags {
     /// # Errors
     /// A file of variables that cannot be read.
     pub fn options(self, context: &Context) -> Result<Options> {
+        self.refused.check()?;
         let env = environment(context, &self.env_file, &self.env)?;
         let mut words = self.words.into_iter();
         let image = if self.rootfs.is_some() { String::new() } else { words.next().unwrap_or_default() };
@@ -186,13 +179,8 @@ impl ContainerFlags {
             add_host: self.add_host,
             dns: self.dns,
             dns_search: self.dns_search,
-            memory: self.memory,
-            memory_swap: self.memory_swap,
-            memory_reservation: self.memory_reservation,
-            cpus: self.cpus,
-            cpuset_cpus: self.cpuset_cpus,
-            cpu_shares: self.cpu_shares,
-            pids_limit: self.pids_limit,
+            limits: self.limits.limits(),
+            place: self.place.place(),
             cap_add: self.cap_add,
             cap_drop: self.cap_drop,
             security: self.security_opt,

@@ -1,5 +1,6 @@
 //! All that is known of a container, in docker's form.
 
+use runner::spec::parse;
 use serde_json::{Value, json};
 
 use super::list::{exit_code, labels, state_word};
@@ -84,6 +85,8 @@ impl Engine {
 
 fn host_config(record: &ContainerRecord) -> Value {
     let options = &record.data.options;
+    let limits = &options.limits;
+    let size = |text: &Option<String>| text.as_deref().and_then(|text| parse::size("memory", text).ok()).unwrap_or(0);
     json!({
         "NetworkMode": options.network.as_deref().unwrap_or("bridge"),
         "AutoRemove": options.remove,
@@ -97,11 +100,25 @@ fn host_config(record: &ContainerRecord) -> Value {
         "ExtraHosts": options.add_host,
         "Init": options.init,
         "LogConfig": { "Type": "json-file", "Config": {} },
-        "CpuShares": options.cpu_shares.unwrap_or(0),
-        "CpusetCpus": options.cpuset_cpus.as_deref().unwrap_or(""),
-        "PidsLimit": options.pids_limit,
-        "Memory": options.memory.as_deref().and_then(|text| runner::spec::parse::size("memory", text).ok()).unwrap_or(0),
-        "NanoCpus": options.cpus.as_deref().and_then(|text| runner::spec::parse::cpus(text).ok()).unwrap_or(0),
+        "CgroupParent": options.place.cgroup_parent.as_deref().unwrap_or(""),
+        "CgroupnsMode": options.place.cgroupns.as_deref().unwrap_or("private"),
+        "DeviceCgroupRules": options.place.device_cgroup_rules,
+        "OomScoreAdj": options.place.oom_score_adj.unwrap_or(0),
+        "OomKillDisable": limits.oom_kill_disable,
+        "CpuShares": limits.cpu_shares.unwrap_or(0),
+        "CpuPeriod": limits.cpu_period.unwrap_or(0),
+        "CpuQuota": limits.cpu_quota.unwrap_or(0),
+        "CpuRealtimePeriod": limits.cpu_rt_period.unwrap_or(0),
+        "CpuRealtimeRuntime": limits.cpu_rt_runtime.unwrap_or(0),
+        "CpusetCpus": limits.cpuset_cpus.as_deref().unwrap_or(""),
+        "CpusetMems": limits.cpuset_mems.as_deref().unwrap_or(""),
+        "PidsLimit": limits.pids_limit,
+        "Memory": size(&limits.memory),
+        "MemoryReservation": size(&limits.memory_reservation),
+        "MemorySwap": limits.memory_swap.as_deref().and_then(|text| parse::memory_swap(text).ok()).unwrap_or(0),
+        "MemorySwappiness": limits.memory_swappiness,
+        "NanoCpus": limits.cpus.as_deref().and_then(|text| parse::cpus(text).ok()).unwrap_or(0),
+        "BlkioWeight": limits.blkio_weight.unwrap_or(0),
     })
 }
 

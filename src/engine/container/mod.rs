@@ -6,6 +6,7 @@ pub mod exec;
 pub mod files;
 mod fill;
 pub mod inspect;
+mod limits;
 pub mod list;
 pub mod logs;
 pub mod names;

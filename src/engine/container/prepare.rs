@@ -8,8 +8,7 @@ use runner::log::LogConfig;
 use runner::network::{BridgeConfig, Config as NetworkConfig, Join, Mode, PortMapping, Protocol};
 use runner::spec::parse::{self, MountKind, MountRequest, SeccompChoice, SecurityOptions};
 use runner::spec::{
-    Merged, NamespaceMode, Namespaces, Options as SpecOptions, ResourceOptions, SharedMemory, build, device, limits,
-    merge,
+    Merged, NamespaceMode, Namespaces, Options as SpecOptions, ResourceOptions, SharedMemory, build, device, merge,
 };
 use runner::validate::{Host, validate};
 use runner::{Container, HostsFile, Rootfs};
@@ -19,6 +18,7 @@ use super::ContainerData;
 use super::create::{choices, defaults, hostname, usage};
 use super::files::EtcFiles;
 use super::options::Options;
+use super::options::place::Place;
 use super::run::Startable;
 use super::volumes::bind_source;
 use crate::engine::Engine;
@@ -97,7 +97,7 @@ impl Engine {
             create_cwd: true,
             layer_mounts: Vec::new(),
             file_mounts: Vec::new(),
-            cgroup_parent: None,
+            cgroup_parent: data.options.place.cgroup_parent.clone(),
             stop_signal: merged.stop_signal,
         })
     }
@@ -168,6 +168,8 @@ impl Engine {
             devices.extend(device::resolve(&parse::device(text).map_err(usage)?).map_err(usage)?);
         }
         let ulimits = asked.ulimits.iter().map(|text| parse::ulimit(text)).collect::<runner::spec::Result<Vec<_>>>();
+        let rules = asked.place.device_cgroup_rules.iter();
+        let device_rules = rules.map(|text| parse::device_rule(text)).collect::<runner::spec::Result<Vec<_>>>();
         let sysctls = asked.sysctls.iter().map(|text| parse::key_value("kernel parameter", text));
         let shared_memory = match &asked.shm_size {
             Some(text) => SharedMemory::Size(parse::size("size of /dev/shm", text).map_err(usage)?),
@@ -191,8 +193,11 @@ impl Engine {
             shared_memory,
             ulimits: ulimits.map_err(usage)?.into_iter().flatten().collect(),
             sysctls: sysctls.collect::<runner::spec::Result<_>>().map_err(usage)?,
-            resources: resources(asked)?,
-            namespaces: Namespaces::default(),
+            resources: asked.limits.resources(ResourceOptions::default())?,
+            oom_score_adj: asked.place.oom_score_adj,
+            device_rules: device_rules.map_err(usage)?,
+            namespaces: namespaces(&asked.place),
+            cgroup_parent: asked.place.cgroup_parent.clone(),
             stop_signal: Some(merged.stop_signal),
             ..SpecOptions::default()
         };
@@ -277,27 +282,13 @@ fn mapping(text: &str, port: &parse::PortMapping) -> Result<PortMapping> {
     })
 }
 
-/// The limits that the flags ask for.
-fn resources(asked: &Options) -> Result<ResourceOptions> {
-    let size = |what: &'static str, text: &Option<String>| {
-        text.as_deref().map(|text| parse::size(what, text)).transpose().map_err(usage)
+/// The namespaces that the flags ask for, but for that of the network.
+fn namespaces(asked: &Place) -> Namespaces {
+    let cgroup = match asked.cgroupns.as_deref() {
+        Some("host") => NamespaceMode::Host,
+        _ => NamespaceMode::Private,
     };
-    let resources = ResourceOptions {
-        memory: size("limit of memory", &asked.memory)?,
-        memory_swap: asked.memory_swap.as_deref().map(parse::memory_swap).transpose().map_err(usage)?,
-        memory_reservation: size("memory reservation", &asked.memory_reservation)?,
-        nano_cpus: asked.cpus.as_deref().map(parse::cpus).transpose().map_err(usage)?,
-        cpu_shares: asked.cpu_shares,
-        cpuset_cpus: asked.cpuset_cpus.clone(),
-        pids_limit: asked.pids_limit.or(ResourceOptions::default().pids_limit),
-        ..ResourceOptions::default()
-    };
-    if let Some(text) = &asked.memory {
-        // Alone, so that the refusal can name the flag with the words the user gave it.
-        let alone = ResourceOptions { memory: resources.memory, ..ResourceOptions::default() };
-        limits(&alone).map_err(|error| usage(error).prefixed(&format!("--memory {text}")))?;
-    }
-    Ok(resources)
+    Namespaces { cgroup, ..Namespaces::default() }
 }
 
 /// All mounts the flags ask for, in the order in which they are made; two at one place are refused.

@@ -181,7 +181,7 @@ impl Engine {
     /// The exit code for ourselves, told why if memory ran out.
     fn exit_code(&self, record: &ContainerRecord, code: Option<i32>, oom: bool) -> u8 {
         if oom {
-            let limit = record.data.options.memory.as_deref().unwrap_or("the machine's memory");
+            let limit = record.data.options.limits.memory.as_deref().unwrap_or("the machine's memory");
             crate::ui::warn(format_args!("container {} ran out of memory (limit {limit})", record.name));
         }
         code.and_then(|code| u8::try_from(code & 0xff).ok()).unwrap_or(Kind::Container.code())

@@ -1,7 +1,13 @@
 //! What the user asked of a container, as it was said: kept in its record, so that every start, restart and clone
 //! begins from the same words.
 
+pub mod limits;
+pub mod place;
+
 use serde::{Deserialize, Serialize};
+
+use limits::Limits;
+use place::Place;
 
 /// The flags of `run` and `create`, unparsed but for numbers and switches. Parsing them is the runner's `spec` room.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -49,20 +55,12 @@ pub struct Options {
     pub dns: Vec<String>,
     /// `--dns-search`
     pub dns_search: Vec<String>,
-    /// `-m`
-    pub memory: Option<String>,
-    /// `--memory-swap`
-    pub memory_swap: Option<String>,
-    /// `--memory-reservation`
-    pub memory_reservation: Option<String>,
-    /// `--cpus`
-    pub cpus: Option<String>,
-    /// `--cpuset-cpus`
-    pub cpuset_cpus: Option<String>,
-    /// `--cpu-shares`
-    pub cpu_shares: Option<u64>,
-    /// `--pids-limit`
-    pub pids_limit: Option<i64>,
+    /// Limits.
+    #[serde(flatten)]
+    pub limits: Limits,
+    /// Control group and namespaces.
+    #[serde(flatten)]
+    pub place: Place,
     /// `--cap-add`
     pub cap_add: Vec<String>,
     /// `--cap-drop`
