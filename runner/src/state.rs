@@ -69,7 +69,7 @@ pub struct Exit {
 
 impl Exit {
     /// An end that nobody saw, noticed now.
-    pub(crate) fn unknown() -> Self {
+    pub fn unknown() -> Self {
         Self { code: None, signal: None, oom: false, requested: false, at: now(), log_error: None }
     }
 }

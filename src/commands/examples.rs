@@ -14,6 +14,14 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "events",
+        &[
+            ("img events --filter type=container", "what happens to containers, as it happens"),
+            ("img events --since 10m --stream=false --format json", "the last ten minutes, for a program"),
+            ("img monitor 'web*'", "only containers whose name fits"),
+        ],
+    ),
+    (
         "push",
         &[
             ("img push registry.example/team/app:1", "by the name it has here"),

@@ -18,6 +18,7 @@ mod commit;
 mod cp;
 mod diff;
 mod doctor;
+mod events;
 mod examples;
 mod exec;
 mod export;

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 
 use super::{
-    Run, blame, build, builder, builder_cache, commit, cp, diff, doctor, exec, export, generate, history, images,
-    import, inspect, is_option, load, login, logs, ps, pull, push, rm, rmi, run, save, start, stop, system, tag,
-    version, volume, why,
+    Run, blame, build, builder, builder_cache, commit, cp, diff, doctor, events, exec, export, generate, history,
+    images, import, inspect, is_option, load, login, logs, ps, pull, push, rm, rmi, run, save, start, stop, system,
+    tag, version, volume, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -98,6 +98,7 @@ pub const COMMANDS: &[Command] = &[
     command::<exec::Exec>("exec", &[], Containers),
     command::<logs::Logs>("logs", &[], Containers),
     command::<logs::Attach>("attach", &[], Containers),
+    command::<events::Events>("events", &["monitor"], Containers),
     command::<commit::Commit>("commit", &[], Containers),
     command::<cp::Cp>("cp", &[], Containers),
     command::<diff::Diff>("diff", &[], Containers),

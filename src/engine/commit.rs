@@ -13,6 +13,7 @@ use store::refs::Expect;
 use super::Engine;
 use super::changes::check_changes;
 use super::container::options::Options;
+use super::events::of_container;
 use super::tree::Merged;
 use crate::error::{CommandError, Context as _, Result};
 
@@ -85,9 +86,10 @@ impl Engine {
         let image_record = ImageRecord { provenance, ..ImageRecord::default() };
         let image = self.store.images().put(&serde_json::to_vec(&config)?, &image_record)?;
         let image = self.apply_changes(image, &options.changes)?;
-        if let Some(tag) = tag {
-            self.store.refs().set(&tag, &image, None, Expect::Any)?;
+        if let Some(tag) = &tag {
+            self.store.refs().set(tag, &image, None, Expect::Any)?;
         }
+        self.event(&of_container(&record, "commit").with("imageID", &image.to_string()));
         Ok(image)
     }
 }

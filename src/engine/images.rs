@@ -147,6 +147,7 @@ impl Engine {
         let target = self.tag_reference(target)?;
         let manifest = found.tag.and_then(|tag| tag.manifest);
         self.store.refs().set(&target, &found.image.id, manifest, Expect::Any)?;
+        self.image_event("tag", &found.image.id, Some(&target));
         Ok(())
     }
 
@@ -200,10 +201,12 @@ impl Engine {
         let mut lines = Vec::new();
         for tag in doomed {
             self.store.refs().remove(&tag.name, Expect::Image(id))?;
+            self.image_event("untag", &id, Some(&tag.name));
             lines.push(format!("Untagged: {}", familiar(&tag.name)));
         }
         if last && users.is_empty() {
             self.store.images().remove(&id)?;
+            self.image_event("delete", &id, None);
             lines.push(format!("Deleted: {id}"));
         }
         Ok(lines)

@@ -57,9 +57,10 @@ impl Engine {
         let record = ImageRecord { provenance: vec![provenance], ..ImageRecord::default() };
         let image = self.store.images().put(&serde_json::to_vec(&config)?, &record)?;
         let image = self.apply_changes(image, &options.changes)?;
-        if let Some(name) = name {
-            self.store.refs().set(&name, &image, None, Expect::Any)?;
+        if let Some(name) = &name {
+            self.store.refs().set(name, &image, None, Expect::Any)?;
         }
+        self.image_event("import", &image, name.as_deref());
         Ok(image)
     }
 }

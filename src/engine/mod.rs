@@ -9,6 +9,8 @@ pub mod commit;
 pub mod container;
 pub mod copy;
 pub mod doctor;
+pub mod event_filter;
+pub mod events;
 pub mod export;
 pub mod form;
 pub mod history;

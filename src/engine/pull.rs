@@ -126,6 +126,7 @@ impl Engine {
         if !same {
             self.store.refs().set(&name, &image, Some(digest), Expect::Any)?;
         }
+        self.image_event("pull", &image, Some(&name));
         Ok(Pulled { image, name, familiar: reference.familiar(), digest, fetched: fetched || !same })
     }
 

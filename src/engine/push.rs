@@ -66,6 +66,7 @@ impl Engine {
         if self.store.refs().get(&target.canonical())?.is_some_and(|tag| tag.image == image.id) {
             self.store.refs().set(&target.canonical(), &image.id, Some(digest), Expect::Any)?;
         }
+        self.image_event("push", &image.id, Some(&target.canonical()));
         Ok(manifest)
     }
 

@@ -105,6 +105,7 @@ impl Engine {
                 .hint(format!("`img rm {user}` removes the container")));
         }
         self.store.volumes().remove(&volume.id)?;
+        self.volume_event("destroy", name);
         Ok(true)
     }
 
@@ -117,6 +118,7 @@ impl Engine {
         for volume in self.volumes()? {
             if volume.used_by.is_empty() && (all || volume.anonymous) {
                 self.store.volumes().remove(&volume.id)?;
+                self.volume_event("destroy", &volume.name);
                 removed.push(volume.name);
             }
         }

@@ -29,6 +29,7 @@ pub mod error;
 mod files;
 pub mod gc;
 pub mod image;
+pub mod journal;
 pub mod layer;
 mod lease;
 pub mod lock;
@@ -176,6 +177,12 @@ impl Store {
         build_log::BuildLogs::new(self)
     }
 
+    /// The journal of what happened.
+    #[must_use]
+    pub fn journal(&self) -> journal::Journal<'_> {
+        journal::Journal::new(self)
+    }
+
     /// A new file without a name, for what is too large for memory; gone when it is closed.
     ///
     /// # Errors
@@ -228,7 +235,8 @@ fn check_format(root: &Path, text: &[u8]) -> Result<()> {
 /// Makes a new store. Killed half-way, it is finished by the next call; two at once do no harm.
 fn create(root: &Path) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(Error::io("create the store", root))?;
-    let known = |name: &str| name.starts_with("version") || DIRECTORIES.contains(&name);
+    let known =
+        |name: &str| ["version", "journal"].iter().any(|ours| name.starts_with(ours)) || DIRECTORIES.contains(&name);
     for entry in fs::read_dir(root).map_err(Error::io("read the directory", root))? {
         let name = entry.map_err(Error::io("read the directory", root))?.file_name();
         if !name.to_str().is_some_and(known) {

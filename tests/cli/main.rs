@@ -25,6 +25,7 @@ mod build_real;
 mod build_steps;
 mod commit;
 mod cp_diff;
+mod events;
 mod examples;
 mod exec;
 mod explain;

@@ -217,6 +217,7 @@ impl Engine {
     fn name_loaded(&self, id: &ImageId, name: &str, manifest: Option<Digest>) -> Result<Loaded> {
         let canonical = self.tag_reference(name)?;
         self.store.refs().set(&canonical, id, manifest, Expect::Any)?;
+        self.image_event("load", id, Some(&canonical));
         let (repository, tag) = familiar_parts(&canonical);
         Ok(Loaded { id: *id, name: Some(tag.map_or(repository.clone(), |tag| format!("{repository}:{tag}"))) })
     }

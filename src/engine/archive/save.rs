@@ -30,11 +30,15 @@ impl Engine {
     pub fn save(&self, names: &[String], format: ArchiveFormat, output: Option<&Path>) -> Result<()> {
         let images = names.iter().map(|name| self.find_image(name)).collect::<Result<Vec<_>>>()?;
         self.store.protect(&images.iter().map(|found| found.image.id.0).collect::<Vec<_>>())?;
-        let images: Vec<Member> = images.iter().map(Member::of).collect();
+        let members: Vec<Member> = images.iter().map(Member::of).collect();
         match output {
-            None => self.write_archive(&images, format, io::stdout().lock()).map(drop),
-            Some(path) => write_file(path, |file| self.write_archive(&images, format, file).map(drop)),
+            None => self.write_archive(&members, format, io::stdout().lock()).map(drop)?,
+            Some(path) => write_file(path, |file| self.write_archive(&members, format, file).map(drop))?,
         }
+        for found in &images {
+            self.image_event("save", &found.image.id, found.tag.as_ref().map(|tag| tag.name.as_str()));
+        }
+        Ok(())
     }
 
     /// Writes images as one archive; gives the OCI manifest of each, if the archive has them.

@@ -69,6 +69,7 @@ impl Engine {
                 return Err(error).context(format!("cannot write {}", path.display()));
             }
         }
+        self.container_event(&record, "create");
         Ok(Startable { record, image: image.map(|image| image.config.config) })
     }
 

@@ -6,6 +6,7 @@ use runner::exec::{Exec, exec_detached, exec_foreground, exec_monitored};
 use runner::{DetachKeys, Foreground};
 
 use crate::engine::Engine;
+use crate::engine::events::of_container;
 use crate::error::{CommandError, Kind, Result};
 
 /// What the user asked for.
@@ -50,6 +51,7 @@ impl Engine {
             let kind = Kind::of_start(&error);
             CommandError::from(error).kind(kind)
         };
+        self.container_event(&record, &format!("exec_start: {}", options.command.join(" ")));
         if options.detach {
             exec_detached(&directory, &exec).map_err(failed)?;
             return Ok(0);
@@ -67,6 +69,7 @@ impl Engine {
             let how = Foreground { stdin: options.interactive, forward_signals: true };
             exec_foreground(&directory, &exec, how).map_err(failed)?
         };
+        self.event(&of_container(&record, "exec_die").with("exitCode", &code.to_string()));
         Ok(u8::try_from(code & 0xff).unwrap_or(Kind::Container.code()))
     }
 

@@ -209,7 +209,7 @@ fn port_text(port: &runner::network::PublishedPort) -> String {
 }
 
 /// `KEY=VALUE` flags as a map.
-pub(super) fn labels(flags: &[String]) -> BTreeMap<String, String> {
+pub(in crate::engine) fn labels(flags: &[String]) -> BTreeMap<String, String> {
     let pairs = flags.iter().map(|flag| flag.split_once('=').unwrap_or((flag, "")));
     pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }

@@ -73,7 +73,7 @@ fn print(entry: &Entry, timestamps: bool) -> io::Result<()> {
 }
 
 /// A time of day, seconds since 1970, or how long ago; as nanoseconds since 1970.
-fn point_in_time(text: &str) -> Result<u64> {
+pub fn point_in_time(text: &str) -> Result<u64> {
     let nanoseconds = if let Ok(time) = text.parse::<Timestamp>() {
         time.as_nanosecond()
     } else if let Ok(seconds) = text.parse::<f64>() {

@@ -1,6 +1,6 @@
 //! Removing containers, and sweeping up after those whose monitor was killed.
 
-use super::run::{Removal, remove_all};
+use super::run::{Removal, remove_all, tell_end};
 use crate::engine::Engine;
 use crate::error::{CommandError, Kind, Result};
 
@@ -47,7 +47,11 @@ impl Engine {
                 continue;
             }
             let remove = match self.container_record(id) {
-                Ok(record) => record.data.options.remove,
+                Ok(record) => {
+                    // Nobody saw how it ended.
+                    tell_end(&self.store, &record, &runner::Exit::unknown());
+                    record.data.options.remove
+                }
                 // No record: the container was being removed when its remover was killed.
                 Err(_) => true,
             };

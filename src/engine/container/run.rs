@@ -10,10 +10,12 @@ use runner::spec::parse;
 use runner::{After, DetachKeys, Exit, Foreground, MonitorOptions, OnExit, run_foreground, start_monitored};
 use store::Store;
 use store::image::RunConfig;
+use store::journal::{Event, Subject};
 
 use super::create::usage;
 use super::{ContainerData, ContainerRecord, LastExit, time};
 use crate::engine::Engine;
+use crate::engine::events::{of_container, tell};
 use crate::error::{CommandError, Context as _, Kind, Result};
 
 /// A container that may be started: its record, and what its image says of running it.
@@ -45,6 +47,7 @@ impl Engine {
         let options = MonitorOptions { stdin: record.data.options.interactive, foreground: false };
         match start_monitored(container, options, self.on_exit(record)) {
             Ok((state, _)) => {
+                self.container_event(record, "start");
                 self.show_notices(state.network.as_ref());
                 Ok(())
             }
@@ -63,6 +66,7 @@ impl Engine {
         if !asked.tty && !asked.interactive {
             let options = Foreground { stdin: false, forward_signals: attachment.signals };
             let started = |state: &runner::State| {
+                self.container_event(record, "start");
                 self.show_notices(state.network.as_ref());
                 // What earlier runs left to be done while somebody waits anyway; the collector finds what cannot be.
                 let _ = self.store.containers().clear_retired();
@@ -77,6 +81,7 @@ impl Engine {
         let options = MonitorOptions { stdin: asked.interactive, foreground: true };
         let (state, stream) = start_monitored(container, options, self.on_exit(record))
             .map_err(|error| self.start_failed(record, error))?;
+        self.container_event(record, "start");
         self.show_notices(state.network.as_ref());
         let stream = stream.ok_or_else(|| CommandError::new("the container's monitor cannot be reached"))?;
         let options = AttachOptions {
@@ -113,6 +118,7 @@ impl Engine {
             }
             Err(error) => return Err(error.into()),
         };
+        self.container_event(&record, "attach");
         self.outcome(&record, attach(stream, options)?)
     }
 
@@ -194,7 +200,10 @@ impl Engine {
                 let oom = oom.and_then(|record| record.data.last).is_some_and(|last| last.oom);
                 Ok(self.exit_code(record, Some(code), oom))
             }
-            Outcome::Detached => Ok(0),
+            Outcome::Detached => {
+                self.container_event(record, "detach");
+                Ok(0)
+            }
             Outcome::Lost => Err(CommandError::new(format!("the monitor of container {} is gone", record.name))
                 .kind(Kind::Container)
                 .hint("it was killed, and the container with it")),
@@ -217,10 +226,14 @@ fn detach_keys(text: Option<&str>) -> Result<DetachKeys> {
 
 /// Records how a container ended, or removes it.
 fn ended(store: &Store, states: &Path, id: &str, exit: &Exit, removal: Option<Removal>) -> Result<()> {
+    let read = store.containers().read(id);
+    if let Ok(record) = &read {
+        tell_end(store, record, exit);
+    }
     if let Some(removal) = removal {
         return remove_all(store, states, id, removal);
     }
-    let mut record: ContainerRecord = store.containers().read(id)?;
+    let mut record: ContainerRecord = read?;
     let state = runner::state::load(&states.join(id)).ok();
     record.data.last = Some(LastExit {
         code: exit.code,
@@ -230,6 +243,21 @@ fn ended(store: &Store, states: &Path, id: &str, exit: &Exit, removal: Option<Re
         error: None,
     });
     Ok(store.containers().replace(&record)?)
+}
+
+/// Tells how a container ended: `die` with its exit code, before that `oom` if memory had run out.
+pub(super) fn tell_end(store: &Store, record: &ContainerRecord, exit: &Exit) {
+    if exit.oom {
+        tell(store, &of_container(record, "oom"));
+    }
+    let event = of_container(record, "die");
+    tell(
+        store,
+        &match exit.code {
+            Some(code) => event.with("exitCode", &code.to_string()),
+            None => event,
+        },
+    );
 }
 
 /// How thoroughly a container is removed.
@@ -253,8 +281,9 @@ pub(super) fn remove_all(store: &Store, states: &Path, id: &str, removal: Remova
         for line in &record.data.anonymous_volumes {
             let Some((_, volume)) = line.rsplit_once('=') else { continue };
             match store.volumes().remove(volume) {
+                Ok(()) => tell(store, &Event::now(Subject::Volume, "destroy", volume).with("driver", "local")),
                 Err(error) if !error.is_not_found() => return Err(error.into()),
-                _ => {}
+                Err(_) => {}
             }
         }
         let removed = match removal {
@@ -264,7 +293,8 @@ pub(super) fn remove_all(store: &Store, states: &Path, id: &str, removal: Remova
         match removed {
             // Somebody else removed it meanwhile.
             Err(error) if !error.is_not_found() => return Err(error.into()),
-            _ => {}
+            Err(_) => {}
+            Ok(()) => tell(store, &of_container(record, "destroy")),
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::time::Duration;
 use runner::spec::parse;
 
 use crate::engine::Engine;
+use crate::engine::events::of_container;
 use crate::error::{CommandError, Result};
 
 /// How long a container gets to stop, as docker has it.
@@ -20,10 +21,15 @@ impl Engine {
         let signal = signal.map(parse::signal).transpose()?;
         let own = record.data.options.stop_timeout.map(Duration::from_secs);
         let timeout = timeout.or(own).unwrap_or(STOP_TIMEOUT);
+        let ran = self.state(&record.id)?.is_some_and(|state| state.status != runner::Status::Stopped);
         match runner::stop(&self.state_dir(&record.id), signal, Some(timeout)) {
-            Ok(_) | Err(runner::Error::NotFound(_) | runner::Error::NotRunning(_)) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(_) | Err(runner::Error::NotFound(_) | runner::Error::NotRunning(_)) => {}
+            Err(error) => return Err(error.into()),
         }
+        if ran {
+            self.container_event(&record, "stop");
+        }
+        Ok(())
     }
 
     /// Sends a signal to a container's first process.
@@ -31,14 +37,16 @@ impl Engine {
     /// # Errors
     /// No such container, one that does not run, a signal that is none.
     pub fn kill(&self, name: &str, signal: &str) -> Result<()> {
-        let id = self.find_container(name)?;
+        let record = self.container_record(&self.find_container(name)?)?;
         let signal = parse::signal(signal)?;
-        match runner::kill(&self.state_dir(&id), signal, false) {
+        match runner::kill(&self.state_dir(&record.id), signal, false) {
             Err(runner::Error::NotFound(_) | runner::Error::NotRunning(_)) => {
-                Err(CommandError::new(format!("container {name} is not running")))
+                return Err(CommandError::new(format!("container {name} is not running")));
             }
-            result => Ok(result?),
+            result => result?,
         }
+        self.event(&of_container(&record, "kill").with("signal", &signal.to_string()));
+        Ok(())
     }
 
     /// Waits for a container's end and gives its exit code.

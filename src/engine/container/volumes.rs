@@ -83,6 +83,7 @@ impl Engine {
             .recursive(true)
             .create(&path)
             .with_context(|| format!("cannot make {}", path.display()))?;
+        self.volume_event("create", &record.name);
         Ok(id)
     }
 

@@ -198,6 +198,7 @@ impl Engine {
             // A build that found everything in the cache has nothing to sync.
             if self.store.refs().get(name)?.is_none_or(|tag| tag.image != *image) {
                 self.store.refs().set(name, image, None, Expect::Any)?;
+                self.image_event("tag", image, Some(name));
             }
         }
         Ok(())
