@@ -151,6 +151,7 @@ impl Run for Build {
             seen.store(u8::try_from(signal).unwrap_or(0), Ordering::Relaxed);
             flag.cancel();
         })?;
+        let (inputs, keys) = self.inputs.read(context)?;
         let request = BuildRequest {
             context: self.context,
             file: self.file,
@@ -164,7 +165,8 @@ impl Run for Build {
             network: self.network,
             add_host: self.add_host,
             shm_size: self.shm_size,
-            inputs: self.inputs.read(context)?,
+            inputs,
+            keys,
             build_contexts: self.inputs.contexts()?,
             source_date_epoch,
             delivery,

@@ -1,9 +1,12 @@
 //! The flags of `img build` that give a build something from outside beside its context.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 
 use crate::config::Context;
 use crate::engine::build::given::{self, Given};
+use crate::engine::build::ssh::Keys;
 use crate::error::{CommandError, Result};
 
 /// Secrets, ssh agents, named contexts, entitlements.
@@ -12,8 +15,8 @@ pub struct InputFlags {
     /// Give RUN --mount=type=secret a secret: id=NAME,src=FILE or id=NAME,env=VARIABLE; may be given several times
     #[arg(long, value_name = "id=NAME[,src=FILE|,env=VARIABLE]")]
     secret: Vec<String>,
-    /// Give RUN --mount=type=ssh an ssh agent: default for yours, or a name and the agent's socket
-    #[arg(long, value_name = "default|NAME[=SOCKET]")]
+    /// Give RUN --mount=type=ssh an ssh agent: default for yours, or a name and an agent's socket or key files
+    #[arg(long, value_name = "default|NAME[=SOCKET|=KEY[,KEY]]")]
     ssh: Vec<String>,
     /// What FROM, COPY --from and from= mean by a name: a directory, a tar or its URL, docker-image://REF,
     /// oci-layout://DIRECTORY[:TAG], target:STAGE, a git repository; may be given several times
@@ -38,11 +41,11 @@ impl InputFlags {
         self.build_context.iter().map(parse).collect()
     }
 
-    /// What the flags name, read.
+    /// What the flags name, read, and the keys that agents are started for.
     ///
     /// # Errors
     /// Flags that make no sense, files and variables that are not there.
-    pub fn read(&self, context: &Context) -> Result<builder::Inputs> {
+    pub fn read(&self, context: &Context) -> Result<(builder::Inputs, BTreeMap<String, Keys>)> {
         let variable = |name: &str| context.variable(name).map(str::to_owned);
         given::read(&Given { secrets: &self.secret, agents: &self.ssh, allowed: &self.allow }, &variable)
     }

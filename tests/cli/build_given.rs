@@ -147,8 +147,23 @@ fn ssh_add_speaks_to_the_agent_through_the_step() {
     let forwarded = format!("default={socket}");
     sandbox.img(&["build", "-t", "x", "--ssh", &forwarded, &sandbox.text("context")]).ok();
     assert!(cat(&sandbox, "x", "/keys").contains(" wanted (ED25519)"), "{}", cat(&sandbox, "x", "/keys"));
-    let refused = sandbox.img(&["build", "--ssh", &format!("default={key}"), &sandbox.text("context")]);
-    refused.refuses(125, &["key files"]).hints();
+    // The same by the key's own file, without that agent; and what an agent of ours refuses.
+    let text = "FROM busybox\nCOPY --chmod=0755 files /\nRUN --mount=type=ssh,required ssh-add -l > /keys; \
+        if ssh-add -D; then exit 9; fi; ssh-add -l | cmp - /keys\n";
+    sandbox.write("context/Buildfile", text);
+    sandbox.img(&["build", "-t", "y", "--ssh", &format!("default={key}"), &sandbox.text("context")]).ok();
+    assert_eq!(cat(&sandbox, "y", "/keys"), cat(&sandbox, "x", "/keys"));
+    let locked = sandbox.text("locked");
+    tools::run("ssh-keygen", ["-q", "-t", "ed25519", "-N", "a phrase", "-f", &locked]).ok();
+    let refused = sandbox.img(&["build", "--ssh", &format!("default={locked}"), &sandbox.text("context")]);
+    refused.refuses(125, &["passphrase"]).hints();
+    // What is in the key's file must not come into the image, however it is written there.
+    let private = std::fs::read_to_string(&key).unwrap();
+    let body: String = private.lines().filter(|line| !line.starts_with('-')).collect();
+    sandbox.write("context/body", body);
+    sandbox.write("context/Buildfile", "FROM busybox\nCOPY body /x/body\n");
+    let leaked = sandbox.img(&["build", "--ssh", &format!("default={key}"), &sandbox.text("context")]);
+    leaked.refuses(17, &["ssh key \"default\"", "/x/body", "Buildfile:2"]);
 }
 
 #[test]

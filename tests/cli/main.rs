@@ -22,6 +22,7 @@ mod build_keep;
 mod build_output;
 mod build_peer;
 mod build_real;
+mod build_ssh;
 mod build_steps;
 mod commit;
 mod cp_diff;

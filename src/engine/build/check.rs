@@ -4,7 +4,6 @@
 use builder::{BaseImage, BuildOptions, CheckReport, ImageSource, OutlineReport, PortError};
 
 use super::context::Source;
-use super::git::Git;
 use super::{BuildRequest, read_options};
 use crate::engine::Engine;
 use crate::engine::progress::{Event, Progress};
@@ -76,8 +75,8 @@ impl Engine {
     /// The options of a call; the context is there as long as the source is.
     fn call_options(&self, request: &BuildRequest) -> Result<(BuildOptions, Source)> {
         let platform = self.platform(request.platform.as_deref())?;
-        let git = Git { agent: request.inputs.agents.get("default").cloned() };
-        let (source, inputs) = self.given(request, &git, &Silent)?;
+        let agents = self.agents(request)?;
+        let (source, inputs) = self.given(request, &agents, &agents.git(), &Silent)?;
         Ok((read_options(request, &source, inputs, &platform), source))
     }
 }

@@ -1,6 +1,7 @@
 //! `--secret`, `--ssh` and `--allow` of a build: their words, and what they name, read once before the build begins.
 //! The forms are buildx's (docs.docker.com, "docker buildx build").
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
@@ -11,6 +12,8 @@ use builder::buildfile::diagnostic::did_you_mean;
 use builder::{Entitlement, Inputs, Secret};
 
 use crate::error::{CommandError, Context as _, Result};
+
+use super::ssh::Keys;
 
 /// Largest secret, bytes; BuildKit has the same limit.
 const SECRET_MAX: u64 = 500 << 10;
@@ -28,33 +31,45 @@ pub struct Given<'a> {
     pub allowed: &'a [String],
 }
 
-/// Reads what the flags name; `variable` gives a variable of the caller's environment.
+/// Reads what the flags name; `variable` gives a variable of the caller's environment. Beside the inputs come the keys
+/// that an agent must be started for, by their ids.
 ///
 /// # Errors
 /// Words that make no sense; files, variables and sockets that are not there.
-pub fn read(given: &Given<'_>, variable: &dyn Fn(&str) -> Option<String>) -> Result<Inputs> {
-    let mut inputs = Inputs::default();
+pub fn read(given: &Given<'_>, variable: &dyn Fn(&str) -> Option<String>) -> Result<(Inputs, BTreeMap<String, Keys>)> {
+    let (mut inputs, mut keys) = (Inputs::default(), BTreeMap::new());
     for text in given.secrets {
         let (id, value) = secret(text, variable)?;
         inputs.secrets.insert(id, value);
     }
     for text in given.agents {
-        let (id, socket) = text.split_once('=').unwrap_or((text, ""));
+        let (id, path) = text.split_once('=').unwrap_or((text, ""));
         if id.is_empty() {
-            return Err(
-                CommandError::usage(format!("--ssh {text:?} has no name")).hint("--ssh default, or NAME=SOCKET")
-            );
+            return Err(CommandError::usage(format!("--ssh {text:?} has no name"))
+                .hint("--ssh default, NAME=SOCKET or NAME=KEY[,KEY]"));
         }
-        let socket = match socket {
+        let socket = match path {
             "" => variable(AGENT_VARIABLE).filter(|path| !path.is_empty()).ok_or_else(|| {
                 CommandError::usage(format!("--ssh {text} forwards your ssh agent, and {AGENT_VARIABLE} is not set"))
-                    .hint("start one (eval $(ssh-agent), ssh-add), or name its socket: --ssh default=SOCKET")
+                    .hint("start one (eval $(ssh-agent), ssh-add), or name its socket or a key: --ssh default=PATH")
                     .hint("sudo drops the variable unless told: sudo --preserve-env=SSH_AUTH_SOCK img build …")
             })?,
             path => path.to_owned(),
         };
-        check_socket(id, &socket)?;
-        inputs.agents.insert(id.to_owned(), socket.into());
+        let is_socket = fs::metadata(&socket).map(|about| about.file_type().is_socket());
+        if *is_socket.as_ref().unwrap_or(&false) {
+            keys.remove(id);
+            inputs.agents.insert(id.to_owned(), socket.into());
+        } else if path.is_empty() {
+            // What the variable names is an agent or a mistake.
+            let error = CommandError::usage(format!("{AGENT_VARIABLE} names {socket}, which is no socket"));
+            return Err(is_socket.err().map_or(error, |cause| {
+                CommandError::from(cause).prefixed(&format!("cannot use {socket} as the ssh agent {id}"))
+            }));
+        } else {
+            inputs.agents.remove(id);
+            keys.insert(id.to_owned(), Keys::read(id, &socket.split(',').collect::<Vec<_>>())?);
+        }
     }
     for text in given.allowed {
         // buildx takes several in one flag.
@@ -62,20 +77,7 @@ pub fn read(given: &Given<'_>, variable: &dyn Fn(&str) -> Option<String>) -> Res
             inputs.allowed.insert(Entitlement::parse(&name).map_err(CommandError::usage)?);
         }
     }
-    Ok(inputs)
-}
-
-fn check_socket(id: &str, path: &str) -> Result<()> {
-    if path.contains(',') {
-        return Err(key_file(id, path));
-    }
-    let about = fs::metadata(path).with_context(|| format!("cannot use {path} as the ssh agent {id}"))?;
-    if about.file_type().is_socket() { Ok(()) } else { Err(key_file(id, path)) }
-}
-
-fn key_file(id: &str, path: &str) -> CommandError {
-    CommandError::usage(format!("--ssh {id}={path} names no socket of an ssh agent; key files are not read"))
-        .hint(format!("let an agent hold the key: eval $(ssh-agent), ssh-add {path}, then --ssh {id}"))
+    Ok((inputs, keys))
 }
 
 /// The id and the bytes that one `--secret` names.
@@ -206,15 +208,18 @@ mod tests {
         let variable = move |name: &str| (name == AGENT_VARIABLE).then(|| own.clone());
         let words = |text: &str| vec![text.to_owned()];
         let with = |agents: &[String], allowed: &[String]| read(&Given { secrets: &[], agents, allowed }, &variable);
-        assert_eq!(with(&words("default"), &[]).unwrap().agents["default"], Path::new(&socket));
-        assert_eq!(with(&words(&format!("work={socket}")), &[]).unwrap().agents["work"], Path::new(&socket));
+        assert_eq!(with(&words("default"), &[]).unwrap().0.agents["default"], Path::new(&socket));
+        assert_eq!(with(&words(&format!("work={socket}")), &[]).unwrap().0.agents["work"], Path::new(&socket));
         fs::write(directory.path().join("id_ed25519"), "key").unwrap();
         let key = directory.path().join("id_ed25519").display().to_string();
         let error = with(&words(&format!("default={key}")), &[]).unwrap_err();
-        assert!(error.text().contains("key files") && error.hints[0].contains("ssh-add"), "{error:?}");
+        assert!(error.text().contains("nor a private key") && error.hints[0].contains("ssh-keygen"), "{error:?}");
         assert!(with(&words("=x"), &[]).is_err() && with(&words("x=/none"), &[]).is_err());
-        assert_eq!(with(&[], &words("network.host,security.insecure")).unwrap().allowed.len(), 2);
+        assert_eq!(with(&[], &words("network.host,security.insecure")).unwrap().0.allowed.len(), 2);
         assert!(with(&[], &words("network")).is_err());
+        // What the variable names is never read as a key.
+        let wrong = read(&Given { agents: &words("default"), ..Given::default() }, &|_| Some(key.clone())).unwrap_err();
+        assert!(wrong.text().contains("no socket"), "{wrong:?}");
         let none = read(&Given { agents: &words("default"), ..Given::default() }, &|_| None).unwrap_err();
         assert!(none.text().contains(AGENT_VARIABLE));
     }

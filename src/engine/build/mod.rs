@@ -14,6 +14,9 @@ pub mod keep;
 mod log;
 pub mod output;
 mod remote;
+pub mod ssh;
+
+use std::collections::BTreeMap;
 
 use builder::explain::Report;
 use builder::{BuildOptions, Cancel, Event, Inputs, Ports};
@@ -58,6 +61,8 @@ pub struct BuildRequest {
     pub shm_size: Option<String>,
     /// `--secret`, `--ssh`, `--allow`
     pub inputs: Inputs,
+    /// `--ssh` with key files: what agents of our own sign with.
+    pub keys: BTreeMap<String, ssh::Keys>,
     /// `--build-context`: names and what they stand for
     pub build_contexts: Vec<(String, String)>,
     /// `SOURCE_DATE_EPOCH`
@@ -125,8 +130,9 @@ impl Engine {
         names.dedup();
         let platform = self.platform(request.platform.as_deref())?;
         self.sweep()?;
-        let git = git::Git { agent: request.inputs.agents.get("default").cloned() };
-        let (source, inputs) = self.given(request, &git, watcher)?;
+        let agents = self.agents(request)?;
+        let git = agents.git();
+        let (source, inputs) = self.given(request, &agents, &git, watcher)?;
         let options = BuildOptions {
             labels: request.labels.clone(),
             no_cache: request.no_cache,
@@ -147,7 +153,7 @@ impl Engine {
                 .map(|text| runner::spec::parse::size("size of /dev/shm", text))
                 .transpose()?,
             source_date_epoch: request.source_date_epoch,
-            watched: request.inputs.secrets.iter().map(watched).collect(),
+            watched: watched(request),
             tripwire: request.tripwire,
             no_fold: request.no_fold,
             cancel: request.cancel.clone(),
@@ -209,15 +215,21 @@ impl Engine {
         })
     }
 
+    /// The agents that a build is given: the user's, and those that are started for key files.
+    fn agents(&self, request: &BuildRequest) -> Result<ssh::Agents> {
+        ssh::Agents::start(&request.inputs.agents, &request.keys, &self.runroot)
+    }
+
     /// The Buildfile with its context, and what else the build is given; named contexts are fetched.
     fn given(
         &self,
         request: &BuildRequest,
+        agents: &ssh::Agents,
         git: &git::Git,
         progress: &dyn Progress,
     ) -> Result<(context::Source, Inputs)> {
         let mut source = self.build_source(request, git)?;
-        let mut inputs = request.inputs.clone();
+        let mut inputs = Inputs { agents: agents.sockets.clone(), ..request.inputs.clone() };
         for (name, value) in &request.build_contexts {
             let context = self.named_context(value, git, progress, &mut source.held);
             inputs
@@ -256,9 +268,12 @@ fn read_options(
     }
 }
 
-/// A secret as the tripwire looks for it.
-fn watched((id, secret): (&String, &builder::Secret)) -> builder::Watched {
-    builder::Watched { name: format!("secret {id:?}"), bytes: secret.bytes().clone() }
+/// The secrets and keys that the tripwire looks for.
+fn watched(request: &BuildRequest) -> Vec<builder::Watched> {
+    let secrets = request.inputs.secrets.iter().map(|(id, secret)| (format!("secret {id:?}"), secret.bytes().clone()));
+    let keys =
+        request.keys.iter().flat_map(|(id, keys)| keys.secrets().map(move |bytes| (format!("ssh key {id:?}"), bytes)));
+    secrets.chain(keys).map(|(name, bytes)| builder::Watched { name, bytes }).collect()
 }
 
 fn familiar(canonical: &str) -> String {
