@@ -52,4 +52,4 @@ pub use rootfs::{mount_stopped, root_of_running};
 pub use run_in::run_in;
 pub use run_with_terminal::run_with_terminal;
 pub use state::{Exit, ProcessId, State, Status};
-pub use verbs::{delete, kill, pause, stop, sweep, unpause, update, wait};
+pub use verbs::{clear_retired, delete, kill, pause, retire, stop, sweep, unpause, update, wait};

@@ -244,6 +244,51 @@ pub fn delete(dir: &Path, force: bool) -> Result<()> {
     }
 }
 
+/// As [`delete`], for a container whose end was recorded by this process just now: its group and network are gone, and its
+/// state directory is only moved out of sight, to `retired/` beside the folder of all. [`clear_retired`] of a later run, for
+/// which nobody waits, removes it.
+pub fn retire(dir: &Path) -> Result<()> {
+    let clean = state::load(dir).is_ok_and(|state| {
+        state.status == Status::Stopped
+            && state.network.is_none()
+            && state.exit.as_ref().is_some_and(|exit| exit.code.is_some())
+    });
+    let place = retired_of(dir).and_then(|place| Some(place.join(dir.file_name()?)));
+    let (true, Some(place)) = (clean, place) else { return delete(dir, false) };
+    match std::fs::rename(dir, &place) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            if let Some(folder) = place.parent() {
+                state::make_dir(folder)?;
+            }
+            if std::fs::rename(dir, &place).is_ok() { Ok(()) } else { delete(dir, false) }
+        }
+        Err(_) => delete(dir, false),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Where retired state directories lie: never where states are looked for.
+fn retired_of(dir: &Path) -> Option<PathBuf> {
+    Some(dir.parent()?.parent()?.join("retired"))
+}
+
+/// Removes state directories that [`retire`] moved away, a few at a time; `dir` is the state directory of the caller's container.
+pub fn clear_retired(dir: &Path) -> Result<()> {
+    let Some(place) = retired_of(dir) else { return Ok(()) };
+    let entries = match std::fs::read_dir(&place) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.doing(|| format!("read {}", place.display()))?,
+    };
+    for entry in entries.flatten().take(8) {
+        match std::fs::remove_dir_all(entry.path()) {
+            // Somebody else clears too.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            result => result.doing(|| format!("remove {}", entry.path().display()))?,
+        }
+    }
+    Ok(())
+}
+
 /// Removes our records from a state directory, and the directory if nothing else is in it.
 pub(crate) fn remove_records(dir: &Path) -> Result<()> {
     for name in OWN_FILES {

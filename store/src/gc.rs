@@ -284,6 +284,9 @@ impl Collector<'_> {
     }
 
     fn take_partial(&mut self) -> Result<()> {
+        for spare in self.store.containers().all_spares()? {
+            self.take(&spare)?;
+        }
         let ingest = self.store.root().join("ingest");
         for name in if self.options.partial { files::names(&ingest)? } else { Vec::new() } {
             let path = ingest.join(name);

@@ -6,6 +6,8 @@
 //! 64 digits of hexadecimal would take ext4 a block, and a start 0.4 ms. The record comes before its name and leaves before it, so a
 //! name without a record is always stale. Containers are not synced, volumes and networks are.
 
+mod spare;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,8 +26,6 @@ use crate::lock::{self, LockFile, LockMode};
 
 const FILE: &str = "record.json";
 const RECORD_MAX: u64 = 16 << 20;
-/// How the names in the trash of containers begin that wrote nothing.
-const RETIRED: &str = "retired-";
 
 /// What kind of thing is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,14 +174,18 @@ impl<'a> Records<'a> {
         let directory = self.path(&record.id)?;
         let bytes = encode(self.class, record)?;
         let collector = self.store.hold_collector()?;
-        match fs::create_dir(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(Error::Conflict(format!("the {} id {} is taken", self.class.noun(), record.id)));
+        let spare = self.class == Class::Container && self.take_spare(&directory)?;
+        if !spare {
+            match fs::create_dir(&directory) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(Error::Conflict(format!("the {} id {} is taken", self.class.noun(), record.id)));
+                }
+                other => other.map_err(Error::io("create the directory", &directory))?,
             }
-            other => other.map_err(Error::io("create the directory", &directory))?,
         }
         let made = (|| {
-            for inside in self.class.inside() {
+            let inside = if spare { &[] } else { self.class.inside() };
+            for inside in inside {
                 files::create_dir(&directory.join(inside))?;
             }
             let (file, new) = (directory.join(FILE), directory.join("record.new"));
@@ -320,44 +324,9 @@ impl<'a> Records<'a> {
         files::remove_all(&trash)
     }
 
-    /// As [`Records::remove_read`], but the directory of a container that wrote nothing is only moved out of sight. Emptying
-    /// it would take a tenth of a short run; [`Records::clear_retired`] of the next run, or the collector, does it.
-    ///
-    /// # Errors
-    /// As [`Records::remove`].
-    pub fn retire<T>(&self, record: &Record<T>) -> Result<()> {
-        let paths = self.container_paths(&record.id)?;
-        let nothing =
-            fs::read_dir(&paths.upper).is_ok_and(|mut entries| entries.next().is_none()) && !paths.log.exists();
-        if !nothing {
-            return self.remove_read(record);
-        }
-        self.move_to_trash_as(&paths.directory, RETIRED)?;
-        self.free_name(&record.name, &record.id)
-    }
-
-    /// Removes what [`Records::retire`] left, for a caller that has to wait for something else anyway.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn clear_retired(&self) -> Result<()> {
-        let trash = self.store.root().join("trash");
-        let names = files::names(&trash)?;
-        // Few at a time: the caller has other things to do as well.
-        names
-            .iter()
-            .filter(|name| name.starts_with(RETIRED))
-            .take(4)
-            .try_for_each(|name| files::remove_all(&trash.join(name)))
-    }
-
     /// Moves a directory of this class out of sight in one step.
     fn move_to_trash(&self, directory: &Path) -> Result<PathBuf> {
-        self.move_to_trash_as(directory, "")
-    }
-
-    fn move_to_trash_as(&self, directory: &Path, prefix: &str) -> Result<PathBuf> {
-        let trash = self.store.root().join("trash").join(format!("{prefix}{}", crate::random_hex(16)?));
+        let trash = self.store.root().join("trash").join(crate::random_hex(16)?);
         fs::rename(directory, &trash).map_err(Error::io("rename", directory))?;
         Ok(trash)
     }

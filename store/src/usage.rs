@@ -79,7 +79,7 @@ pub fn usage(store: &Store) -> Result<Usage> {
     let partial = space("ingest")?;
     let count = files::names(&store.root().join("ingest"))?.len();
     usage.partial = Part { count, active: 0, bytes: partial, reclaimable: partial };
-    for name in ["networks", "tmp", "trash", "locks", "version"] {
+    for name in ["networks", "tmp", "trash", "spare", "locks", "version"] {
         usage.other.bytes += space(name)?;
     }
     usage.other.bytes += files::own_usage(store.root())?;

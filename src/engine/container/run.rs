@@ -70,6 +70,7 @@ impl Engine {
                 self.show_notices(state.network.as_ref());
                 // What earlier runs left to be done while somebody waits anyway; the collector finds what cannot be.
                 let _ = self.store.containers().clear_retired();
+                let _ = runner::clear_retired(&self.state_dir(&record.id));
             };
             let exit =
                 run_foreground(&container, options, started).map_err(|error| self.start_failed(record, error))?;
@@ -276,7 +277,10 @@ pub(super) fn remove_all(store: &Store, states: &Path, id: &str, removal: Remova
         Err(error) if error.is_not_found() => None,
         Err(error) => return Err(error.into()),
     };
-    runner::delete(&states.join(id), false)?;
+    match removal {
+        Removal::Whole => runner::delete(&states.join(id), false)?,
+        Removal::Retire => runner::retire(&states.join(id))?,
+    }
     if let Some(record) = &record {
         for line in &record.data.anonymous_volumes {
             let Some((_, volume)) = line.rsplit_once('=') else { continue };
