@@ -26,6 +26,7 @@ use crate::security::capabilities::Sets;
 use crate::security::seccomp;
 use crate::{rootfs, security, sys};
 use dialogue::{Channel, Failure, Message};
+pub use execute::{DEFAULT_PATH, candidates};
 
 /// What the parent prepared for the child.
 #[derive(Debug)]
@@ -169,6 +170,7 @@ impl Child<'_> {
             Step::ChangeUser => self.change_user(),
             Step::SetCapabilities => {
                 if let Some(sets) = &self.sets {
+                    let sets = if self.user.uid == 0 { *sets } else { sets.of_ordinary_user() };
                     sets.apply_sets()?;
                 }
                 // The change of credentials made the kernel forget both.

@@ -229,6 +229,14 @@ impl Sets {
         Ok(())
     }
 
+    /// The same for a user other than root: without what the exec takes from such a user anyway. Kept until then it would
+    /// decide about the exec itself, and let the user execute files that its modes forbid.
+    #[must_use]
+    pub fn of_ordinary_user(&self) -> Self {
+        let permitted = self.permitted & self.ambient;
+        Sets { permitted, effective: self.effective & permitted, ..*self }
+    }
+
     /// Sets permitted, effective, inheritable and ambient. After a change of user it needs kept capabilities
     /// (`PR_SET_KEEPCAPS`). Allocates nothing.
     ///
