@@ -202,10 +202,11 @@ impl From<registry_client::Error> for CommandError {
 
 impl From<runner::Error> for CommandError {
     fn from(error: runner::Error) -> Self {
-        let hint = runner_hint(&error);
-        let mut error = wrap(error);
-        error.hints.extend(hint);
-        error
+        let mut hints: Vec<String> = runner_hint(&error).into_iter().collect();
+        if let runner::Error::Start(failure) = &error {
+            hints.extend(failure.hints.iter().cloned());
+        }
+        CommandError { hints, ..wrap(error) }
     }
 }
 

@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 /// Links followed in one look-up before it counts as a loop, as in the kernel.
-const MAX_LINKS: usize = 40;
+pub const MAX_LINKS: usize = 40;
 
 /// What a mount point or path is made as when it is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,7 +216,7 @@ impl Root {
 }
 
 /// The names of a path; `..` stays, roots and dots go. A name with a NUL cannot be.
-fn components(path: &Path) -> io::Result<VecDeque<OsString>> {
+pub fn components(path: &Path) -> io::Result<VecDeque<OsString>> {
     let names: VecDeque<OsString> = path
         .components()
         .filter_map(|component| match component {

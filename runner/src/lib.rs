@@ -21,6 +21,7 @@ mod broker;
 pub mod cgroup;
 mod container;
 mod create;
+pub mod diagnosis;
 mod error;
 pub mod exec;
 #[cfg(feature = "fuzzing")]

@@ -27,6 +27,7 @@ mod build_steps;
 mod commit;
 mod cp_diff;
 mod events;
+mod diagnosis;
 mod examples;
 mod exec;
 mod explain;

@@ -29,6 +29,9 @@ pub struct Failure {
     pub text: String,
     /// The kernel's answer as a number, where there was one.
     pub errno: Option<i32>,
+    /// What can be done about it, a sentence each.
+    #[serde(default)]
+    pub hints: Vec<String>,
 }
 
 /// The three kinds of failure that shells and Docker tell apart.
@@ -58,6 +61,7 @@ impl Failure {
         let mut errno = None;
         let mut cause = Some(error);
         let mut kind = FailureKind::Other;
+        let mut hints = Vec::new();
         while let Some(error) = cause {
             if let Some(io) = error.downcast_ref::<io::Error>() {
                 errno = io.raw_os_error();
@@ -65,13 +69,14 @@ impl Failure {
             if let Some(crate::Error::Start(failure)) = error.downcast_ref() {
                 kind = failure.kind;
                 errno = failure.errno;
+                hints.clone_from(&failure.hints);
             }
             cause = error.source();
             if let Some(error) = cause {
                 text = format!("{text}: {error}");
             }
         }
-        Self { step: step.into(), kind, text, errno }
+        Self { step: step.into(), kind, text, errno, hints }
     }
 }
 
@@ -120,7 +125,8 @@ impl Channel {
         let mut bytes = serde_json::to_vec(message)?;
         if let (Message::Failed(failure), true) = (message, bytes.len() > MAX_MESSAGE) {
             let text = failure.text.chars().take(2000).collect();
-            bytes = serde_json::to_vec(&Message::Failed(Failure { text, ..failure.clone() }))?;
+            let hints = Vec::new();
+            bytes = serde_json::to_vec(&Message::Failed(Failure { text, hints, ..failure.clone() }))?;
         }
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -184,7 +190,8 @@ mod tests {
     #[test]
     fn the_last_words_of_an_end_that_did_not_listen_arrive() {
         let (a, b) = Channel::pair().unwrap();
-        let failure = Failure { step: "x".into(), kind: FailureKind::Other, text: "no".into(), errno: None };
+        let failure =
+            Failure { step: "x".into(), kind: FailureKind::Other, text: "no".into(), errno: None, hints: vec![] };
         a.send(&Message::Failed(failure), None).unwrap();
         b.send(&Message::Go, None).unwrap();
         drop(a);

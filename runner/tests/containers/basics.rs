@@ -32,7 +32,7 @@ fn exit_codes() {
     for (args, code, words) in [
         (&["no-such-program"][..], 127, "not found in $PATH"),
         (&["/bin/none"], 127, "no such file"),
-        (&["/etc/passwd"], 126, "may not be executed"),
+        (&["/etc/passwd"], 126, "is not executable: its mode is 0644"),
         (&["/etc"], 126, "is a directory"),
         (&["/bin/script"], 127, "/bin/perl"),
         (&["/bin/text"], 126, "neither a program nor a script"),

@@ -146,6 +146,11 @@ impl<'a> RunExecutor<'a> {
             exit
         })?;
         let exit_code = exit.code.unwrap_or(125);
+        if exit_code == 127
+            && let Some(text) = runner::diagnosis::after_run(&container)?
+        {
+            output(Stream::Stderr, format!("{text}\n").as_bytes());
+        }
         if self.debug && exit_code != 0 && !step.cancel.is_cancelled() {
             open_shell(step, exit_code, self.on_terminal, self.watcher, &|args| {
                 let env = spec.env.iter().cloned().chain(["TERM=xterm".to_owned()]).collect();

@@ -5,6 +5,7 @@ use runner::attach::{AttachOptions, Outcome, attach};
 use runner::exec::{Exec, exec_detached, exec_foreground, exec_monitored};
 use runner::{DetachKeys, Foreground};
 
+use super::run::explain_end;
 use crate::engine::Engine;
 use crate::engine::events::of_container;
 use crate::error::{CommandError, Kind, Result};
@@ -43,7 +44,7 @@ impl Engine {
             return Err(CommandError::new(format!("container {name} is not running"))
                 .hint(format!("`img start {name}` starts it")));
         }
-        let spec = self.exec_spec(&record, options)?;
+        let mut spec = self.exec_spec(&record, options)?;
         let mut exec = Exec::like(&spec)?;
         exec.process.set_terminal(Some(options.tty)).set_args(Some(options.command.clone()));
         let directory = self.state_dir(&id);
@@ -70,6 +71,10 @@ impl Engine {
             exec_foreground(&directory, &exec, how).map_err(failed)?
         };
         self.event(&of_container(&record, "exec_die").with("exitCode", &code.to_string()));
+        if code == 127 && self.state(&id)?.is_some_and(|state| state.is_running()) {
+            spec.set_process(Some(exec.process));
+            explain_end(runner::diagnosis::after_exec(&directory, &spec));
+        }
         Ok(u8::try_from(code & 0xff).unwrap_or(Kind::Container.code()))
     }
 

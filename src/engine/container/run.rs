@@ -74,6 +74,9 @@ impl Engine {
             };
             let exit =
                 run_foreground(&container, options, started).map_err(|error| self.start_failed(record, error))?;
+            if exit.code == Some(127) {
+                explain_end(runner::diagnosis::after_run(&container));
+            }
             let removal = asked.remove.then_some(Removal::Retire);
             ended(&self.store, &self.states(), &record.id, &exit, removal).context("the container has ended, but")?;
             return Ok(self.exit_code(record, exit.code, exit.oom));
@@ -216,6 +219,18 @@ impl Engine {
         for notice in network.iter().flat_map(|network| &network.notices) {
             crate::ui::note(notice);
         }
+    }
+}
+
+/// Tells what a program that ended with 127 lacked, if it was that.
+pub(super) fn explain_end(found: runner::Result<Option<String>>) {
+    match found {
+        Ok(Some(text)) => crate::ui::warn(crate::ui::Escaped(&text)),
+        Ok(None) => {}
+        Err(error) => crate::ui::warn(format_args!(
+            "cannot find out what the program lacked: {}",
+            crate::ui::Escaped(&CommandError::from(error).text())
+        )),
     }
 }
 
