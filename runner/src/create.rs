@@ -273,7 +273,7 @@ fn setup_network(container: &Container, pid: i32) -> Result<MadeNetwork<'_>> {
 
 /// Writes `/etc/hosts`, while the child waits. The file is filled in place: it is mounted already.
 fn write_hosts(hosts: &HostsFile, network: Option<&network::Network>) -> Result<()> {
-    let place = network.and_then(|network| network.state.attachment.as_ref());
+    let place = network.and_then(|network| network.state.first());
     let text = network::files::hosts(&network::files::Hosts {
         names: &[&hosts.hostname],
         ip: place.map(|place| place.ip.into()),

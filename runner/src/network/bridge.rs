@@ -2,17 +2,19 @@
 //! an address, and its published ports. It owns what is made on the host for a container and in which order; each thing
 //! carries the container's id, so that whatever a crash leaves is found by name and removed.
 
-use std::net::Ipv4Addr;
-use std::os::fd::BorrowedFd;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
 
-use super::config::{BridgeConfig, MacAddr, Subnet, check_place};
+use super::address::{MacAddr, Subnet, Subnet6};
+use super::config::{BridgeConfig, check_place};
 use super::error::{Error, Result};
 use super::lease::{self, Leases, Pool};
 use super::netlink::Socket;
 use super::nft::{self, Element};
-use super::route::{self, Link, Veth};
-use super::state::{Attachment, PublishedPort, State};
-use super::{Network, NetworkDriver, Site, namespace, publish};
+use super::publish::{self, Target};
+use super::route::{self, Link, PortFlags, Veth};
+use super::state::{Attachment, Attachment6, PublishedPort};
+use super::{Place, Site, namespace};
 
 /// Subnets for a bridge that none was named for, in order of preference. They keep clear of those that Docker (172.17 to
 /// 172.31, 192.168), Podman (10.88 and up), CRI-O (10.85), k3s (10.42, 10.43), and kubeadm's habits (10.96, 10.244) take.
@@ -33,26 +35,34 @@ const ID_IN_NAME: usize = 12;
 const ALIAS_PREFIX: &str = "img ";
 const DEFAULT_MTU: u32 = 1500;
 
-/// The driver for [`Mode::Bridge`](super::Mode::Bridge).
-pub(super) struct Bridge<'a> {
-    pub(super) config: &'a BridgeConfig,
+/// How many derived IPv6 addresses are tried when somebody chose one of them.
+const DERIVED_TRIES: u32 = 64;
+
+/// The name of the host's end of a container's pair: `img` and twelve characters of the id for its first network, `i01`
+/// and the same for the next.
+pub(super) fn host_interface(id: &str, index: usize) -> String {
+    let part: String = id.chars().take(ID_IN_NAME).collect();
+    match index {
+        0 => format!("{VETH_PREFIX}{part:_<ID_IN_NAME$}"),
+        more => format!("i{more:02}{part:_<ID_IN_NAME$}"),
+    }
 }
 
-/// The name of the host's end of a container's pair.
-pub(super) fn host_interface(id: &str) -> String {
-    let part: String = id.chars().take(ID_IN_NAME).collect();
-    format!("{VETH_PREFIX}{part:_<ID_IN_NAME$}")
+/// What follows the prefix in a name that [`host_interface`] made.
+fn id_in_name(name: &str) -> Option<&str> {
+    let (prefix, part) = name.split_at_checked(VETH_PREFIX.len()).filter(|(_, part)| part.len() == ID_IN_NAME)?;
+    let numbered = prefix.strip_prefix('i').is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
+    (prefix == VETH_PREFIX || numbered).then_some(part)
 }
 
 /// The owner of an interface of the host, if it is the host's end of a container's pair: the id, or the first twelve
 /// characters of it where a crash came before the whole was written.
 pub(super) fn owner(link: &Link) -> Option<String> {
-    let part = link.name.strip_prefix(VETH_PREFIX).filter(|part| part.len() == ID_IN_NAME)?;
     if link.kind.as_deref() != Some("veth") {
         return None;
     }
     let alias = link.alias.as_deref().and_then(|alias| alias.strip_prefix(ALIAS_PREFIX));
-    Some(alias.unwrap_or(part.trim_end_matches('_')).to_owned())
+    alias.or_else(|| id_in_name(&link.name).map(|part| part.trim_end_matches('_'))).map(str::to_owned)
 }
 
 /// A bridge that is there and up.
@@ -62,56 +72,70 @@ struct Ready {
     subnet: Subnet,
 }
 
-impl NetworkDriver for Bridge<'_> {
-    fn name(&self) -> &'static str {
-        "bridge"
-    }
+/// A place on a bridge that was set up.
+pub(super) struct Attached {
+    pub(super) attachment: Attachment,
+    pub(super) notices: Vec<String>,
+    pub(super) held_ports: Vec<OwnedFd>,
+}
 
-    fn setup(&self, site: &Site<'_>, id: &str, netns: Option<BorrowedFd<'_>>) -> Result<Network> {
-        let config = self.config;
-        let netns =
-            netns.ok_or_else(|| Error::Config("a bridge network needs the container's namespace".to_owned()))?;
-        let (mut links, mut firewall) = (Socket::route()?, Socket::netfilter()?);
-        let ready = self.bridge(site, &mut links)?;
-        let notices = self.host(&mut firewall, ready.subnet)?;
+/// Gives a container its place on a bridge. On an error all is taken back.
+pub(super) fn attach(config: &BridgeConfig, place: &Place<'_>) -> Result<Attached> {
+    let Place { site, id, .. } = *place;
+    let bridge = Bridge { config };
+    let (mut links, mut firewall) = (Socket::route()?, Socket::netfilter()?);
+    let ready = bridge.bridge(site, &mut links)?;
+    let notices = bridge.host(&mut firewall, ready.subnet)?;
 
-        let leases = Leases::open(site.state_dir, &config.name)?;
-        let ip = self.address(&leases, &ready, site, id)?;
-        let mut attachment = Attachment {
-            bridge: config.name.clone(),
-            subnet: ready.subnet,
-            gateway: ready.gateway,
-            ip,
-            mac: config.mac.unwrap_or_else(|| MacAddr::of_address(ip)),
-            mtu: config.mtu.unwrap_or(ready.link.mtu),
-            internal: config.internal,
-            interface: config.interface.clone(),
-            host_interface: host_interface(id),
-            host_index: 0,
-            ports: Vec::new(),
-        };
-        let made = attach(&mut attachment, &ready, &mut links, site, id, netns, !config.publish.is_empty())
-            .and_then(|()| publish::publish(&mut firewall, site, &config.publish, ip, id));
-        let published = match made {
-            Ok(published) => published,
-            Err(first) => {
-                let mut cleanup = release_claims(&attachment, id, site, &mut firewall);
-                cleanup.extend(remove_interface(&attachment, id, &mut links).err());
-                return Err(if cleanup.is_empty() {
-                    first
-                } else {
-                    Error::Cleanup { first: Box::new(first), cleanup }
-                });
-            }
-        };
-        attachment.ports = published.elements.iter().map(port).collect();
-        let state = State { attachment: Some(attachment), notices, ..State::plain(id, self.name()) };
-        Ok(Network { state, held_ports: published.sockets })
-    }
+    let leases = Leases::open(site.state_dir, &config.name)?;
+    let ip = bridge.address(&leases, &ready, site, id)?;
+    let ipv6 = match bridge.address6(&leases, &ready, ip, site, id) {
+        Ok(ipv6) => ipv6,
+        Err(error) => {
+            // The first error is the one to show; a lease that stays is swept with its owner.
+            let _ = leases.release(ip.into(), id);
+            return Err(error);
+        }
+    };
+    let mut attachment = Attachment {
+        network: config.network.clone(),
+        bridge: config.name.clone(),
+        subnet: ready.subnet,
+        gateway: ready.gateway,
+        ip,
+        ipv6,
+        mac: config.mac.unwrap_or_else(|| MacAddr::of_address(ip)),
+        mtu: config.mtu.unwrap_or(ready.link.mtu),
+        internal: config.internal,
+        default_route: config.default_route && !config.internal,
+        resolve: config.resolve,
+        names: config.names.clone(),
+        interface: config.interface.clone(),
+        host_interface: config.host_interface.clone().unwrap_or_else(|| host_interface(id, place.index)),
+        host_index: 0,
+        ports: Vec::new(),
+    };
+    let target = Target { ip, ip6: attachment.ipv6.map(|six| six.ip) };
+    let made = connect(&mut attachment, config, &ready, &mut links, place)
+        .and_then(|()| publish::publish(&mut firewall, site, &config.publish, target, id));
+    let published = match made {
+        Ok(published) => published,
+        Err(first) => {
+            let mut cleanup = release_claims(&attachment, id, site, &mut firewall);
+            cleanup.extend(remove_interface(&attachment, id, &mut links).err());
+            return Err(if cleanup.is_empty() { first } else { Error::Cleanup { first: Box::new(first), cleanup } });
+        }
+    };
+    attachment.ports = published.elements.iter().map(port).collect();
+    Ok(Attached { attachment, notices, held_ports: published.sockets })
+}
 
-    fn teardown(&self, site: &Site<'_>, state: &State) -> Result<()> {
-        teardown(site, state)
-    }
+/// Makes the bridge itself, without a container.
+pub(super) fn make(config: &BridgeConfig, site: &Site<'_>) -> Result<Vec<String>> {
+    let bridge = Bridge { config };
+    let (mut links, mut firewall) = (Socket::route()?, Socket::netfilter()?);
+    let ready = bridge.bridge(site, &mut links)?;
+    bridge.host(&mut firewall, ready.subnet)
 }
 
 fn port(element: &Element) -> PublishedPort {
@@ -123,13 +147,34 @@ fn port(element: &Element) -> PublishedPort {
     }
 }
 
-fn element(ip: Ipv4Addr, port: &PublishedPort) -> Element {
+fn element(attachment: &Attachment, port: &PublishedPort) -> Element {
+    let ip = match (port.host_ip, &attachment.ipv6) {
+        (IpAddr::V6(_), Some(six)) => six.ip.into(),
+        _ => attachment.ip.into(),
+    };
     Element { host_ip: port.host_ip, protocol: port.protocol, host_port: port.host_port, ip, port: port.container_port }
+}
+
+/// The driver of one bridge.
+struct Bridge<'a> {
+    config: &'a BridgeConfig,
 }
 
 impl Bridge<'_> {
     /// Finds the bridge, or makes it. A half-made one, which a crash may leave, is completed.
     fn bridge(&self, site: &Site<'_>, socket: &mut Socket) -> Result<Ready> {
+        let ready = self.bridge4(site, socket)?;
+        if let Some(subnet) = self.config.subnet6 {
+            route::add_bridge_address6(socket, &ready.link, self.gateway6(subnet), subnet)?;
+        }
+        Ok(ready)
+    }
+
+    fn gateway6(&self, subnet: Subnet6) -> Ipv6Addr {
+        self.config.gateway6.unwrap_or(subnet.nth(1))
+    }
+
+    fn bridge4(&self, site: &Site<'_>, socket: &mut Socket) -> Result<Ready> {
         if let Some(ready) = self.find(socket)? {
             return Ok(ready);
         }
@@ -148,6 +193,9 @@ impl Bridge<'_> {
         let link = match route::link_by_name(socket, &config.name)? {
             Some(link) => link,
             None => {
+                if let Some(taken) = overlapping(socket, subnet)? {
+                    return Err(Error::SubnetInUse { subnet, taken });
+                }
                 let mtu = match config.mtu {
                     Some(mtu) => mtu,
                     None => default_mtu(socket)?,
@@ -193,16 +241,21 @@ impl Bridge<'_> {
     /// Makes the host forward for the bridge; returns what the user should be told.
     fn host(&self, firewall: &mut Socket, subnet: Subnet) -> Result<Vec<String>> {
         let config = self.config;
-        nft::ensure(firewall, &nft::Bridge { name: &config.name, subnet, internal: config.internal })?;
+        enter(firewall, &config.name, subnet, config.subnet6, config.internal)?;
         if config.internal {
             return Ok(Vec::new());
         }
-        let mut notices = nft::allow_forwarding(firewall, &config.name)?;
+        let mut notices = nft::allow_forwarding(firewall, &config.name, config.subnet6.is_some())?;
         if namespace::switch_on("ipv4/ip_forward")? {
             notices.push("turned on IPv4 forwarding (net.ipv4.ip_forward), which this host had off".to_owned());
         }
-        let loopback = |ip: Ipv4Addr| ip.is_loopback() || ip.is_unspecified();
-        if config.publish.iter().any(|mapping| loopback(mapping.address())) {
+        if config.subnet6.is_some() && namespace::forward_ipv6()? {
+            notices
+                .push("turned on IPv6 forwarding (net.ipv6.conf.all.forwarding), which this host had off".to_owned());
+        }
+        let loopback =
+            |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_ipv4() && (ip.is_loopback() || ip.is_unspecified()));
+        if config.publish.iter().any(|mapping| loopback(mapping.host_ip)) {
             namespace::switch_on(&format!("ipv4/conf/{}/route_localnet", config.name))?;
         }
         Ok(notices)
@@ -210,7 +263,7 @@ impl Bridge<'_> {
 
     fn address(&self, leases: &Leases, ready: &Ready, site: &Site<'_>, id: &str) -> Result<Ipv4Addr> {
         match self.config.ip {
-            Some(ip) => leases.take(ip, id, site.is_alive).map(|()| ip),
+            Some(ip) => leases.take(ip.into(), id, site.is_alive).map(|()| ip),
             None => {
                 let range = self.config.range.unwrap_or(ready.subnet);
                 let pool = Pool { range, subnet: ready.subnet, gateway: ready.gateway };
@@ -218,6 +271,57 @@ impl Bridge<'_> {
             }
         }
     }
+
+    /// The IPv6 side. An address that nobody chose follows from the one of IPv4, which is given out once only; both are
+    /// leased, since somebody may choose what follows from another's.
+    fn address6(
+        &self,
+        leases: &Leases,
+        ready: &Ready,
+        ip: Ipv4Addr,
+        site: &Site<'_>,
+        id: &str,
+    ) -> Result<Option<Attachment6>> {
+        let Some(subnet) = self.config.subnet6 else { return Ok(None) };
+        let gateway = self.gateway6(subnet);
+        let made = |ip: Ipv6Addr| Some(Attachment6 { subnet, gateway, ip });
+        if let Some(ip) = self.config.ip6 {
+            return leases.take(ip.into(), id, site.is_alive).map(|()| made(ip));
+        }
+        let place = ip.to_bits() - ready.subnet.network().to_bits();
+        for attempt in 0..DERIVED_TRIES {
+            let ip = subnet.nth(place.wrapping_add(attempt * 0x101));
+            if ip == gateway || ip == subnet.network() {
+                continue;
+            }
+            match leases.take(ip.into(), id, site.is_alive) {
+                Ok(()) => return Ok(made(ip)),
+                Err(Error::AddressInUse { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Config(format!("no free address found in {subnet}")))
+    }
+}
+
+/// Enters a bridge into the firewall, for each family that it has.
+fn enter(firewall: &mut Socket, name: &str, subnet: Subnet, subnet6: Option<Subnet6>, internal: bool) -> Result<()> {
+    nft::ensure(firewall, &nft::Bridge { name, subnet: subnet.into(), internal })?;
+    match subnet6 {
+        Some(subnet) => nft::ensure(firewall, &nft::Bridge { name, subnet: subnet.into(), internal }),
+        None => Ok(()),
+    }
+}
+
+/// A route of the host that `subnet` overlaps; the default route does not count.
+pub(super) fn overlapping(socket: &mut Socket, subnet: Subnet) -> Result<Option<Subnet>> {
+    let mut found = None;
+    route::routes(socket, |route| match route {
+        None => found = None,
+        Some((taken, _)) if taken.prefix() > 0 && taken.overlaps(subnet) => found = Some(taken),
+        Some(_) => {}
+    })?;
+    Ok(found)
 }
 
 /// The first candidate that no route of the host overlaps.
@@ -260,16 +364,16 @@ fn default_mtu(socket: &mut Socket) -> Result<u32> {
 }
 
 /// Makes the pair of interfaces and sets up the container's end.
-fn attach(
+fn connect(
     attachment: &mut Attachment,
+    config: &BridgeConfig,
     ready: &Ready,
     links: &mut Socket,
-    site: &Site<'_>,
-    id: &str,
-    netns: BorrowedFd<'_>,
-    hairpin: bool,
+    place: &Place<'_>,
 ) -> Result<()> {
-    let name = attachment.host_interface.clone();
+    let Place { site, id, netns, .. } = *place;
+    // Under a name that tells the owner until the mark is on it, whatever the user wants it to be called.
+    let name = host_interface(id, place.index);
     let veth = Veth {
         name: &name,
         bridge: ready.link.index,
@@ -297,14 +401,14 @@ fn attach(
     if host.master != Some(ready.link.index) {
         return Err(verify(format!("{name} is not a port of {}", attachment.bridge)));
     }
-    route::bring_up_veth(links, &host, &format!("{ALIAS_PREFIX}{id}"), hairpin)?;
+    let flags = PortFlags { hairpin: !config.publish.is_empty(), isolated: config.isolated };
+    route::bring_up_veth(links, &host, &format!("{ALIAS_PREFIX}{id}"), config.host_interface.as_deref(), flags)?;
 
     let mut inside = namespace::visit(netns, Socket::route)?;
     let peer = &attachment.interface;
     let link =
         route::link_by_name(&mut inside, peer)?.ok_or_else(|| verify(format!("{peer} is not in the container")))?;
-    let gateway = (!attachment.internal).then_some(attachment.gateway);
-    route::configure_container(&mut inside, &link, attachment.ip, attachment.subnet, gateway)?;
+    route::configure_container(&mut inside, &link, attachment)?;
 
     // From the container outwards: the bridge runs when its first port does.
     let link = route::settle(&mut inside, link.index)?.unwrap_or_default();
@@ -319,12 +423,18 @@ fn attach(
     Ok(())
 }
 
-/// Gives back a container's ports and its address; goes on after an error and returns them all.
+/// Gives back the ports and addresses of a place; goes on after an error and returns them all.
 fn release_claims(attachment: &Attachment, id: &str, site: &Site<'_>, firewall: &mut Socket) -> Vec<Error> {
     let mut errors = Vec::new();
+    let six = attachment.ipv6.map(|six| IpAddr::V6(six.ip));
+    let addresses: Vec<IpAddr> = std::iter::once(attachment.ip.into()).chain(six).collect();
     // Ports first: nothing may be sent to an address that is no longer the container's.
-    errors.extend(publish::remove(firewall, |owner| owner == id).err());
-    errors.extend(Leases::open(site.state_dir, &attachment.bridge).and_then(|l| l.release(attachment.ip, id)).err());
+    let ours = |owned: &nft::Owned| owned.owner == id && addresses.contains(&owned.element.ip);
+    errors.extend(publish::remove(firewall, ours).err());
+    match Leases::open(site.state_dir, &attachment.bridge) {
+        Ok(leases) => errors.extend(addresses.iter().filter_map(|ip| leases.release(*ip, id).err())),
+        Err(error) => errors.push(error),
+    }
     errors
 }
 
@@ -338,31 +448,30 @@ fn remove_interface(attachment: &Attachment, id: &str, links: &mut Socket) -> Re
     Ok(())
 }
 
-/// Removes a container's network; what is gone already is no error.
-pub(super) fn teardown(site: &Site<'_>, state: &State) -> Result<()> {
-    let Some(attachment) = &state.attachment else { return Ok(()) };
-    let (mut links, mut firewall) = (Socket::route()?, Socket::netfilter()?);
-    let mut errors = release_claims(attachment, &state.container_id, site, &mut firewall);
-    errors.extend(remove_interface(attachment, &state.container_id, &mut links).err());
-    if errors.is_empty() { Ok(()) } else { Err(Error::Teardown(errors)) }
+/// Removes a place on a bridge; what is gone already is no error. `interfaces` says whether the pair is removed here, or
+/// by the kernel with the namespace.
+pub(super) fn detach(site: &Site<'_>, id: &str, attachment: &Attachment, interfaces: bool) -> Vec<Error> {
+    let mut errors = match Socket::netfilter() {
+        Ok(mut firewall) => release_claims(attachment, id, site, &mut firewall),
+        Err(error) => vec![error],
+    };
+    if interfaces {
+        errors.extend(Socket::route().and_then(|mut links| remove_interface(attachment, id, &mut links)).err());
+    }
+    errors
 }
 
-/// Removes a container's network but for its interfaces, which the kernel removes with their namespace.
-pub(super) fn release(site: &Site<'_>, state: &State) -> Result<()> {
-    let Some(attachment) = &state.attachment else { return Ok(()) };
-    let errors = release_claims(attachment, &state.container_id, site, &mut Socket::netfilter()?);
-    if errors.is_empty() { Ok(()) } else { Err(Error::Teardown(errors)) }
-}
-
-/// Enters a running container into the firewall again, after somebody flushed it.
-pub(super) fn reload(site: &Site<'_>, state: &State) -> Result<Vec<String>> {
-    let Some(attachment) = &state.attachment else { return Ok(Vec::new()) };
+/// Enters a place of a running container into the firewall again, after somebody flushed it.
+pub(super) fn reload(site: &Site<'_>, id: &str, attachment: &Attachment) -> Result<Vec<String>> {
     let mut firewall = Socket::netfilter()?;
-    let (subnet, internal) = (attachment.subnet, attachment.internal);
-    nft::ensure(&mut firewall, &nft::Bridge { name: &attachment.bridge, subnet, internal })?;
-    let elements: Vec<Element> = attachment.ports.iter().map(|port| element(attachment.ip, port)).collect();
-    publish::restore(&mut firewall, site.state_dir, &elements, &state.container_id)?;
-    if attachment.internal { Ok(Vec::new()) } else { nft::allow_forwarding(&mut firewall, &attachment.bridge) }
+    let subnet6 = attachment.ipv6.map(|six| six.subnet);
+    enter(&mut firewall, &attachment.bridge, attachment.subnet, subnet6, attachment.internal)?;
+    let elements: Vec<Element> = attachment.ports.iter().map(|port| element(attachment, port)).collect();
+    publish::restore(&mut firewall, site.state_dir, &elements, id)?;
+    if attachment.internal {
+        return Ok(Vec::new());
+    }
+    nft::allow_forwarding(&mut firewall, &attachment.bridge, subnet6.is_some())
 }
 
 /// Removes a bridge that no container is attached to, with all that was made for it. One that is gone is no error.

@@ -1,13 +1,14 @@
 //! What a caller asks for: the kind of network, and for a bridge its addresses and published ports. Plain data, checked
 //! by [`Config::validate`] before anything is touched; parsing of command-line forms is the caller's affair.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::address::{MacAddr, Subnet, Subnet6};
 use super::error::{Error, Result};
 
 /// The bridge used when none is named.
@@ -32,12 +33,22 @@ pub struct Config {
 pub enum Mode {
     /// A namespace of its own with the loopback device and nothing else.
     None,
+    /// The same as the kernel makes it: even the loopback device is down.
+    Empty,
     /// The host's own namespace.
     Host,
-    /// A namespace of its own, attached to a bridge of the host.
-    Bridge(BridgeConfig),
+    /// A namespace of its own, attached to these networks, in this order.
+    Networks(Vec<Endpoint>),
     /// The namespace of something else; there is nothing to set up.
     Join(Join),
+}
+
+/// A container's place on one network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Endpoint {
+    /// An interface on a bridge of the host.
+    Bridge(BridgeConfig),
 }
 
 /// A network namespace that exists already.
@@ -56,6 +67,8 @@ pub enum Join {
 pub struct BridgeConfig {
     /// The bridge's interface name; it is made when it is not there.
     pub name: String,
+    /// What users call the network.
+    pub network: String,
     /// The bridge's subnet. `None` takes what the bridge has, or for a new one the first of
     /// [`candidate subnets`](super::bridge::CANDIDATE_SUBNETS) that no route of the host overlaps.
     pub subnet: Option<Subnet>,
@@ -63,33 +76,58 @@ pub struct BridgeConfig {
     pub gateway: Option<Ipv4Addr>,
     /// Addresses are given out from this part of the subnet; `None` is all of it.
     pub range: Option<Subnet>,
+    /// The bridge's IPv6 subnet; `None` has no IPv6.
+    pub subnet6: Option<Subnet6>,
+    /// The bridge's IPv6 address; `None` is the first one of the subnet.
+    pub gateway6: Option<Ipv6Addr>,
     /// MTU in bytes; `None` takes the bridge's, and for a new bridge that of the default route's device.
     pub mtu: Option<u32>,
     /// The container's address; `None` takes a free one.
     pub ip: Option<Ipv4Addr>,
+    /// The container's IPv6 address; `None` derives one from the address.
+    pub ip6: Option<Ipv6Addr>,
     /// The container's hardware address; `None` derives one from the address.
     pub mac: Option<MacAddr>,
     /// No way out and no published ports: only the bridge's own containers and the host reach each other.
     pub internal: bool,
+    /// Containers of the bridge do not reach each other, only the host and, unless it is internal, what is beyond.
+    pub isolated: bool,
+    /// The container's default route leads here. At most one of its networks has it; an internal one never.
+    pub default_route: bool,
+    /// Containers of the network find each other by name.
+    pub resolve: bool,
+    /// The names by which the others find this container.
+    pub names: Vec<String>,
     /// Ports of the host that lead to the container.
     pub publish: Vec<PortMapping>,
     /// The interface's name in the container.
     pub interface: String,
+    /// The name of its other end on the host; `None` derives one from the container's id.
+    pub host_interface: Option<String>,
 }
 
 impl Default for BridgeConfig {
     fn default() -> Self {
         Self {
             name: DEFAULT_BRIDGE.to_owned(),
+            network: "bridge".to_owned(),
             subnet: None,
             gateway: None,
             range: None,
+            subnet6: None,
+            gateway6: None,
             mtu: None,
             ip: None,
+            ip6: None,
             mac: None,
             internal: false,
+            isolated: false,
+            default_route: true,
+            resolve: false,
+            names: Vec::new(),
             publish: Vec::new(),
             interface: "eth0".to_owned(),
+            host_interface: None,
         }
     }
 }
@@ -97,7 +135,7 @@ impl Default for BridgeConfig {
 /// One published port, or a run of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortMapping {
-    /// The address of the host to publish on; `None` or `0.0.0.0` is every address. IPv6 is refused so far.
+    /// The address of the host to publish on; `None` is every address, `0.0.0.0` every one of IPv4, `::` of IPv6.
     pub host_ip: Option<IpAddr>,
     /// The first port on the host; 0 takes a free one for each.
     pub host_port: u16,
@@ -107,6 +145,8 @@ pub struct PortMapping {
     pub protocol: Protocol,
     /// How many ports, counted up from the first on both sides; at least 1.
     pub range: u16,
+    /// How many ports of the host may be tried for a range of 1, counted up from the first; the first free one is taken.
+    pub choices: u16,
 }
 
 /// Protocols that have ports.
@@ -147,173 +187,6 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// An IPv4 network: its first address and the length of its prefix. Only legal values can be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Subnet {
-    network: Ipv4Addr,
-    prefix: u8,
-}
-
-impl Subnet {
-    /// The network of `address` with `prefix` bits, 0 to 32; host bits of the address are cleared.
-    pub fn new(address: Ipv4Addr, prefix: u8) -> Result<Self> {
-        if prefix > 32 {
-            return Err(Error::Config(format!("prefix length {prefix} of subnet {address} is over 32")));
-        }
-        Ok(Self { network: Ipv4Addr::from_bits(address.to_bits() & mask(prefix)), prefix })
-    }
-
-    /// The first address.
-    #[must_use]
-    pub fn network(self) -> Ipv4Addr {
-        self.network
-    }
-
-    /// The length of the prefix in bits.
-    #[must_use]
-    pub fn prefix(self) -> u8 {
-        self.prefix
-    }
-
-    /// The last address.
-    #[must_use]
-    pub fn broadcast(self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.network.to_bits() | !mask(self.prefix))
-    }
-
-    /// Whether `address` lies in it.
-    #[must_use]
-    pub fn contains(self, address: Ipv4Addr) -> bool {
-        address.to_bits() & mask(self.prefix) == self.network.to_bits()
-    }
-
-    /// Whether the two have an address in common.
-    #[must_use]
-    pub fn overlaps(self, other: Self) -> bool {
-        self.contains(other.network) || other.contains(self.network)
-    }
-
-    /// The first address a host may have.
-    #[must_use]
-    pub fn first_host(self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.network.to_bits().saturating_add(1))
-    }
-}
-
-fn mask(prefix: u8) -> u32 {
-    u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)
-}
-
-impl fmt::Display for Subnet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.network, self.prefix)
-    }
-}
-
-impl FromStr for Subnet {
-    type Err = Error;
-
-    /// Reads `a.b.c.d/n`; bits of the host must be clear, so that a slip is not taken for another network.
-    fn from_str(text: &str) -> Result<Self> {
-        let invalid = || Error::Config(format!("{text:?} is not a subnet; one looks like 10.76.0.0/16"));
-        let (address, prefix) = text.split_once('/').ok_or_else(invalid)?;
-        let address: Ipv4Addr = address.parse().map_err(|_| invalid())?;
-        let subnet = Self::new(address, prefix.parse().map_err(|_| invalid())?)?;
-        if subnet.network != address {
-            return Err(Error::Config(format!(
-                "subnet {text} has bits set beyond its prefix; the network is {subnet}"
-            )));
-        }
-        Ok(subnet)
-    }
-}
-
-impl TryFrom<String> for Subnet {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<Subnet> for String {
-    fn from(subnet: Subnet) -> Self {
-        subnet.to_string()
-    }
-}
-
-/// A hardware address that one interface may have: neither a group's nor all zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct MacAddr([u8; 6]);
-
-impl MacAddr {
-    /// Takes six bytes.
-    pub fn new(bytes: [u8; 6]) -> Result<Self> {
-        if bytes[0] & 1 != 0 || bytes == [0; 6] {
-            return Err(Error::Config(format!("{} is not an address one interface may have", Self(bytes))));
-        }
-        Ok(Self(bytes))
-    }
-
-    /// The address an interface with `address` gets: locally administered, and the same whenever the address is the
-    /// same, so that neighbours need not learn a new one when an address changes hands.
-    #[must_use]
-    pub fn of_address(address: Ipv4Addr) -> Self {
-        let [a, b, c, d] = address.octets();
-        Self([0x02, 0x69, a, b, c, d])
-    }
-
-    /// Its six bytes.
-    #[must_use]
-    pub fn bytes(self) -> [u8; 6] {
-        self.0
-    }
-}
-
-impl fmt::Display for MacAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl FromStr for MacAddr {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let invalid = || Error::Config(format!("{text:?} is not a hardware address; one looks like 02:69:0a:4c:00:02"));
-        let mut bytes = [0; 6];
-        let mut parts = text.split([':', '-']);
-        for byte in &mut bytes {
-            let part = parts
-                .next()
-                .filter(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit()))
-                .ok_or_else(invalid)?;
-            *byte = u8::from_str_radix(part, 16).map_err(|_| invalid())?;
-        }
-        if parts.next().is_some() {
-            return Err(invalid());
-        }
-        Self::new(bytes)
-    }
-}
-
-impl TryFrom<String> for MacAddr {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<MacAddr> for String {
-    fn from(mac: MacAddr) -> Self {
-        mac.to_string()
-    }
-}
-
 /// Whether the kernel takes `name` for an interface and it is safe as a part of a path and of a firewall rule.
 pub(super) fn check_interface_name(name: &str) -> Result<()> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
@@ -340,19 +213,41 @@ impl Config {
     pub fn validate(&self) -> Result<()> {
         check_container_id(&self.container_id)?;
         match &self.mode {
-            Mode::None | Mode::Host => Ok(()),
-            Mode::Bridge(bridge) => bridge.validate(),
+            Mode::None | Mode::Empty | Mode::Host => Ok(()),
+            Mode::Networks(endpoints) => check_endpoints(endpoints),
             Mode::Join(Join::Pid(pid)) if *pid <= 0 => Err(Error::Config(format!("{pid} is not a process id"))),
             Mode::Join(_) => Ok(()),
         }
     }
 }
 
+fn check_endpoints(endpoints: &[Endpoint]) -> Result<()> {
+    let mut interfaces = BTreeSet::new();
+    for endpoint in endpoints {
+        let Endpoint::Bridge(config) = endpoint;
+        config.validate()?;
+        if !interfaces.insert(config.interface.as_str()) {
+            return Err(Error::Config(format!("two networks want the interface name {}", config.interface)));
+        }
+    }
+    let routes = endpoints.iter().filter(|Endpoint::Bridge(config)| config.default_route && !config.internal).count();
+    if routes > 1 {
+        return Err(Error::Config("two networks want the default route".to_owned()));
+    }
+    Ok(())
+}
+
 impl Mode {
+    /// One bridge and nothing else.
+    #[must_use]
+    pub fn bridge(config: BridgeConfig) -> Self {
+        Self::Networks(vec![Endpoint::Bridge(config)])
+    }
+
     /// Whether the container is born into a new network namespace, which `setup` then needs.
     #[must_use]
     pub fn needs_namespace(&self) -> bool {
-        matches!(self, Self::None | Self::Bridge(_))
+        matches!(self, Self::None | Self::Empty | Self::Networks(_))
     }
 
     /// The namespace to join, as the path that an OCI `Spec` wants; `None` for the other modes.
@@ -379,6 +274,16 @@ impl BridgeConfig {
         }
         if let Some(subnet) = self.subnet {
             check_place("subnet", subnet, self.gateway, self.ip, self.range)?;
+        }
+        if let Some(name) = &self.host_interface {
+            check_interface_name(name)?;
+        }
+        match self.subnet6 {
+            Some(subnet) => check_place6(subnet, self.gateway6, self.ip6)?,
+            None if self.ip6.is_some() => {
+                return invalid(format!("network {} has no IPv6, so no address of it can be had", self.network));
+            }
+            None => {}
         }
         if self.internal && !self.publish.is_empty() {
             return invalid("an internal network cannot publish ports".to_owned());
@@ -425,18 +330,36 @@ pub(super) fn check_place(
     }
 }
 
+/// Checks that IPv6 gateway and address fit into a subnet with room for hosts.
+pub(super) fn check_place6(subnet: Subnet6, gateway: Option<Ipv6Addr>, ip: Option<Ipv6Addr>) -> Result<()> {
+    if !(8..=112).contains(&subnet.prefix()) {
+        return Err(Error::Config(format!("IPv6 subnet {subnet} must have a prefix of 8 to 112 bits")));
+    }
+    let router = gateway.unwrap_or(subnet.nth(1));
+    for (name, address) in [("gateway", gateway), ("address", ip)] {
+        let Some(address) = address else { continue };
+        if !subnet.contains(address) || address == subnet.network() {
+            return Err(Error::Config(format!("{name} {address} is not a host address of {subnet}")));
+        }
+    }
+    if ip == Some(router) {
+        return Err(Error::Config(format!("address {router} is the gateway's")));
+    }
+    Ok(())
+}
+
 impl PortMapping {
     /// One port on every address of the host.
     #[must_use]
     pub fn new(host_port: u16, container_port: u16, protocol: Protocol) -> Self {
-        Self { host_ip: None, host_port, container_port, protocol, range: 1 }
+        Self { host_ip: None, host_port, container_port, protocol, range: 1, choices: 1 }
     }
 
     fn validate(&self) -> Result<()> {
         let invalid = |text: String| Err(Error::Config(text));
         match self.host_ip {
-            Some(IpAddr::V6(ip)) => {
-                return invalid(format!("publishing on the IPv6 address {ip} is not supported yet"));
+            Some(IpAddr::V6(ip)) if ip.is_multicast() || ip.to_ipv4_mapped().is_some() => {
+                return invalid(format!("cannot publish on {ip}: not an IPv6 address of a host"));
             }
             Some(IpAddr::V4(ip)) if ip.is_multicast() || ip.is_broadcast() => {
                 return invalid(format!("cannot publish on {ip}: not an address of a host"));
@@ -449,22 +372,18 @@ impl PortMapping {
         if self.range == 0 {
             return invalid("a published range must have at least one port".to_owned());
         }
-        let last = self.range - 1;
-        if self.container_port.checked_add(last).is_none() || self.host_port.checked_add(last).is_none() {
+        if self.choices == 0 || (self.choices > 1 && (self.range > 1 || self.host_port == 0)) {
+            return invalid("a choice of host ports is for one container port".to_owned());
+        }
+        let last = self.range.max(self.choices) - 1;
+        let container_last = self.range - 1;
+        if self.container_port.checked_add(container_last).is_none() || self.host_port.checked_add(last).is_none() {
             return invalid(format!(
                 "published range {}:{} of {} ports ends beyond port 65535",
                 self.host_port, self.container_port, self.range
             ));
         }
         Ok(())
-    }
-
-    /// The address of the host, 0.0.0.0 for every one.
-    pub(super) fn address(&self) -> Ipv4Addr {
-        match self.host_ip {
-            Some(IpAddr::V4(ip)) => ip,
-            _ => Ipv4Addr::UNSPECIFIED,
-        }
     }
 }
 
@@ -475,33 +394,7 @@ mod tests {
     fn bridge(change: impl FnOnce(&mut BridgeConfig)) -> Config {
         let mut bridge = BridgeConfig::default();
         change(&mut bridge);
-        Config { container_id: "abc".to_owned(), mode: Mode::Bridge(bridge) }
-    }
-
-    #[test]
-    fn subnets_hold_only_legal_values() {
-        let subnet: Subnet = "10.76.0.0/16".parse().unwrap();
-        assert_eq!(subnet.to_string(), "10.76.0.0/16");
-        assert_eq!(subnet.broadcast(), Ipv4Addr::new(10, 76, 255, 255));
-        assert!(subnet.overlaps("10.0.0.0/8".parse().unwrap()));
-        assert!(subnet.overlaps("0.0.0.0/0".parse().unwrap()));
-        assert!(!subnet.overlaps("10.77.0.0/16".parse().unwrap()));
-        for wrong in ["10.76.0.1/16", "10.76.0.0", "10.76.0.0/33", "x/8", "10.76.0.0/-1", ""] {
-            assert!(wrong.parse::<Subnet>().is_err(), "{wrong}");
-        }
-        assert!(serde_json::from_str::<Subnet>("\"10.76.0.9/16\"").is_err());
-    }
-
-    #[test]
-    fn hardware_addresses() {
-        let mac: MacAddr = "02:69:0a:4c:00:02".parse().unwrap();
-        assert_eq!(mac, MacAddr::of_address(Ipv4Addr::new(10, 76, 0, 2)));
-        assert_eq!(mac.to_string(), "02:69:0a:4c:00:02");
-        for wrong in
-            ["01:00:00:00:00:01", "00:00:00:00:00:00", "02:69:0a:4c:00", "02:69:0a:4c:00:02:03", "+2:69:0a:4c:00:02"]
-        {
-            assert!(wrong.parse::<MacAddr>().is_err(), "{wrong}");
-        }
+        Config { container_id: "abc".to_owned(), mode: Mode::bridge(bridge) }
     }
 
     #[test]
@@ -521,8 +414,6 @@ mod tests {
         assert!(bridge(|b| b.publish.push(port.clone())).validate().is_ok());
         port.range = 2;
         assert!(bridge(|b| b.publish.push(port.clone())).validate().is_err());
-        port = PortMapping { host_ip: "::1".parse().ok(), ..PortMapping::new(1, 1, Protocol::Udp) };
-        assert!(bridge(|b| b.publish.push(port)).validate().is_err());
         let many = PortMapping { range: 1025, ..PortMapping::new(1, 1, Protocol::Udp) };
         assert!(bridge(|b| b.publish.push(many)).validate().is_err());
         for id in ["", "a/b", "..", "é", &"a".repeat(65)] {

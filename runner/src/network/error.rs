@@ -3,10 +3,11 @@
 
 use std::fmt;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::config::{Protocol, Subnet};
+use super::address::Subnet;
+use super::config::Protocol;
 
 /// Result with the network's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -82,10 +83,10 @@ pub enum Error {
     #[error("invalid network configuration: {0}")]
     Config(String),
     /// A host port is held by a program of the host or by another container.
-    #[error("port is already in use: {host_ip}:{port}/{protocol} is held by {holder}")]
+    #[error("port is already in use: {}/{protocol} is held by {holder}", SocketAddr::new(*host_ip, *port))]
     PortInUse {
         /// The address on the host.
-        host_ip: Ipv4Addr,
+        host_ip: IpAddr,
         /// The port on the host.
         port: u16,
         /// The protocol.
@@ -97,7 +98,7 @@ pub enum Error {
     #[error("address {address} is already used by container {owner}")]
     AddressInUse {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The container's id.
         owner: String,
     },
@@ -109,6 +110,14 @@ pub enum Error {
     NoFreeSubnet {
         /// The bridge.
         bridge: String,
+    },
+    /// A subnet asked for leads elsewhere already.
+    #[error("subnet {subnet} overlaps {taken}, to which this host has a route")]
+    SubnetInUse {
+        /// The subnet.
+        subnet: Subnet,
+        /// Where the route leads.
+        taken: Subnet,
     },
     /// The bridge exists but is not what was asked for.
     #[error("bridge {bridge} {reason}")]

@@ -4,12 +4,12 @@
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::config::Subnet;
+use super::address::Subnet;
 use super::error::{Error, Result};
 
 /// Longest wait for the lock, which is held for some milliseconds at most.
@@ -72,11 +72,11 @@ impl Leases {
         Ok(Self { lock: dir.join("lock"), next: dir.join("next"), dir })
     }
 
-    fn path(&self, address: Ipv4Addr) -> PathBuf {
+    fn path(&self, address: IpAddr) -> PathBuf {
         self.dir.join(address.to_string())
     }
 
-    fn owner(&self, address: Ipv4Addr) -> Result<Option<String>> {
+    fn owner(&self, address: IpAddr) -> Result<Option<String>> {
         let path = self.path(address);
         match fs::read_link(&path) {
             Ok(target) => Ok(Some(target.to_string_lossy().into_owned())),
@@ -85,7 +85,7 @@ impl Leases {
         }
     }
 
-    fn try_take(&self, address: Ipv4Addr, id: &str) -> Result<bool> {
+    fn try_take(&self, address: IpAddr, id: &str) -> Result<bool> {
         let path = self.path(address);
         match symlink(id, &path) {
             Ok(()) => Ok(true),
@@ -95,7 +95,7 @@ impl Leases {
     }
 
     /// Removes the lease of `address` if `remove` says so of its owner. The caller holds the lock.
-    fn remove_if(&self, address: Ipv4Addr, remove: impl FnOnce(&str) -> bool) -> Result<bool> {
+    fn remove_if(&self, address: IpAddr, remove: impl FnOnce(&str) -> bool) -> Result<bool> {
         let Some(owner) = self.owner(address)? else { return Ok(false) };
         if !remove(&owner) {
             return Ok(false);
@@ -109,7 +109,7 @@ impl Leases {
     }
 
     /// Takes this very address for `id`. One that `id` has already is fine; a dead owner loses it.
-    pub(super) fn take(&self, address: Ipv4Addr, id: &str, is_alive: &dyn Fn(&str) -> bool) -> Result<()> {
+    pub(super) fn take(&self, address: IpAddr, id: &str, is_alive: &dyn Fn(&str) -> bool) -> Result<()> {
         loop {
             if self.try_take(address, id)? {
                 return Ok(());
@@ -134,14 +134,14 @@ impl Leases {
         };
         let around = || (start..=last).chain(first..start).map(Ipv4Addr::from_bits).filter(|a| pool.allows(*a));
         for address in around() {
-            if self.try_take(address, id)? {
+            if self.try_take(address.into(), id)? {
                 self.remember(pool.range, address);
                 return Ok(address);
             }
         }
         let _lock = lock(&self.lock)?;
         for address in around() {
-            if self.remove_if(address, |owner| !is_alive(owner))? && self.try_take(address, id)? {
+            if self.remove_if(address.into(), |owner| !is_alive(owner))? && self.try_take(address.into(), id)? {
                 self.remember(pool.range, address);
                 return Ok(address);
             }
@@ -157,7 +157,7 @@ impl Leases {
     }
 
     /// Gives `address` back, if it is `id`'s.
-    pub(super) fn release(&self, address: Ipv4Addr, id: &str) -> Result<()> {
+    pub(super) fn release(&self, address: IpAddr, id: &str) -> Result<()> {
         let _lock = lock(&self.lock)?;
         self.remove_if(address, |owner| owner == id).map(drop)
     }
@@ -168,7 +168,7 @@ impl Leases {
         let mut addresses = Vec::new();
         for entry in entries {
             let name = entry.map_err(Error::file("list", &self.dir))?.file_name();
-            addresses.extend(name.to_str().and_then(|name| name.parse::<Ipv4Addr>().ok()));
+            addresses.extend(name.to_str().and_then(|name| name.parse::<IpAddr>().ok()));
         }
         if addresses.is_empty() {
             return Ok(0);
@@ -222,11 +222,11 @@ mod tests {
         let alive = |_: &str| true;
         let take = |id: &str| leases.take_any(&pool, id, &alive).map(|a| a.octets()[3]);
         assert_eq!((take("a").unwrap(), take("b").unwrap()), (2, 3));
-        leases.release(Ipv4Addr::new(10, 1, 0, 2), "a").unwrap();
+        leases.release(Ipv4Addr::new(10, 1, 0, 2).into(), "a").unwrap();
         assert_eq!((take("c").unwrap(), take("d").unwrap(), take("e").unwrap()), (4, 5, 6));
         assert_eq!(take("f").unwrap(), 2);
         assert!(matches!(take("g"), Err(Error::NoFreeAddress(_))));
-        leases.release(Ipv4Addr::new(10, 1, 0, 4), "not-c").unwrap();
+        leases.release(Ipv4Addr::new(10, 1, 0, 4).into(), "not-c").unwrap();
         assert!(take("g").is_err());
     }
 
@@ -237,10 +237,10 @@ mod tests {
         let pool = pool("10.1.0.0/30");
         let ip = Ipv4Addr::new(10, 1, 0, 2);
         assert_eq!(leases.take_any(&pool, "dead", &|_| true).unwrap(), ip);
-        assert!(matches!(leases.take(ip, "b", &|_| true), Err(Error::AddressInUse { .. })));
+        assert!(matches!(leases.take(ip.into(), "b", &|_| true), Err(Error::AddressInUse { .. })));
         assert_eq!(leases.take_any(&pool, "b", &|id| id != "dead").unwrap(), ip);
-        leases.take(ip, "b", &|_| true).unwrap();
-        leases.take(ip, "c", &|id| id != "b").unwrap();
+        leases.take(ip.into(), "b", &|_| true).unwrap();
+        leases.take(ip.into(), "c", &|id| id != "b").unwrap();
         assert_eq!(leases.sweep(&|id| id == "b").unwrap(), 0);
         assert_eq!(leases.sweep(&|id| id == "c").unwrap(), 1);
         assert_eq!(bridges(dir.path()).unwrap(), ["img0"]);
@@ -256,7 +256,7 @@ mod tests {
             fs::write(dir.path().join("leases/img0/next"), hint).unwrap();
             let ip = leases.take_any(&pool("10.1.0.0/24"), "a", &|_| true).unwrap();
             assert_eq!(ip, Ipv4Addr::new(10, 1, 0, 2));
-            leases.release(ip, "a").unwrap();
+            leases.release(ip.into(), "a").unwrap();
         }
     }
 }

@@ -8,9 +8,11 @@
 //!   ──────────────                                   ─────────────────────
 //!   table ip img ── dnat, masquerade, forward        lo   up
 //!   img0  bridge ── img<id> ═════════ veth ═════════ eth0 up, address, default route
+//!   img-… bridge ── i01<id> ═════════ veth ═════════ eth1 up, address
 //!   <state_dir>/leases/img0/<address> → id
 //! ```
 
+mod address;
 mod bridge;
 mod config;
 mod error;
@@ -22,17 +24,20 @@ mod nft;
 mod publish;
 mod route;
 mod state;
+mod subnets;
 mod sys;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
+pub use address::{MacAddr, Subnet, Subnet6};
 pub use bridge::CANDIDATE_SUBNETS;
 pub use config::{
-    BridgeConfig, Config, DEFAULT_BRIDGE, Join, MAX_PUBLISHED_PORTS, MacAddr, Mode, PortMapping, Protocol, Subnet,
+    BridgeConfig, Config, DEFAULT_BRIDGE, Endpoint, Join, MAX_PUBLISHED_PORTS, Mode, PortMapping, Protocol,
 };
 pub use error::{Error, KernelError, Result};
-pub use state::{Attachment, PublishedPort, State, Swept};
+pub use state::{Attachment, Attachment6, PublishedPort, State, Swept};
+pub use subnets::Subnets;
 
 use lease::Leases;
 use netlink::Socket;
@@ -57,57 +62,16 @@ pub struct Network {
     pub held_ports: Vec<OwnedFd>,
 }
 
-/// A kind of network.
-pub trait NetworkDriver {
-    /// Its name, as in [`State::driver`].
-    fn name(&self) -> &'static str;
-
-    /// Fills the container's namespace and does what the host needs. On an error all is taken back.
-    fn setup(&self, site: &Site<'_>, id: &str, netns: Option<BorrowedFd<'_>>) -> Result<Network>;
-
-    /// Takes back what `setup` did; doing so twice is no error.
-    fn teardown(&self, site: &Site<'_>, state: &State) -> Result<()>;
-}
-
-/// The drivers that make nothing on the host.
-enum Plain {
-    /// Loopback only.
-    None,
-    /// The host's own namespace.
-    Host,
-    /// Somebody else's namespace.
-    Join,
-}
-
-impl NetworkDriver for Plain {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Host => "host",
-            Self::Join => "join",
-        }
-    }
-
-    fn setup(&self, _: &Site<'_>, id: &str, netns: Option<BorrowedFd<'_>>) -> Result<Network> {
-        if let Self::None = self {
-            let missing = || Error::Config("network none needs the container's namespace".to_owned());
-            route::loopback_up(&mut namespace::visit(netns.ok_or_else(missing)?, Socket::route)?)?;
-        }
-        Ok(Network { state: State::plain(id, self.name()), held_ports: Vec::new() })
-    }
-
-    fn teardown(&self, _: &Site<'_>, _: &State) -> Result<()> {
-        Ok(())
-    }
-}
-
-fn driver(mode: &Mode) -> Box<dyn NetworkDriver + '_> {
-    match mode {
-        Mode::None => Box::new(Plain::None),
-        Mode::Host => Box::new(Plain::Host),
-        Mode::Join(_) => Box::new(Plain::Join),
-        Mode::Bridge(config) => Box::new(bridge::Bridge { config }),
-    }
+/// Where a container's place on a network is made.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    site: &'a Site<'a>,
+    /// The container.
+    id: &'a str,
+    /// Which of its networks it is, for the name of the host's interface.
+    index: usize,
+    /// The container's namespace.
+    netns: BorrowedFd<'a>,
 }
 
 /// Sets up a container's network, while the container waits.
@@ -116,26 +80,78 @@ fn driver(mode: &Mode) -> Box<dyn NetworkDriver + '_> {
 /// thread enters it for a moment. Whatever was made is removed again on an error.
 pub fn setup(config: &Config, site: &Site<'_>, netns: Option<BorrowedFd<'_>>) -> Result<Network> {
     config.validate()?;
-    driver(&config.mode).setup(site, &config.container_id, netns)
+    let id = config.container_id.as_str();
+    let plain = |driver| Ok(Network { state: State::plain(id, driver), held_ports: Vec::new() });
+    let missing = || Error::Config("this network needs the container's namespace".to_owned());
+    match &config.mode {
+        Mode::Host => plain("host"),
+        Mode::Join(_) => plain("join"),
+        Mode::Empty => plain("none"),
+        Mode::None => {
+            route::loopback_up(&mut namespace::visit(netns.ok_or_else(missing)?, Socket::route)?)?;
+            plain("none")
+        }
+        Mode::Networks(endpoints) => {
+            let mut network = Network { state: State::plain(id, "bridge"), held_ports: Vec::new() };
+            let netns = netns.ok_or_else(missing)?;
+            for (index, endpoint) in endpoints.iter().enumerate() {
+                if let Err(first) = attach(&mut network, endpoint, &Place { site, id, index, netns }) {
+                    return Err(match teardown(&network.state, site) {
+                        Ok(()) => first,
+                        Err(error) => Error::Cleanup { first: Box::new(first), cleanup: vec![error] },
+                    });
+                }
+            }
+            Ok(network)
+        }
+    }
+}
+
+fn attach(network: &mut Network, endpoint: &Endpoint, place: &Place<'_>) -> Result<()> {
+    let Endpoint::Bridge(config) = endpoint;
+    let attached = bridge::attach(config, place)?;
+    network.state.attachments.push(attached.attachment);
+    for notice in attached.notices {
+        if !network.state.notices.contains(&notice) {
+            network.state.notices.push(notice);
+        }
+    }
+    network.held_ports.extend(attached.held_ports);
+    Ok(())
 }
 
 /// Removes a container's network, in any state of removal. The bridge stays, see [`remove_bridge`]. Errors do not stop
 /// the rest of the removal.
 pub fn teardown(state: &State, site: &Site<'_>) -> Result<()> {
-    bridge::teardown(site, state)
+    detach_all(state, site, true)
 }
 
 /// Like [`teardown`], for a container whose processes are gone and whose namespace nobody holds: gives back its ports and
 /// address and leaves the interfaces to the kernel, which removes them with the namespace. Removing them here takes tens of
 /// milliseconds, which nobody should wait for.
 pub fn release(state: &State, site: &Site<'_>) -> Result<()> {
-    bridge::release(site, state)
+    detach_all(state, site, false)
+}
+
+fn detach_all(state: &State, site: &Site<'_>, interfaces: bool) -> Result<()> {
+    let detach = |place| bridge::detach(site, &state.container_id, place, interfaces);
+    let errors: Vec<Error> = state.attachments.iter().flat_map(detach).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Error::Teardown(errors)) }
 }
 
 /// Enters a running container into the firewall again, for when an administrator has flushed it. Returns what the user
 /// should be told.
 pub fn reload(state: &State, site: &Site<'_>) -> Result<Vec<String>> {
-    bridge::reload(site, state)
+    let mut notices = Vec::new();
+    for place in &state.attachments {
+        notices.extend(bridge::reload(site, &state.container_id, place)?);
+    }
+    Ok(notices)
+}
+
+/// Makes a bridge, or completes it, without a container on it. Returns what the user should be told.
+pub fn make_bridge(config: &BridgeConfig, site: &Site<'_>) -> Result<Vec<String>> {
+    bridge::make(config, site)
 }
 
 /// Removes a bridge with its firewall entries and leases, and with the last one our firewall table. A bridge that is in
@@ -150,7 +166,7 @@ pub fn remove_bridge(name: &str, site: &Site<'_>) -> Result<()> {
 pub fn sweep(site: &Site<'_>) -> Result<Swept> {
     let is_dead = |id: &str| !(site.is_alive)(id);
     let (mut swept, mut errors) = (Swept::default(), Vec::new());
-    match Socket::netfilter().and_then(|mut firewall| publish::remove(&mut firewall, is_dead)) {
+    match Socket::netfilter().and_then(|mut firewall| publish::remove(&mut firewall, |owned| is_dead(&owned.owner))) {
         Ok(ports) => swept.ports = ports,
         Err(error) => errors.push(error),
     }

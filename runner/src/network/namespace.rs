@@ -35,6 +35,24 @@ pub(super) fn switch_on(name: &str) -> Result<bool> {
     Ok(true)
 }
 
+/// Turns on IPv6 forwarding; returns whether it was off. A host that forwards takes no router's announcements any more,
+/// and would lose its own addresses and default route: interfaces that took them go on doing so.
+pub(super) fn forward_ipv6() -> Result<bool> {
+    let (directory, name) = ("/proc/sys/net/ipv6/conf", "ipv6/conf/all/forwarding");
+    let forwards = fs::read_to_string(format!("/proc/sys/net/{name}")).map_err(Error::file("read", name))?;
+    if forwards.trim() == "1" {
+        return Ok(false);
+    }
+    for entry in fs::read_dir(directory).map_err(Error::file("list", directory))? {
+        let path = entry.map_err(Error::file("list", directory))?.path().join("accept_ra");
+        // An interface may be going away just now.
+        if fs::read_to_string(&path).is_ok_and(|value| value.trim() == "1") {
+            let _ = fs::write(&path, "2");
+        }
+    }
+    switch_on(name)
+}
+
 fn write(path: &str) -> io::Result<()> {
     fs::OpenOptions::new().write(true).open(path)?.write_all(b"1")
 }

@@ -2,12 +2,12 @@
 //! A port is claimed twice: as an element of the kernel's map, which decides between containers, and by a bound socket,
 //! which decides against programs of the host for as long as somebody keeps it open.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::io::Errno;
-use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, socket_with};
 
 use super::config::{PortMapping, Protocol};
@@ -29,12 +29,19 @@ pub(super) struct Published {
     pub(super) sockets: Vec<OwnedFd>,
 }
 
-/// Publishes every port of `mappings` for the container `id` at `ip`, or none of them.
+/// The container's addresses, to which published ports lead.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target {
+    pub(super) ip: Ipv4Addr,
+    pub(super) ip6: Option<Ipv6Addr>,
+}
+
+/// Publishes every port of `mappings` for the container `id` at `target`, or none of them.
 pub(super) fn publish(
     firewall: &mut Socket,
     site: &Site<'_>,
     mappings: &[PortMapping],
-    ip: Ipv4Addr,
+    target: Target,
     id: &str,
 ) -> Result<Published> {
     let mut published = Published { elements: Vec::new(), sockets: Vec::new() };
@@ -46,21 +53,16 @@ pub(super) fn publish(
     remove_leftovers(firewall, &mut taken, id, site)?;
     for mapping in mappings {
         for offset in 0..mapping.range {
-            let host_port = if mapping.host_port == 0 { 0 } else { mapping.host_port + offset };
-            let wanted = Element {
-                host_ip: mapping.address(),
-                protocol: mapping.protocol,
-                host_port,
-                ip,
-                port: mapping.container_port + offset,
-            };
-            if published.elements.iter().any(|other| host_port != 0 && other.collides(&wanted)) {
-                let Element { host_ip, protocol, .. } = wanted;
-                return Err(Error::Config(format!("port {host_ip}:{host_port}/{protocol} is published twice")));
+            let wanted = wanted(mapping, offset, target)?;
+            let twice = |one: &Element| published.elements.iter().any(|other| other.collides(one));
+            if let Some(element) = wanted.iter().find(|one| one.host_port != 0 && mapping.choices == 1 && twice(one)) {
+                return Err(Error::Config(format!("port {element} is published twice")));
             }
-            let (element, socket) = claim(wanted, &taken, &published.elements)?;
-            published.elements.push(element);
-            published.sockets.extend(socket);
+            let claimed = claim(&wanted, mapping.choices, &taken, &published.elements)?;
+            for (element, socket) in claimed {
+                published.elements.push(element);
+                published.sockets.extend(socket);
+            }
         }
     }
     if let Some(refusal) = nft::insert(firewall, &published.elements, id)?.into_iter().next() {
@@ -71,6 +73,31 @@ pub(super) fn publish(
         });
     }
     Ok(published)
+}
+
+/// The elements of one port: one, or one for each family where every address of the host is meant.
+fn wanted(mapping: &PortMapping, offset: u16, target: Target) -> Result<Vec<Element>> {
+    let host_port = if mapping.host_port == 0 { 0 } else { mapping.host_port + offset };
+    let element = |host_ip: IpAddr, ip: IpAddr| Element {
+        host_ip,
+        protocol: mapping.protocol,
+        host_port,
+        ip,
+        port: mapping.container_port + offset,
+    };
+    let (any, any6) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    match (mapping.host_ip, target.ip6) {
+        (None, None) => Ok(vec![element(any, target.ip.into())]),
+        (None, Some(ip6)) => Ok(vec![element(any, target.ip.into()), element(any6, ip6.into())]),
+        (Some(host_ip @ IpAddr::V4(_)), _) => Ok(vec![element(host_ip, target.ip.into())]),
+        (Some(IpAddr::V6(host_ip)), _) if host_ip.is_loopback() => Err(Error::Config(format!(
+            "cannot publish on {host_ip}: the kernel forwards nothing from the loopback address of IPv6; publish on 127.0.0.1"
+        ))),
+        (Some(host_ip @ IpAddr::V6(_)), Some(ip6)) => Ok(vec![element(host_ip, ip6.into())]),
+        (Some(host_ip), None) => Err(Error::Config(format!(
+            "cannot publish on {host_ip}: the container's network has no IPv6; one made with --ipv6 has"
+        ))),
+    }
 }
 
 fn lock(state_dir: &Path) -> Result<std::fs::File> {
@@ -88,42 +115,76 @@ fn remove_leftovers(firewall: &mut Socket, taken: &mut Vec<Owned>, id: &str, sit
     if old.is_empty() {
         return Ok(());
     }
-    remove(firewall, |owner| owner == id || !(site.is_alive)(owner))?;
+    remove(firewall, |owned| owned.owner == id || !(site.is_alive)(&owned.owner))?;
     taken.retain(|owned| !old.contains(&owned.element));
     Ok(())
 }
 
-/// Claims a port by a socket; a port of 0 becomes a free one.
-fn claim(wanted: Element, taken: &[Owned], mine: &[Element]) -> Result<(Element, Option<OwnedFd>)> {
-    if wanted.host_port != 0 {
-        if let Some(other) = taken.iter().find(|other| other.element.collides(&wanted)) {
-            return Err(in_use(&wanted, format!("container {}", other.owner)));
+type Claimed = Vec<(Element, Option<OwnedFd>)>;
+
+/// Claims one port by sockets, the same for each of `wanted`. A port of 0 becomes a free one; of several choices the
+/// first free one is taken.
+fn claim(wanted: &[Element], choices: u16, taken: &[Owned], mine: &[Element]) -> Result<Claimed> {
+    let first = wanted.first().map_or(0, |element| element.host_port);
+    if first != 0 {
+        let mut failed = None;
+        for port in (first..=u16::MAX).take(usize::from(choices)) {
+            match claim_at(wanted, port, taken, mine) {
+                Err(error @ Error::PortInUse { .. }) => failed = Some(error),
+                other => return other,
+            }
         }
-        let (_, socket) = bind_port(&wanted)?;
-        return Ok((wanted, socket));
+        return Err(failed.unwrap_or_else(|| Error::Config("a range of no ports".to_owned())));
     }
     // Ports that turn out to be a container's stay bound meanwhile, so that the kernel offers others.
     let mut rejected = Vec::new();
     for _ in 0..FREE_PORT_ATTEMPTS {
-        let (host_port, socket) = bind_port(&wanted)?;
-        let element = Element { host_port, ..wanted };
+        let Some(one) = wanted.first() else { break };
+        let (port, socket) = bind_port(one)?;
+        let rest = wanted.get(1..).unwrap_or_default();
+        let element = Element { host_port: port, ..*one };
         let collides = |other: &Element| other.collides(&element);
         if !taken.iter().any(|other| collides(&other.element)) && !mine.iter().any(collides) {
-            return Ok((element, socket));
+            match claim_at(rest, port, taken, mine) {
+                Err(Error::PortInUse { .. }) => {}
+                others => {
+                    let mut claimed = vec![(element, socket)];
+                    claimed.extend(others?);
+                    return Ok(claimed);
+                }
+            }
         }
         rejected.push(socket);
     }
-    Err(Error::Config(format!("no free {} port found on {}", wanted.protocol, wanted.host_ip)))
+    let what = wanted.first().map(ToString::to_string).unwrap_or_default();
+    Err(Error::Config(format!("no free port found for {what}")))
+}
+
+/// Claims this very port for each of `wanted`.
+fn claim_at(wanted: &[Element], port: u16, taken: &[Owned], mine: &[Element]) -> Result<Claimed> {
+    let mut claimed = Vec::new();
+    for element in wanted {
+        let element = Element { host_port: port, ..*element };
+        if let Some(other) = taken.iter().find(|other| other.element.collides(&element)) {
+            return Err(in_use(&element, format!("container {}", other.owner)));
+        }
+        if mine.iter().any(|other| other.collides(&element)) {
+            return Err(in_use(&element, "this container itself".to_owned()));
+        }
+        let (_, socket) = bind_port(&element)?;
+        claimed.push((element, socket));
+    }
+    Ok(claimed)
 }
 
 /// Binds a socket to the element's address and port; returns it with the port, which the kernel picks for 0.
 fn bind_port(element: &Element) -> Result<(u16, Option<OwnedFd>)> {
     let Element { host_ip, protocol, host_port, .. } = *element;
-    let step = || format!("bind {host_ip}:{host_port}/{protocol}");
-    let address = SocketAddrV4::new(host_ip, host_port);
+    let step = || format!("bind {element}");
+    let address = SocketAddr::new(host_ip, host_port);
     // A port in TIME_WAIT refuses a plain bind and takes one with SO_REUSEADDR; one with a listener refuses both.
     for reuse in [false, true] {
-        let socket = match open(protocol) {
+        let socket = match open(protocol, host_ip) {
             Ok(socket) => socket,
             // SCTP is a module that many hosts do not have; then no program of the host can hold its ports.
             Err(Errno::PROTONOSUPPORT | Errno::SOCKTNOSUPPORT) if protocol == Protocol::Sctp && host_port != 0 => {
@@ -136,7 +197,7 @@ fn bind_port(element: &Element) -> Result<(u16, Option<OwnedFd>)> {
         }
         match bind(&socket, &address) {
             Ok(()) => {
-                let bound = getsockname(&socket).and_then(SocketAddrV4::try_from).map_err(Error::system(step()))?;
+                let bound = getsockname(&socket).and_then(SocketAddr::try_from).map_err(Error::system(step()))?;
                 return Ok((bound.port(), Some(socket)));
             }
             Err(Errno::ADDRINUSE) if !reuse && protocol == Protocol::Tcp => {}
@@ -150,21 +211,27 @@ fn bind_port(element: &Element) -> Result<(u16, Option<OwnedFd>)> {
     Err(in_use(element, "a program of this host".to_owned()))
 }
 
-fn open(protocol: Protocol) -> rustix::io::Result<OwnedFd> {
+fn open(protocol: Protocol, host_ip: IpAddr) -> rustix::io::Result<OwnedFd> {
     let (kind, number) = match protocol {
         Protocol::Tcp => (SocketType::STREAM, ipproto::TCP),
         Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
         Protocol::Sctp => (SocketType::STREAM, ipproto::SCTP),
     };
-    socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, Some(number))
+    let family = if host_ip.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, Some(number))?;
+    if family == AddressFamily::INET6 {
+        // The port of IPv4 is another one, claimed by a socket of its own.
+        set_ipv6_v6only(&socket, true)?;
+    }
+    Ok(socket)
 }
 
-/// Takes back each port whose owner `of` names; returns how many there were. None is no error.
-pub(super) fn remove(firewall: &mut Socket, of: impl Fn(&str) -> bool) -> Result<usize> {
+/// Takes back each port that `of` says; returns how many there were. None is no error.
+pub(super) fn remove(firewall: &mut Socket, of: impl Fn(&Owned) -> bool) -> Result<usize> {
     let mut removed = 0;
     for _ in 0..DELETE_ATTEMPTS {
         let elements: Vec<Element> =
-            nft::elements(firewall)?.into_iter().filter(|owned| of(&owned.owner)).map(|owned| owned.element).collect();
+            nft::elements(firewall)?.into_iter().filter(&of).map(|owned| owned.element).collect();
         removed = removed.max(elements.len());
         // False: another process removed one of them first, and so none was removed here.
         if elements.is_empty() || nft::delete(firewall, &elements)? {

@@ -2,15 +2,16 @@
 //! answers. It owns the layout of these messages (kernel `include/uapi/linux/{rtnetlink,if_link,if_addr}.h`); what is
 //! made when, and what is removed, is decided by `bridge`.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-use super::config::{MacAddr, Subnet};
+use super::address::{MacAddr, Subnet, Subnet6};
 use super::error::{Error, Result};
 use super::netlink::{
     Batch, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, Socket, Writer, attribute, attributes, read_u32, text,
 };
+use super::state::Attachment;
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -48,7 +49,11 @@ const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 
+const IFLA_BRPORT_ISOLATED: u16 = 33;
+const IFA_F_NODAD: u8 = 2;
+
 const AF_INET: u8 = libc::AF_INET as u8;
+const AF_INET6: u8 = libc::AF_INET6 as u8;
 const OPERSTATE_UP: u8 = 6;
 const IFF_UP: u32 = libc::IFF_UP as u32;
 /// How many milliseconds to wait for an interface to settle.
@@ -255,6 +260,22 @@ fn add_up(batch: &mut Batch, name: &str, index: u32) {
     batch.add(format!("bring up {name}"), RTM_NEWLINK, NLM_F_ACK, |w| link_header(w, index, IFF_UP, IFF_UP));
 }
 
+/// An IPv6 address, which is used at once: nobody else can have it, so there is no wait for duplicates.
+fn add_address6(batch: &mut Batch, name: &str, index: u32, address: Ipv6Addr, subnet: Subnet6) {
+    let step = format!("add the address {address}/{} to {name}", subnet.prefix());
+    batch.add(step, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, |w| {
+        w.raw(&[AF_INET6, subnet.prefix(), IFA_F_NODAD, 0]).raw(&index.to_ne_bytes());
+        w.attr(IFA_LOCAL, &address.octets()).attr(IFA_ADDRESS, &address.octets());
+    });
+}
+
+/// Gives a bridge its IPv6 address; one that is there already is left.
+pub(super) fn add_bridge_address6(socket: &mut Socket, link: &Link, address: Ipv6Addr, subnet: Subnet6) -> Result<()> {
+    let mut batch = Batch::new();
+    add_address6(&mut batch, &link.name, link.index, address, subnet);
+    tolerate(socket.each(batch)?, |_, errno| errno == libc::EEXIST)
+}
+
 fn add_address(batch: &mut Batch, name: &str, index: u32, address: Ipv4Addr, subnet: Subnet) {
     let step = format!("add the address {address}/{} to {name}", subnet.prefix());
     batch.add(step, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, |w| {
@@ -289,10 +310,24 @@ pub(super) fn create_veth(socket: &mut Socket, veth: &Veth<'_>) -> Result<()> {
     socket.all(batch)
 }
 
-/// Marks the host's end with its owner and brings it up. With `hairpin` the bridge also sends packets back to where they
-/// came from, as a container that asks its own published port wants where the bridge itself sees the firewall
-/// (`bridge-nf-call-iptables`).
-pub(super) fn bring_up_veth(socket: &mut Socket, link: &Link, alias: &str, hairpin: bool) -> Result<()> {
+/// What is special about a port of a bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PortFlags {
+    /// The bridge also sends packets back to where they came from, as a container that asks its own published port wants
+    /// where the bridge itself sees the firewall (`bridge-nf-call-iptables`).
+    pub(super) hairpin: bool,
+    /// Nothing passes between this port and others of its kind.
+    pub(super) isolated: bool,
+}
+
+/// Marks the host's end with its owner, gives it its final name, and brings it up.
+pub(super) fn bring_up_veth(
+    socket: &mut Socket,
+    link: &Link,
+    alias: &str,
+    rename: Option<&str>,
+    flags: PortFlags,
+) -> Result<()> {
     let name = &link.name;
     let mut batch = Batch::new();
     batch.add(format!("mark {name} as a container's"), RTM_NEWLINK, NLM_F_ACK, |w| {
@@ -303,12 +338,19 @@ pub(super) fn bring_up_veth(socket: &mut Socket, link: &Link, alias: &str, hairp
         link_header(w, link.index, 0, 0);
         no_ipv6_address(w);
     });
-    if hairpin {
-        batch.add(format!("let {name} reach itself"), RTM_NEWLINK, NLM_F_ACK, |w| {
+    if let Some(new) = rename {
+        batch.add(format!("name the interface {new}"), RTM_NEWLINK, NLM_F_ACK, |w| {
+            link_header(w, link.index, 0, 0);
+            w.text(IFLA_IFNAME, new);
+        });
+    }
+    if flags.hairpin || flags.isolated {
+        batch.add(format!("set the bridge port {name}"), RTM_NEWLINK, NLM_F_ACK, |w| {
             link_header(w, link.index, 0, 0);
             w.nest(IFLA_LINKINFO, |w| {
                 w.text(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, |w| {
-                    w.attr(IFLA_BRPORT_MODE, &[1]);
+                    w.attr(IFLA_BRPORT_MODE, &[u8::from(flags.hairpin)]);
+                    w.attr(IFLA_BRPORT_ISOLATED, &[u8::from(flags.isolated)]);
                 });
             });
         });
@@ -324,37 +366,32 @@ pub(super) fn loopback_up(socket: &mut Socket) -> Result<()> {
     socket.all(batch)
 }
 
-/// Brings up loopback and the container's end, and gives the latter its address and, where there is a gateway, the
-/// default route.
-pub(super) fn configure_container(
-    socket: &mut Socket,
-    link: &Link,
-    address: Ipv4Addr,
-    subnet: Subnet,
-    gateway: Option<Ipv4Addr>,
-) -> Result<()> {
+/// Brings up loopback and the container's end, and gives the latter its addresses and, where it is wanted, the default
+/// route.
+pub(super) fn configure_container(socket: &mut Socket, link: &Link, place: &Attachment) -> Result<()> {
     let mut batch = Batch::new();
     add_up(&mut batch, "lo", LOOPBACK_INDEX);
-    add_address(&mut batch, &link.name, link.index, address, subnet);
+    add_address(&mut batch, &link.name, link.index, place.ip, place.subnet);
+    if let Some(six) = &place.ipv6 {
+        add_address6(&mut batch, &link.name, link.index, six.ip, six.subnet);
+    }
     add_up(&mut batch, &link.name, link.index);
-    if let Some(gateway) = gateway {
-        let step = format!("add the default route by {gateway}");
-        batch.add(step, RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, |w| {
-            // Family, lengths of destination, source and TOS, then table, protocol, scope and type.
-            w.raw(&[
-                AF_INET,
-                0,
-                0,
-                0,
-                libc::RT_TABLE_MAIN,
-                libc::RTPROT_BOOT,
-                libc::RT_SCOPE_UNIVERSE,
-                libc::RTN_UNICAST,
-            ]);
-            w.raw(&[0; 4]).attr(RTA_GATEWAY, &gateway.octets()).u32(RTA_OIF, link.index);
-        });
+    if place.default_route {
+        add_default_route(&mut batch, AF_INET, &place.gateway.to_string(), &place.gateway.octets(), link.index);
+        if let Some(six) = &place.ipv6 {
+            add_default_route(&mut batch, AF_INET6, &six.gateway.to_string(), &six.gateway.octets(), link.index);
+        }
     }
     socket.all(batch)
+}
+
+fn add_default_route(batch: &mut Batch, family: u8, words: &str, gateway: &[u8], index: u32) {
+    let step = format!("add the default route by {words}");
+    batch.add(step, RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, |w| {
+        // Family, lengths of destination, source and TOS, then table, protocol, scope and type.
+        w.raw(&[family, 0, 0, 0, libc::RT_TABLE_MAIN, libc::RTPROT_BOOT, libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST]);
+        w.raw(&[0; 4]).attr(RTA_GATEWAY, gateway).u32(RTA_OIF, index);
+    });
 }
 
 /// Removes an interface; one that is gone is no error.

@@ -27,10 +27,10 @@ fn networks_come_and_go() {
     let (text, _) = run(Mode::None, "ip -o addr");
     assert!(text.contains("127.0.0.1/8") && !text.contains("eth0"), "{text}");
     let (text, state) = run(
-        Mode::Bridge(BridgeConfig::default()),
+        Mode::bridge(BridgeConfig::default()),
         "ip -o addr; ip route; nc -w 1 $(ip route | awk '/default/ {print $3}') 9 || echo refused",
     );
-    let place = state.attachment.unwrap();
+    let place = state.first().cloned().unwrap();
     assert!(
         text.contains(&format!("inet {}/", place.ip)) && text.contains(&format!("default via {}", place.gateway)),
         "{text}"

@@ -14,7 +14,7 @@ pub fn none_has_loopback_only() {
     use std::os::fd::AsFd;
     assert!(network::setup(&config, &house.site(), None).is_err());
     let network = network::setup(&config, &house.site(), Some(netns.as_fd())).unwrap();
-    assert_eq!((network.state.driver.as_str(), &network.state.attachment), ("none", &None));
+    assert_eq!((network.state.driver.as_str(), network.state.first()), ("none", None));
     let links = within(&netns, || run("ip -o link"));
     assert!(links.lines().count() == 1 && links.contains("LOOPBACK,UP"), "{links}");
     network::teardown(&network.state, &house.site()).unwrap();
@@ -55,7 +55,7 @@ pub fn containers_reach_each_other_and_the_world() {
     assert_eq!(one.asks(OUTSIDE_IP, 80).unwrap(), format!("outside {HOST_IP}"));
 
     // The world, even if it knows the way, does not reach what is not published.
-    let subnet = one.state().attachment.as_ref().unwrap().subnet;
+    let subnet = one.state().first().unwrap().subnet;
     within(&outside, || run(&format!("ip route add {subnet} via {HOST_IP}")));
     assert!(within(&outside, || ask(one.ip(), 80)).is_err());
     let inside = within(&one.netns, || run("ip -o link; ip -o address; ip route; cat /proc/net/if_inet6"));
@@ -93,7 +93,7 @@ pub fn subnet_and_mtu_follow_the_host() {
     run("ip link set wan0 mtu 1390");
     run(&format!("ip route add 10.76.4.0/24 via {OUTSIDE_IP} && ip route add 10.77.0.0/17 via {OUTSIDE_IP}"));
     let guest = house.guest("c1", |_| {});
-    let attachment = guest.state().attachment.clone().unwrap();
+    let attachment = guest.state().first().cloned().unwrap();
     assert_eq!((attachment.subnet.to_string().as_str(), attachment.mtu), ("10.78.0.0/16", 1390));
     run("ip link add plain type veth peer name other");
     assert!(matches!(house.try_guest("c2", |b| b.name = "plain".into()).err().unwrap(), Error::BridgeMismatch { .. }));
@@ -227,7 +227,7 @@ pub fn ports_are_claimed_once() {
         &[port("127.0.0.1", 8080, 80, Protocol::Tcp), port(&HOST_IP.to_string(), 8080, 80, Protocol::Tcp)],
     );
     let local = local.unwrap();
-    assert_eq!(local.state().attachment.as_ref().unwrap().ports.len(), 2);
+    assert_eq!(local.state().first().unwrap().ports.len(), 2);
     assert_eq!(holder(publish("e", std::slice::from_ref(&http))), "container d 8080");
     assert!(matches!(publish("e", &[port("203.0.113.9", 80, 80, Protocol::Tcp)]), Err(Error::Config(_))));
     let twice = [
@@ -238,7 +238,7 @@ pub fn ports_are_claimed_once() {
 
     // Free ports: three different ones, each claimed.
     let free = publish("f", &[PortMapping { range: 3, ..PortMapping::new(0, 80, Protocol::Tcp) }]).unwrap();
-    let ports = free.state().attachment.clone().unwrap().ports;
+    let ports = free.state().first().cloned().unwrap().ports;
     let mut numbers: Vec<u16> = ports.iter().map(|port| port.host_port).collect();
     numbers.sort_unstable();
     numbers.dedup();

@@ -126,11 +126,11 @@ impl Guest {
     }
 
     pub fn ip(&self) -> Ipv4Addr {
-        self.state().attachment.as_ref().unwrap().ip
+        self.state().first().unwrap().ip
     }
 
     pub fn gateway(&self) -> Ipv4Addr {
-        self.state().attachment.as_ref().unwrap().gateway
+        self.state().first().unwrap().gateway
     }
 
     pub fn asks(&self, ip: Ipv4Addr, port: u16) -> io::Result<String> {
@@ -156,7 +156,7 @@ impl House {
         let mut bridge = BridgeConfig::default();
         change(&mut bridge);
         let netns = new_netns();
-        let config = Config { container_id: id.to_owned(), mode: Mode::Bridge(bridge) };
+        let config = Config { container_id: id.to_owned(), mode: Mode::bridge(bridge) };
         let network = network::setup(&config, &self.site(), Some(netns.as_fd()))?;
         Ok(Guest { netns, network })
     }

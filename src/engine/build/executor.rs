@@ -77,7 +77,7 @@ impl<'a> RunExecutor<'a> {
         let network = match step.network {
             NetworkMode::None => Mode::None,
             NetworkMode::Host => Mode::Host,
-            NetworkMode::Default => Mode::Bridge(self.engine.plain_bridge()?),
+            NetworkMode::Default => Mode::bridge(self.engine.plain_bridge()?),
         };
         let mut spec = SpecOptions {
             id: id.clone(),

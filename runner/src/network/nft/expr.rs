@@ -1,9 +1,12 @@
 //! The expressions our rules are made of, each as the list element that a rule wants. Register 1 is the first of 16
 //! bytes and the start of keys put together from several values; registers 9 and 10 are the second and third four bytes
-//! of the same place, register 2 the next 16 bytes.
+//! of the same place, register 2 the next 16 bytes, whose four-byte parts are 12 to 15. Where an address lies in the
+//! header, and what follows it in a register, depends on the family.
+
+use std::net::Ipv6Addr;
 
 use super::super::netlink::Writer;
-use super::{NFPROTO_IPV4, NFTA_DATA_VALUE, NFTA_LIST_ELEM};
+use super::{Family, NFTA_DATA_VALUE, NFTA_LIST_ELEM};
 
 /// The first register.
 pub(super) const REG_1: u32 = 1;
@@ -11,8 +14,6 @@ pub(super) const REG_1: u32 = 1;
 pub(super) const REG_2: u32 = 2;
 /// The second four bytes of register 1.
 pub(super) const REG_1B: u32 = 9;
-/// The third four bytes of register 1.
-pub(super) const REG_1C: u32 = 10;
 
 /// `iifname`.
 pub(super) const META_IIFNAME: u32 = 6;
@@ -20,10 +21,14 @@ pub(super) const META_IIFNAME: u32 = 6;
 pub(super) const META_OIFNAME: u32 = 7;
 /// `meta l4proto`.
 pub(super) const META_L4PROTO: u32 = 16;
-/// `ip saddr` in the IPv4 header.
-pub(super) const IP_SOURCE: u32 = 12;
-/// `ip daddr` in the IPv4 header.
-pub(super) const IP_DESTINATION: u32 = 16;
+/// Which address of the header.
+#[derive(Clone, Copy)]
+pub(super) enum Address {
+    /// `saddr`.
+    Source,
+    /// `daddr`.
+    Destination,
+}
 
 const PAYLOAD_NETWORK: u32 = 1;
 const PAYLOAD_TRANSPORT: u32 = 2;
@@ -47,7 +52,7 @@ pub(super) const ACCEPT: u32 = 1;
 pub(super) const RETURN: u32 = (-5i32).cast_unsigned();
 
 /// Writes the expressions of one rule, one after the other.
-pub(super) struct Expressions<'a, 'b>(pub(super) &'a mut Writer<'b>);
+pub(super) struct Expressions<'a, 'b>(pub(super) &'a mut Writer<'b>, pub(super) Family);
 
 impl Expressions<'_, '_> {
     fn expression(&mut self, name: &str, data: impl FnOnce(&mut Writer<'_>)) -> &mut Self {
@@ -70,9 +75,26 @@ impl Expressions<'_, '_> {
         })
     }
 
-    /// Loads an address of the IPv4 header.
-    pub(super) fn ip_address(&mut self, offset: u32, register: u32) -> &mut Self {
-        self.payload(PAYLOAD_NETWORK, offset, 4, register)
+    /// The register after an address that starts register 1.
+    pub(super) fn after_address(&self) -> u32 {
+        match self.1 {
+            Family::V4 => REG_1B,
+            Family::V6 => 12,
+        }
+    }
+
+    fn offset(&self, address: Address) -> u32 {
+        match (self.1, address) {
+            (Family::V4, Address::Source) => 12,
+            (Family::V4, Address::Destination) => 16,
+            (Family::V6, Address::Source) => 8,
+            (Family::V6, Address::Destination) => 24,
+        }
+    }
+
+    /// Loads an address of the header into register 1.
+    pub(super) fn address(&mut self, address: Address) -> &mut Self {
+        self.payload(PAYLOAD_NETWORK, self.offset(address), self.1.length(), REG_1)
     }
 
     /// Loads the destination port.
@@ -88,9 +110,12 @@ impl Expressions<'_, '_> {
         })
     }
 
-    /// Goes on if the address lies in 127.0.0.0/8.
-    pub(super) fn ip_is_loopback(&mut self, offset: u32) -> &mut Self {
-        self.payload(PAYLOAD_NETWORK, offset, 1, REG_1).compare(CMP_EQ, &[127])
+    /// Goes on if the address lies in 127.0.0.0/8, or is ::1.
+    pub(super) fn is_loopback(&mut self, address: Address) -> &mut Self {
+        match self.1 {
+            Family::V4 => self.payload(PAYLOAD_NETWORK, self.offset(address), 1, REG_1).compare(CMP_EQ, &[127]),
+            Family::V6 => self.address(address).compare(CMP_EQ, &Ipv6Addr::LOCALHOST.octets()),
+        }
     }
 
     /// Goes on if the packet comes in by (or, by `key`, goes out by) exactly this interface. Written as iptables-nft
@@ -187,8 +212,9 @@ impl Expressions<'_, '_> {
 
     /// Rewrites the destination to the address in register 1 and the port in the four bytes after it.
     pub(super) fn redirect(&mut self) {
+        let (family, port) = (u32::from(self.1.number()), self.after_address());
         self.expression("nat", |w| {
-            w.be32(1, NAT_DNAT).be32(2, u32::from(NFPROTO_IPV4)).be32(3, REG_1).be32(5, REG_1B);
+            w.be32(1, NAT_DNAT).be32(2, family).be32(3, REG_1).be32(5, port);
         });
     }
 }

@@ -8,9 +8,9 @@ use super::super::netlink::{Socket, Writer, attribute, attributes, read_be32, te
 use super::expr::{ACCEPT, DROP, Expressions, META_IIFNAME, META_OIFNAME};
 use super::legacy;
 use super::{
-    DELRULE, GETCHAIN, MAKE, MAKE_LAST, NEWRULE, NFPROTO_INET, NFPROTO_IPV4, NFPROTO_UNSPEC, NFTA_RULE_CHAIN,
-    NFTA_RULE_EXPRESSIONS, NFTA_RULE_HANDLE, NFTA_RULE_POSITION, NFTA_RULE_TABLE, NFTA_RULE_USERDATA, Rule, TABLE,
-    Transaction, comment_data, header, kind, rules, unless,
+    DELRULE, Family, GETCHAIN, MAKE, MAKE_LAST, NEWRULE, NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6, NFPROTO_UNSPEC,
+    NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_RULE_HANDLE, NFTA_RULE_POSITION, NFTA_RULE_TABLE, NFTA_RULE_USERDATA,
+    Rule, TABLE, Transaction, comment_data, header, kind, rules, unless,
 };
 
 const NFTA_CHAIN_TABLE: u16 = 1;
@@ -33,11 +33,11 @@ fn mark(bridge: &str) -> String {
 }
 
 /// Makes sure that no firewall we can read drops what is forwarded from and to `bridge`. Returns sentences about what was
-/// changed, or is doubtful.
-pub(in super::super) fn allow_forwarding(socket: &mut Socket, bridge: &str) -> Result<Vec<String>> {
+/// changed, or is doubtful. `ipv6` says whether IPv6 is forwarded too.
+pub(in super::super) fn allow_forwarding(socket: &mut Socket, bridge: &str, ipv6: bool) -> Result<Vec<String>> {
     legacy::check_forwarding(bridge)?;
     let mut notices = Vec::new();
-    for chain in forward_chains(socket)? {
+    for chain in forward_chains(socket)?.into_iter().filter(|chain| ipv6 || chain.family != NFPROTO_IPV6) {
         let found = rules(socket, chain.family, &chain.table, Some(&chain.name))?;
         if found.iter().filter(|rule| rule.comment.as_deref() == Some(&mark(bridge))).count() >= 2 {
             continue;
@@ -84,10 +84,14 @@ pub(in super::super) fn forbid_forwarding(socket: &mut Socket, bridge: &str) -> 
 }
 
 fn family_name(family: u8) -> &'static str {
-    if family == NFPROTO_INET { "inet" } else { "ip" }
+    match family {
+        NFPROTO_INET => "inet",
+        NFPROTO_IPV6 => "ip6",
+        _ => "ip",
+    }
 }
 
-/// The chains of other tables at the forward hook of IPv4.
+/// The chains of other tables at the forward hooks of IPv4 and IPv6.
 fn forward_chains(socket: &mut Socket) -> Result<Vec<Chain>> {
     let mut found = Vec::new();
     let request = |w: &mut Writer<'_>| header(w, NFPROTO_UNSPEC);
@@ -108,8 +112,8 @@ fn parse(body: &[u8]) -> Option<Chain> {
         name: text(attribute(rest, NFTA_CHAIN_NAME)?)?,
         drops: attribute(rest, NFTA_CHAIN_POLICY).and_then(read_be32) == Some(DROP),
     };
-    let ours = family == NFPROTO_IPV4 && chain.table == TABLE;
-    (hook == HOOK_FORWARD && matches!(family, NFPROTO_INET | NFPROTO_IPV4) && !ours).then_some(chain)
+    let ours = family != NFPROTO_INET && chain.table == TABLE;
+    (hook == HOOK_FORWARD && matches!(family, NFPROTO_INET | NFPROTO_IPV4 | NFPROTO_IPV6) && !ours).then_some(chain)
 }
 
 /// Whether a rule drops or rejects whatever reaches it: nothing but counters and logs before its verdict.
@@ -140,7 +144,7 @@ fn accept(socket: &mut Socket, chain: &Chain, bridge: &str, barrier: Option<&Rul
         transaction.add(step, NEWRULE, flags, chain.family, |w| {
             w.text(NFTA_RULE_TABLE, &chain.table).text(NFTA_RULE_CHAIN, &chain.name);
             w.nest(NFTA_RULE_EXPRESSIONS, |w| {
-                Expressions(w).interface_is(key, bridge).counter().verdict(ACCEPT);
+                Expressions(w, Family::V4).interface_is(key, bridge).counter().verdict(ACCEPT);
             });
             if let Some(barrier) = barrier {
                 w.attr(NFTA_RULE_POSITION, &barrier.handle);

@@ -12,6 +12,8 @@ pub(super) use foreign::{allow_forwarding, forbid_forwarding};
 pub(super) use ports::{Element, Owned, delete, elements, insert};
 pub(super) use table::{Bridge, delete_bridge, ensure};
 
+use std::net::IpAddr;
+
 use super::error::{Error, Result};
 use super::netlink::{Batch, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, Refusal, Socket, Writer, attributes, text};
 
@@ -25,6 +27,7 @@ const BATCH_END: u16 = 0x11;
 const NFPROTO_UNSPEC: u8 = 0;
 const NFPROTO_INET: u8 = 1;
 const NFPROTO_IPV4: u8 = 2;
+const NFPROTO_IPV6: u8 = 10;
 
 const NEWTABLE: u16 = 0;
 const DELTABLE: u16 = 2;
@@ -54,6 +57,37 @@ const NFTA_DATA_VALUE: u16 = 1;
 
 /// The kind of user data that nft(8) shows as a comment, on rules and on elements.
 const UDATA_COMMENT: u8 = 0;
+
+/// A family of addresses. Each has a table of its own, with the same rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub(super) fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    fn number(self) -> u8 {
+        match self {
+            Self::V4 => NFPROTO_IPV4,
+            Self::V6 => NFPROTO_IPV6,
+        }
+    }
+
+    /// Length of an address in bytes.
+    fn length(self) -> u32 {
+        match self {
+            Self::V4 => 4,
+            Self::V6 => 16,
+        }
+    }
+}
 
 fn kind(message: u16) -> u16 {
     NFNL_SUBSYS_NFTABLES << 8 | message

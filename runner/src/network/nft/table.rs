@@ -13,18 +13,15 @@
 //!
 //! Rules are only trusted if all of them are there in this program's version; else they are made anew in one transaction.
 
-use std::net::Ipv4Addr;
-
-use super::super::config::Subnet;
+use super::super::address::{Subnet, Subnet6};
 use super::super::error::Result;
 use super::super::netlink::{Socket, Writer, attribute, attributes, text};
 use super::expr::{
-    ACCEPT, DROP, Expressions, IP_DESTINATION, IP_SOURCE, META_IIFNAME, META_L4PROTO, META_OIFNAME, REG_1, REG_1B,
-    REG_1C, REG_2, RETURN,
+    ACCEPT, Address, DROP, Expressions, META_IIFNAME, META_L4PROTO, META_OIFNAME, REG_1, REG_1B, REG_2, RETURN,
 };
 use super::{
-    DELRULE, DELSETELEM, DELTABLE, GETSETELEM, MAKE, MAKE_LAST, NEWCHAIN, NEWRULE, NEWSET, NEWSETELEM, NEWTABLE,
-    NFPROTO_IPV4, NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_RULE_TABLE,
+    DELRULE, DELSETELEM, DELTABLE, Family, GETSETELEM, MAKE, MAKE_LAST, NEWCHAIN, NEWRULE, NEWSET, NEWSETELEM,
+    NEWTABLE, NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_RULE_TABLE,
     NFTA_RULE_USERDATA, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET,
     NFTA_SET_ELEM_LIST_TABLE, NFTA_TABLE_NAME, TABLE, Transaction, absent_is_empty, comment, comment_data, header,
     kind, rules, unless,
@@ -64,9 +61,9 @@ type Statement = (&'static str, fn(&mut Expressions<'_, '_>));
 const RULES: &[Statement] = &[
     // Replies to 127.0.0.1 need route_localnet on the bridge; nobody on the bridge may use it to reach the host's
     // loopback services.
-    ("raw", |e| e.meta(META_IIFNAME, REG_1).in_set(BRIDGES).ip_is_loopback(IP_DESTINATION).verdict(DROP)),
+    ("raw", |e| e.meta(META_IIFNAME, REG_1).in_set(BRIDGES).is_loopback(Address::Destination).verdict(DROP)),
     // A neighbour that sends to 127.0.0.1 over the wire must not reach what is published on loopback only.
-    ("prerouting", |e| e.not_from_loopback_device().ip_is_loopback(IP_DESTINATION).verdict(RETURN)),
+    ("prerouting", |e| e.not_from_loopback_device().is_loopback(Address::Destination).verdict(RETURN)),
     ("prerouting", |e| publish_one(e)),
     ("prerouting", |e| publish_any(e)),
     ("output", |e| publish_one(e)),
@@ -75,16 +72,11 @@ const RULES: &[Statement] = &[
         e.meta(META_IIFNAME, REG_1).in_set(BRIDGES).meta(META_OIFNAME, REG_1).not_in_set(BRIDGES).masquerade();
     }),
     // From 127.0.0.1 to a published port: the container could not answer to that address.
-    ("postrouting", |e| e.meta(META_OIFNAME, REG_1).in_set(BRIDGES).ip_is_loopback(IP_SOURCE).masquerade()),
+    ("postrouting", |e| e.meta(META_OIFNAME, REG_1).in_set(BRIDGES).is_loopback(Address::Source).masquerade()),
     // From a container to a published port of a bridge of ours: the answer must come back by the host. Not by the
     // interface, which is not known where the bridge hands its frames to the firewall (bridge-nf-call-iptables).
     ("postrouting", |e| {
-        e.meta(META_OIFNAME, REG_1)
-            .in_set(BRIDGES)
-            .published()
-            .ip_address(IP_SOURCE, REG_1)
-            .in_set(SUBNETS)
-            .masquerade();
+        e.meta(META_OIFNAME, REG_1).in_set(BRIDGES).published().address(Address::Source).in_set(SUBNETS).masquerade();
     }),
     ("forward", |e| {
         e.meta(META_IIFNAME, REG_1).in_set(INTERNAL).meta(META_OIFNAME, REG_1).not_in_set(INTERNAL).verdict(DROP);
@@ -97,8 +89,9 @@ const RULES: &[Statement] = &[
 ];
 
 fn publish_one(e: &mut Expressions<'_, '_>) {
+    let next = e.after_address();
     e.local_destination().meta(META_L4PROTO, REG_1).in_set(PROTOCOLS);
-    e.ip_address(IP_DESTINATION, REG_1).meta(META_L4PROTO, REG_1B).destination_port(REG_1C).map(PORTS).redirect();
+    e.address(Address::Destination).meta(META_L4PROTO, next).destination_port(next + 1).map(PORTS).redirect();
 }
 
 fn publish_any(e: &mut Expressions<'_, '_>) {
@@ -107,7 +100,8 @@ fn publish_any(e: &mut Expressions<'_, '_>) {
 }
 
 /// Types of nft(8), which the kernel only keeps for those who list the set.
-const TYPE_IPV4: u32 = 7;
+/// Stands for the type of an address of the table's family: 7 for IPv4, 8 for IPv6.
+const TYPE_ADDRESS: u32 = 7;
 const TYPE_PROTO: u32 = 12;
 const TYPE_SERVICE: u32 = 13;
 const TYPE_IFNAME: u32 = 41;
@@ -117,79 +111,90 @@ const NFTA_SET_ELEM_FLAGS: u16 = 3;
 const NFTA_SET_ELEM_USERDATA: u16 = 6;
 const ELEM_INTERVAL_END: u32 = 1;
 
-/// A type put together from several; six bits each.
-const fn joined(types: &[u32]) -> u32 {
-    let (mut all, mut i) = (0, 0);
-    while i < types.len() {
-        all = all << 6 | types[i];
-        i += 1;
-    }
-    all
-}
-
-/// Name of a set, type and length of its key, and whether nft(8) must be told that the key is in the machine's byte order.
+/// Name and key of a set: the types it is put together from, and whether nft(8) must be told that the key is in the
+/// machine's byte order.
 struct SetShape {
     name: &'static str,
-    key_type: u32,
-    key_length: u32,
+    key: &'static [u32],
     host_order: bool,
     /// `SET_F_MAP` for a map to address and port, `SET_F_INTERVAL`, or 0.
     flags: u32,
 }
 
+/// The number of a type put together from several, six bits each, and its length in bytes.
+fn joined(types: &[u32], family: Family) -> (u32, u32) {
+    let address = match family {
+        Family::V4 => TYPE_ADDRESS,
+        Family::V6 => TYPE_ADDRESS + 1,
+    };
+    types.iter().fold((0, 0), |(all, bytes), one| match *one {
+        TYPE_ADDRESS => (all << 6 | address, bytes + family.length()),
+        TYPE_IFNAME => (all << 6 | TYPE_IFNAME, bytes + 16),
+        // One alone has its own length, in a row each is padded to four bytes.
+        TYPE_PROTO if types.len() == 1 => (TYPE_PROTO, 1),
+        other => (all << 6 | other, bytes + 4),
+    })
+}
+
 const SETS: [SetShape; 7] = [
-    SetShape { name: SUBNETS, key_type: TYPE_IPV4, key_length: 4, host_order: false, flags: SET_F_INTERVAL },
-    SetShape { name: BRIDGES, key_type: TYPE_IFNAME, key_length: 16, host_order: true, flags: 0 },
-    SetShape { name: INTERNAL, key_type: TYPE_IFNAME, key_length: 16, host_order: true, flags: 0 },
-    SetShape {
-        name: WITHIN,
-        key_type: joined(&[TYPE_IFNAME, TYPE_IFNAME]),
-        key_length: 32,
-        host_order: false,
-        flags: 0,
-    },
-    SetShape { name: PROTOCOLS, key_type: TYPE_PROTO, key_length: 1, host_order: false, flags: 0 },
-    SetShape {
-        name: PORTS,
-        key_type: joined(&[TYPE_IPV4, TYPE_PROTO, TYPE_SERVICE]),
-        key_length: 12,
-        host_order: false,
-        flags: SET_F_MAP,
-    },
-    SetShape {
-        name: ANY_PORTS,
-        key_type: joined(&[TYPE_PROTO, TYPE_SERVICE]),
-        key_length: 8,
-        host_order: false,
-        flags: SET_F_MAP,
-    },
+    SetShape { name: SUBNETS, key: &[TYPE_ADDRESS], host_order: false, flags: SET_F_INTERVAL },
+    SetShape { name: BRIDGES, key: &[TYPE_IFNAME], host_order: true, flags: 0 },
+    SetShape { name: INTERNAL, key: &[TYPE_IFNAME], host_order: true, flags: 0 },
+    SetShape { name: WITHIN, key: &[TYPE_IFNAME, TYPE_IFNAME], host_order: false, flags: 0 },
+    SetShape { name: PROTOCOLS, key: &[TYPE_PROTO], host_order: false, flags: 0 },
+    SetShape { name: PORTS, key: &[TYPE_ADDRESS, TYPE_PROTO, TYPE_SERVICE], host_order: false, flags: SET_F_MAP },
+    SetShape { name: ANY_PORTS, key: &[TYPE_PROTO, TYPE_SERVICE], host_order: false, flags: SET_F_MAP },
 ];
+
+/// A subnet of either family, as bytes: its first address, the one after its last, and the length of its prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) struct Range {
+    family: Family,
+    first: Vec<u8>,
+    end: Vec<u8>,
+    prefix: u8,
+}
+
+impl From<Subnet> for Range {
+    fn from(subnet: Subnet) -> Self {
+        let end = subnet.broadcast().to_bits().wrapping_add(1).to_be_bytes().to_vec();
+        Self { family: Family::V4, first: subnet.network().octets().to_vec(), end, prefix: subnet.prefix() }
+    }
+}
+
+impl From<Subnet6> for Range {
+    fn from(subnet: Subnet6) -> Self {
+        let end = subnet.last().to_bits().wrapping_add(1).to_be_bytes().to_vec();
+        Self { family: Family::V6, first: subnet.network().octets().to_vec(), end, prefix: subnet.prefix() }
+    }
+}
 
 /// A bridge as the firewall knows it.
 pub(in super::super) struct Bridge<'a> {
     /// Its interface's name.
     pub(in super::super) name: &'a str,
     /// Its subnet.
-    pub(in super::super) subnet: Subnet,
+    pub(in super::super) subnet: Range,
     /// Whether it has no way out.
     pub(in super::super) internal: bool,
 }
 
-/// Makes the table if it is not there, or not whole, and enters the bridge.
+/// Makes the table of the subnet's family if it is not there, or not whole, and enters the bridge.
 pub(in super::super) fn ensure(socket: &mut Socket, bridge: &Bridge<'_>) -> Result<()> {
+    let family = bridge.subnet.family;
     let mut transaction = Transaction::new();
-    if !is_whole(socket)? {
-        add_table(&mut transaction);
+    if !is_whole(socket, family)? {
+        add_table(&mut transaction, family);
     }
-    if !transaction.is_empty() || !names(socket, BRIDGES)?.iter().any(|name| name == bridge.name) {
+    if !transaction.is_empty() || !names(socket, family, BRIDGES)?.iter().any(|name| name == bridge.name) {
         add_bridge(&mut transaction, bridge);
     }
     transaction.commit_all(socket)
 }
 
 /// Whether the rules are all there, in order and of this version.
-fn is_whole(socket: &mut Socket) -> Result<bool> {
-    let found = rules(socket, NFPROTO_IPV4, TABLE, None)?;
+fn is_whole(socket: &mut Socket, family: Family) -> Result<bool> {
+    let found = rules(socket, family.number(), TABLE, None)?;
     let mut wanted: Vec<&str> = RULES.iter().map(|(chain, _)| *chain).collect();
     let mut got: Vec<&str> = found.iter().map(|rule| rule.chain.as_str()).collect();
     wanted.sort_unstable();
@@ -197,46 +202,49 @@ fn is_whole(socket: &mut Socket) -> Result<bool> {
     Ok(wanted == got && found.iter().all(|rule| rule.comment.as_deref() == Some(VERSION)))
 }
 
-fn add_table(transaction: &mut Transaction) {
-    transaction.add("create the firewall table img", NEWTABLE, MAKE, NFPROTO_IPV4, |w| {
+fn add_table(transaction: &mut Transaction, family: Family) {
+    let number = family.number();
+    transaction.add("create the firewall table img", NEWTABLE, MAKE, number, |w| {
         w.text(NFTA_TABLE_NAME, TABLE);
     });
     for (name, kind, hook, priority) in CHAINS {
         let step = format!("create the firewall chain {name} of table {TABLE}");
-        transaction.add(step, NEWCHAIN, MAKE, NFPROTO_IPV4, |w| {
+        transaction.add(step, NEWCHAIN, MAKE, number, |w| {
             w.text(1, TABLE).text(3, name).text(7, kind).be32(5, ACCEPT);
             w.nest(4, |w| {
                 w.be32(1, hook).be32(2, priority.cast_unsigned());
             });
         });
     }
-    for (number, set) in (1..).zip(&SETS) {
-        add_set(transaction, set, number);
+    for (id, set) in (1..).zip(&SETS) {
+        add_set(transaction, family, set, id);
     }
     for protocol in [6, 17, 132] {
-        add_element(transaction, PROTOCOLS, &[protocol], "the protocol");
+        add_element(transaction, family, PROTOCOLS, &[protocol], "the protocol");
     }
     // Rules of another version, or what was left of ours.
-    transaction.add("clear the firewall rules of table img", DELRULE, 0, NFPROTO_IPV4, |w| {
+    transaction.add("clear the firewall rules of table img", DELRULE, 0, number, |w| {
         w.text(NFTA_RULE_TABLE, TABLE);
     });
     for (chain, write) in RULES {
         let step = format!("add the firewall rules of {chain} to table {TABLE}");
-        transaction.add(step, NEWRULE, MAKE_LAST, NFPROTO_IPV4, |w| {
+        transaction.add(step, NEWRULE, MAKE_LAST, number, |w| {
             w.text(NFTA_RULE_TABLE, TABLE).text(NFTA_RULE_CHAIN, chain);
-            w.nest(NFTA_RULE_EXPRESSIONS, |w| write(&mut Expressions(w)));
+            w.nest(NFTA_RULE_EXPRESSIONS, |w| write(&mut Expressions(w, family)));
             w.attr(NFTA_RULE_USERDATA, &comment_data(VERSION));
         });
     }
 }
 
-fn add_set(transaction: &mut Transaction, set: &SetShape, number: u32) {
+fn add_set(transaction: &mut Transaction, family: Family, set: &SetShape, number: u32) {
     let step = format!("create the firewall set {} of table {TABLE}", set.name);
-    transaction.add(step, NEWSET, MAKE, NFPROTO_IPV4, |w| {
+    transaction.add(step, NEWSET, MAKE, family.number(), |w| {
+        let (key, length) = joined(set.key, family);
         w.text(1, TABLE).text(2, set.name).be32(3, set.flags);
-        w.be32(4, set.key_type).be32(5, set.key_length);
+        w.be32(4, key).be32(5, length);
         if set.flags == SET_F_MAP {
-            w.be32(6, joined(&[TYPE_IPV4, TYPE_SERVICE])).be32(7, 8);
+            let (value, length) = joined(&[TYPE_ADDRESS, TYPE_SERVICE], family);
+            w.be32(6, value).be32(7, length);
         }
         w.be32(10, number);
         if set.host_order {
@@ -246,28 +254,28 @@ fn add_set(transaction: &mut Transaction, set: &SetShape, number: u32) {
 }
 
 fn add_bridge(transaction: &mut Transaction, bridge: &Bridge<'_>) {
-    add_element(transaction, BRIDGES, &interface(bridge.name), bridge.name);
-    add_element(transaction, WITHIN, &interface(bridge.name).repeat(2), bridge.name);
+    let family = bridge.subnet.family;
+    add_element(transaction, family, BRIDGES, &interface(bridge.name), bridge.name);
+    add_element(transaction, family, WITHIN, &interface(bridge.name).repeat(2), bridge.name);
     if bridge.internal {
-        add_element(transaction, INTERNAL, &interface(bridge.name), bridge.name);
+        add_element(transaction, family, INTERNAL, &interface(bridge.name), bridge.name);
     }
-    let step = format!("add {} to the firewall set {SUBNETS}", bridge.subnet);
-    transaction.add(step, NEWSETELEM, MAKE, NFPROTO_IPV4, |w| interval(w, bridge.name, bridge.subnet));
+    let step = format!("add the subnet of {} to the firewall set {SUBNETS}", bridge.name);
+    transaction.add(step, NEWSETELEM, MAKE, family.number(), |w| interval(w, bridge.name, &bridge.subnet));
 }
 
 /// The two elements of an interval: its first address, and the one after its last. The comment tells whose it is, and
 /// by the length of the prefix where it ends.
-fn interval(w: &mut Writer<'_>, name: &str, subnet: Subnet) {
-    let end = Ipv4Addr::from_bits(subnet.broadcast().to_bits().wrapping_add(1));
+fn interval(w: &mut Writer<'_>, name: &str, subnet: &Range) {
     w.text(NFTA_SET_ELEM_LIST_TABLE, TABLE).text(NFTA_SET_ELEM_LIST_SET, SUBNETS);
     w.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |w| {
-        for (address, flags) in [(subnet.network(), 0), (end, ELEM_INTERVAL_END)] {
+        for (address, flags) in [(&subnet.first, 0), (&subnet.end, ELEM_INTERVAL_END)] {
             w.nest(NFTA_LIST_ELEM, |w| {
                 w.be32(NFTA_SET_ELEM_FLAGS, flags).nest(NFTA_SET_ELEM_KEY, |w| {
-                    w.attr(NFTA_DATA_VALUE, &address.octets());
+                    w.attr(NFTA_DATA_VALUE, address);
                 });
                 if flags == 0 {
-                    w.attr(NFTA_SET_ELEM_USERDATA, &comment_data(&format!("{name}/{}", subnet.prefix())));
+                    w.attr(NFTA_SET_ELEM_USERDATA, &comment_data(&format!("{name}/{}", subnet.prefix)));
                 }
             });
         }
@@ -275,15 +283,18 @@ fn interval(w: &mut Writer<'_>, name: &str, subnet: Subnet) {
 }
 
 /// The subnets entered for a bridge.
-fn subnets(socket: &mut Socket, name: &str) -> Result<Vec<Subnet>> {
+fn subnets(socket: &mut Socket, family: Family, name: &str) -> Result<Vec<Range>> {
     let mut found = Vec::new();
-    list(socket, SUBNETS, |element| match element {
+    list(socket, family, SUBNETS, |element| match element {
         None => found.clear(),
         Some((key, element)) => {
             let comment = attribute(element, NFTA_SET_ELEM_USERDATA).and_then(comment).unwrap_or_default();
             let prefix = comment.rsplit_once('/').filter(|(owner, _)| *owner == name).map(|(_, prefix)| prefix.parse());
-            if let (Some(Ok(prefix)), Ok(address)) = (prefix, <[u8; 4]>::try_from(key)) {
-                found.extend(Subnet::new(address.into(), prefix));
+            let Some(Ok(prefix)) = prefix else { return };
+            if let Ok(address) = <[u8; 4]>::try_from(key) {
+                found.extend(Subnet::new(address.into(), prefix).map(Range::from));
+            } else if let Ok(address) = <[u8; 16]>::try_from(key) {
+                found.extend(Subnet6::new(address.into(), prefix).map(Range::from));
             }
         }
     })?;
@@ -307,15 +318,15 @@ fn element(w: &mut Writer<'_>, set: &str, key: &[u8]) {
     });
 }
 
-fn add_element(transaction: &mut Transaction, set: &str, key: &[u8], what: &str) {
+fn add_element(transaction: &mut Transaction, family: Family, set: &str, key: &[u8], what: &str) {
     let step = format!("add {what} to the firewall set {set}");
-    transaction.add(step, NEWSETELEM, MAKE, NFPROTO_IPV4, |w| element(w, set, key));
+    transaction.add(step, NEWSETELEM, MAKE, family.number(), |w| element(w, set, key));
 }
 
 /// The interface names in a set.
-fn names(socket: &mut Socket, set: &str) -> Result<Vec<String>> {
+fn names(socket: &mut Socket, family: Family, set: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
-    list(socket, set, |element| match element {
+    list(socket, family, set, |element| match element {
         Some((key, _)) => found.extend(text(key)),
         None => found.clear(),
     })?;
@@ -324,9 +335,9 @@ fn names(socket: &mut Socket, set: &str) -> Result<Vec<String>> {
 
 /// Hands the key and the attributes of each element of a set to `read`; after a `None` the list begins anew. A set that
 /// is not there has none.
-fn list(socket: &mut Socket, set: &str, mut read: impl FnMut(Option<(&[u8], &[u8])>)) -> Result<()> {
+fn list(socket: &mut Socket, family: Family, set: &str, mut read: impl FnMut(Option<(&[u8], &[u8])>)) -> Result<()> {
     let request = |w: &mut Writer<'_>| {
-        header(w, NFPROTO_IPV4);
+        header(w, family.number());
         w.text(NFTA_SET_ELEM_LIST_TABLE, TABLE).text(NFTA_SET_ELEM_LIST_SET, set);
     };
     let listed = socket.dump(&format!("list the firewall set {set}"), kind(GETSETELEM), request, |body| {
@@ -341,26 +352,33 @@ fn list(socket: &mut Socket, set: &str, mut read: impl FnMut(Option<(&[u8], &[u8
     absent_is_empty(listed)
 }
 
-/// Takes the bridge out of the sets; with the last one goes the table.
+/// Takes the bridge out of the sets of both families; with the last one goes the table.
 pub(in super::super) fn delete_bridge(socket: &mut Socket, name: &str) -> Result<()> {
-    let known = names(socket, BRIDGES)?;
+    for family in [Family::V4, Family::V6] {
+        delete_bridge_of(socket, family, name)?;
+    }
+    Ok(())
+}
+
+fn delete_bridge_of(socket: &mut Socket, family: Family, name: &str) -> Result<()> {
+    let (known, number) = (names(socket, family, BRIDGES)?, family.number());
     let mut transaction = Transaction::new();
     if known.iter().all(|other| other == name) {
-        transaction.add("remove the firewall table img", DELTABLE, 0, NFPROTO_IPV4, |w| {
+        transaction.add("remove the firewall table img", DELTABLE, 0, number, |w| {
             w.text(NFTA_TABLE_NAME, TABLE);
         });
     } else {
-        let internal = names(socket, INTERNAL)?;
+        let internal = names(socket, family, INTERNAL)?;
         for (set, members, times) in [(BRIDGES, &known, 1), (INTERNAL, &internal, 1), (WITHIN, &known, 2)] {
             if members.iter().any(|member| member == name) {
                 let step = format!("remove {name} from the firewall set {set}");
                 let key = interface(name).repeat(times);
-                transaction.add(step, DELSETELEM, 0, NFPROTO_IPV4, |w| element(w, set, &key));
+                transaction.add(step, DELSETELEM, 0, number, |w| element(w, set, &key));
             }
         }
-        for subnet in subnets(socket, name)? {
-            let step = format!("remove {subnet} from the firewall set {SUBNETS}");
-            transaction.add(step, DELSETELEM, 0, NFPROTO_IPV4, |w| interval(w, name, subnet));
+        for subnet in subnets(socket, family, name)? {
+            let step = format!("remove the subnet of {name} from the firewall set {SUBNETS}");
+            transaction.add(step, DELSETELEM, 0, number, |w| interval(w, name, &subnet));
         }
     }
     unless(transaction.commit(socket)?, &[libc::ENOENT]).map(drop)
