@@ -6,11 +6,11 @@ use runner::spec::parse;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((which, rest)) = bytes.split_first() else { return };
-    if which % 20 == 0 {
+    if which % 21 == 0 {
         let _ = parse::environment_file("file", rest, &[("HOME".to_owned(), "/root".to_owned())]);
     }
     let Ok(text) = std::str::from_utf8(rest) else { return };
-    match which % 20 {
+    match which % 21 {
         1 => drop(parse::port(text).map(|all| assert!(all.len() <= 65_536))),
         2 => drop(parse::expose(text)),
         3 => drop(parse::volume(text)),
@@ -29,6 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
         16 => drop(parse::duration("x", text)),
         17 => drop(parse::environment(text, &[])),
         18 => drop(parse::restart(text)),
+        20 => drop(parse::network(text)),
         19 => drop(parse::SecurityOptions::parse(text.lines())),
         _ => drop(parse::detach_keys(text)),
     }

@@ -293,15 +293,9 @@ pub(crate) fn release_network(state_dir: &Path, network: &network::State) -> Res
     with_site(state_dir, |site| Ok(network::release(network, site)?))
 }
 
-/// Where leases of addresses lie. Bridges and published ports are the machine's, so this is one place for all run
-/// directories: containers of two stores on one bridge must not get one address.
-const NETWORK_STATE: &str = "/run/img/network";
-
 /// What all networks of this machine share: the leases, and who is alive.
 fn with_site<T>(state_dir: &Path, work: impl FnOnce(&network::Site<'_>) -> Result<T>) -> Result<T> {
-    let containers = state_dir.parent().unwrap_or(state_dir);
-    let is_alive = |prefix: &str| is_alive(containers, prefix) || Cgroup::exists(prefix);
-    work(&network::Site { state_dir: Path::new(NETWORK_STATE), is_alive: &is_alive })
+    crate::networks::with_site(state_dir.parent().unwrap_or(state_dir), work)
 }
 
 /// Whether a container of this run directory whose id begins so is there and not known to have ended. In doubt it is.

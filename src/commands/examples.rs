@@ -159,6 +159,19 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             ("img volume ls --format json", "as JSON"),
         ],
     ),
+    ("network ls", &[("img network ls --filter type=custom", "those that somebody made")]),
+    (
+        "network create",
+        &[
+            ("img network create lab", "with a subnet that is free here"),
+            ("img network create --ipv6 --internal inner", "both kinds of addresses, and no way out"),
+            ("img network create --subnet 10.9.0.0/24 --ip-range 10.9.0.128/25 lab", "with chosen addresses"),
+        ],
+    ),
+    ("network inspect", &[("img network inspect lab", "its subnets, and who is on it with which address")]),
+    ("network rm", &[("img network rm lab", "with its bridge; one that a running container is on stays")]),
+    ("network prune", &[("img network prune --force", "all that no container names")]),
+    ("network exists", &[("img network exists lab || img network create lab", "in a script")]),
     (
         "volume create",
         &[

@@ -31,6 +31,7 @@ mod inspect;
 mod load;
 mod login;
 mod logs;
+mod network;
 mod ps;
 mod pull;
 mod push;

@@ -8,8 +8,8 @@ use clap::ArgMatches;
 
 use super::{
     Run, blame, build, builder, builder_cache, commit, cp, diff, doctor, events, exec, export, generate, history,
-    images, import, inspect, is_option, load, login, logs, ps, pull, push, rm, rmi, run, save, start, stop, system,
-    tag, version, volume, why,
+    images, import, inspect, is_option, load, login, logs, network, ps, pull, push, rm, rmi, run, save, start, stop,
+    system, tag, version, volume, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -103,6 +103,12 @@ pub const COMMANDS: &[Command] = &[
     command::<cp::Cp>("cp", &[], Containers),
     command::<diff::Diff>("diff", &[], Containers),
     command::<export::Export>("export", &[], Containers),
+    command::<network::List>("network ls", &["list"], Containers),
+    command::<network::Create>("network create", &[], Containers),
+    command::<network::Inspect>("network inspect", &[], Containers),
+    command::<network::Remove>("network rm", &["remove"], Containers),
+    command::<network::Prune>("network prune", &[], Containers),
+    command::<network::Exists>("network exists", &[], Containers),
     command::<volume::List>("volume ls", &["list"], Containers),
     command::<volume::Create>("volume create", &[], Containers),
     command::<volume::Inspect>("volume inspect", &[], Containers),

@@ -20,6 +20,7 @@ pub mod info;
 mod layers;
 pub mod login;
 pub mod names;
+pub mod networks;
 pub mod progress;
 pub mod pull;
 pub mod push;

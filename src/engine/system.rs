@@ -179,7 +179,7 @@ impl Engine {
         Ok(CheckReport { checked: format!("{layers} layers and {blobs} blobs"), problems: lines.collect() })
     }
 
-    /// Removes all containers, images, volumes and the cache.
+    /// Removes all containers, images, volumes, networks and the cache.
     ///
     /// # Errors
     /// Something that cannot be removed.
@@ -190,6 +190,7 @@ impl Engine {
         for id in self.store.volumes().ids()? {
             self.store.volumes().remove(&id)?;
         }
+        self.prune_networks(&[])?;
         self.prune(&PruneOptions { all: true, volumes: true, dry_run: false })?;
         runner::layers::unmount_all(&self.runroot)?;
         let left = self.store.layers().list()?.len();

@@ -43,6 +43,7 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod network;
+mod networks;
 mod pull;
 mod push;
 mod run;

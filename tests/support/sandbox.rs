@@ -220,6 +220,10 @@ impl Sandbox {
                 }
             }
             self.ids.borrow_mut().extend(ids);
+            let networks = self.img(&["network", "prune", "--force"]);
+            if networks.code() != 0 {
+                problems.push(format!("cannot remove the networks\n{networks}"));
+            }
             let unmounted = self.img(&["system", "unmount"]);
             if unmounted.code() != 0 {
                 problems.push(format!("cannot unmount\n{unmounted}"));

@@ -130,6 +130,18 @@ pub(super) fn attach(config: &BridgeConfig, place: &Place<'_>) -> Result<Attache
     Ok(Attached { attachment, notices, held_ports: published.sockets })
 }
 
+/// The address of the bridge `name`, if it is there.
+pub(super) fn inspect(name: &str) -> Result<Option<Option<(Ipv4Addr, Subnet)>>> {
+    let mut links = Socket::route()?;
+    let Some(link) = route::link_by_name(&mut links, name)? else { return Ok(None) };
+    if link.kind.as_deref() != Some("bridge") {
+        let reason = "is an interface of another kind".to_owned();
+        return Err(Error::BridgeMismatch { bridge: name.to_owned(), reason });
+    }
+    let address = route::addresses(&mut links, link.index)?.first().copied();
+    Ok(Some(address.map(|(ip, prefix)| Ok::<_, Error>((ip, Subnet::new(ip, prefix)?))).transpose()?))
+}
+
 /// Makes the bridge itself, without a container.
 pub(super) fn make(config: &BridgeConfig, site: &Site<'_>) -> Result<Vec<String>> {
     let bridge = Bridge { config };
@@ -486,7 +498,14 @@ pub(super) fn remove(site: &Site<'_>, name: &str) -> Result<()> {
         if bridge.kind.as_deref() != Some("bridge") {
             return Err(mismatch("is an interface of another kind".to_owned()));
         }
-        let ports = all.iter().filter(|link| link.master == Some(bridge.index)).count();
+        let mut ports = 0;
+        for port in all.iter().filter(|link| link.master == Some(bridge.index)) {
+            // The kernel removes a dead container's pair some time after its end: do not wait for it.
+            match owner(port) {
+                Some(owner) if !(site.is_alive)(&owner) => route::delete_link(&mut links, port)?,
+                _ => ports += 1,
+            }
+        }
         if ports > 0 {
             return Err(mismatch(format!("is in use by {ports} interfaces")));
         }

@@ -262,7 +262,8 @@ impl Mode {
 }
 
 impl BridgeConfig {
-    fn validate(&self) -> Result<()> {
+    /// Checks all that can be checked without asking the kernel.
+    pub fn validate(&self) -> Result<()> {
         let invalid = |text: String| Err(Error::Config(text));
         check_interface_name(&self.name)?;
         check_interface_name(&self.interface)?;

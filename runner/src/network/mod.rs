@@ -27,6 +27,7 @@ mod state;
 mod subnets;
 mod sys;
 
+use std::net::Ipv4Addr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -41,6 +42,9 @@ pub use subnets::Subnets;
 
 use lease::Leases;
 use netlink::Socket;
+
+/// Where a container on a network with names asks for them.
+pub const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
 /// What the networks of one store share.
 #[derive(Clone, Copy)]
@@ -152,6 +156,13 @@ pub fn reload(state: &State, site: &Site<'_>) -> Result<Vec<String>> {
 /// Makes a bridge, or completes it, without a container on it. Returns what the user should be told.
 pub fn make_bridge(config: &BridgeConfig, site: &Site<'_>) -> Result<Vec<String>> {
     bridge::make(config, site)
+}
+
+/// What is known of a bridge that is there: its IPv4 address with the subnet, if it has one. `None` if there is no
+/// interface of that name; one of another kind is an error.
+pub fn find_bridge(name: &str) -> Result<Option<Option<(Ipv4Addr, Subnet)>>> {
+    config::check_interface_name(name)?;
+    bridge::inspect(name)
 }
 
 /// Removes a bridge with its firewall entries and leases, and with the last one our firewall table. A bridge that is in

@@ -1,6 +1,7 @@
 //! The flags that `run` and `create` share, and how they become the engine's options.
 
 pub mod limits;
+mod network;
 mod place;
 mod refused;
 
@@ -10,6 +11,7 @@ use crate::config::Context;
 use crate::engine::container::options::Options;
 use crate::error::{CommandError, Result};
 use limits::LimitFlags;
+use network::NetworkFlags;
 use place::PlaceFlags;
 use refused::RefusedFlags;
 
@@ -71,21 +73,8 @@ pub struct ContainerFlags {
     /// Host name inside
     #[arg(long, short = 'h')]
     hostname: Option<String>,
-    /// Network: bridge, none, host, container:NAME
-    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
-    network: Option<String>,
-    /// Publish a port: [[IP:]HOST:]CONTAINER[/PROTOCOL]
-    #[arg(long, short, value_name = "PORT")]
-    publish: Vec<String>,
-    /// Add a line to /etc/hosts: NAME:IP
-    #[arg(long, value_name = "NAME:IP")]
-    add_host: Vec<String>,
-    /// Name server to ask
-    #[arg(long, value_name = "IP")]
-    dns: Vec<String>,
-    /// Domain to search names in
-    #[arg(long, value_name = "DOMAIN")]
-    dns_search: Vec<String>,
+    #[command(flatten)]
+    network: NetworkFlags,
     #[command(flatten)]
     limits: LimitFlags,
     #[command(flatten)]
@@ -174,11 +163,7 @@ impl ContainerFlags {
             groups: self.group_add,
             entrypoint: self.entrypoint,
             hostname: self.hostname,
-            network: self.network,
-            publish: self.publish,
-            add_host: self.add_host,
-            dns: self.dns,
-            dns_search: self.dns_search,
+            network: self.network.networking(),
             limits: self.limits.limits(),
             place: self.place.place(),
             cap_add: self.cap_add,

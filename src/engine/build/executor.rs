@@ -16,7 +16,7 @@ use super::agent::Forward;
 use super::failed::open_shell;
 use crate::engine::Engine;
 use crate::engine::container::create::usage;
-use crate::engine::container::files::EtcFiles;
+use crate::engine::container::files::{EtcFiles, Names};
 use crate::engine::container::options::Options;
 use crate::engine::layers::to_runner;
 use crate::error::{Cause, CommandError, Result};
@@ -65,9 +65,11 @@ impl<'a> RunExecutor<'a> {
     fn run_step(&self, step: &RunStep<'_>, output: &mut dyn FnMut(Stream, &[u8])) -> Result<RunResult> {
         let id = format!("{}{}", super::STEP_PREFIX, &self.engine.store().containers().new_id()?[..24]);
         let state_dir = self.engine.state_dir(&id);
-        let mut options = Options { add_host: step.extra_hosts.to_vec(), ..Options::default() };
+        let mut options = Options::default();
+        options.network.add_host = step.extra_hosts.to_vec();
         options.hostname = Some(step.hostname.unwrap_or("buildkitsandbox").to_owned());
-        let etc = EtcFiles::parse(&options, &id, step.network == NetworkMode::Host)?;
+        let names = if step.network == NetworkMode::Host { Names::Host } else { Names::Copied };
+        let etc = EtcFiles::parse(&options, &id, names)?;
         let _state = StateDir(&state_dir);
         let mut mounts = etc.write(&state_dir)?;
         let mut beside = Beside::default();

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use runner::network::NAME_SERVER;
 use runner::network::files::{HostAddress, Resolver, resolv_conf};
 use runner::spec::parse::{MountKind, MountRequest};
 
@@ -17,6 +18,17 @@ use crate::error::{CommandError, Context as _, Kind, Result};
 /// Largest file of the host that is read, bytes.
 const FILE_MAX: u64 = 64 << 10;
 
+/// Who answers the container's questions for names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// The host's servers, on loopback too: the container shares its network.
+    Host,
+    /// The host's servers, as far as they can be reached.
+    Copied,
+    /// The container's own monitor, who asks the host's for what it does not know.
+    Served,
+}
+
 /// What must be known to write them.
 pub struct EtcFiles {
     /// `--add-host`, parsed.
@@ -25,10 +37,12 @@ pub struct EtcFiles {
     pub dns: Vec<IpAddr>,
     /// `--dns-search`
     pub search: Vec<String>,
+    /// `--dns-option`
+    pub options: Vec<String>,
     /// The container's name inside.
     pub hostname: String,
-    /// It uses the host's network.
-    pub shares_host: bool,
+    /// Who answers for names.
+    pub names: Names,
 }
 
 impl EtcFiles {
@@ -36,9 +50,9 @@ impl EtcFiles {
     ///
     /// # Errors
     /// What is no address.
-    pub fn parse(options: &Options, id: &str, shares_host: bool) -> Result<Self> {
+    pub fn parse(options: &Options, id: &str, names: Names) -> Result<Self> {
         let mut extra = Vec::new();
-        for text in &options.add_host {
+        for text in &options.network.add_host {
             let bad = || {
                 CommandError::usage(format!("{text:?} is not NAME:IP"))
                     .hint("as --add-host db:10.0.0.5, or host:host-gateway")
@@ -50,13 +64,14 @@ impl EtcFiles {
             };
             extra.push((name.to_owned(), address));
         }
-        let dns = options
+        let asked = &options.network;
+        let dns = asked
             .dns
             .iter()
             .map(|text| text.parse().map_err(|_| CommandError::usage(format!("--dns {text:?} is not an address"))))
             .collect::<Result<_>>()?;
-        let search = options.dns_search.clone();
-        Ok(Self { extra, dns, search, hostname: hostname(options, id), shares_host })
+        let (search, options_of_resolver) = (asked.dns_search.clone(), asked.dns_options.clone());
+        Ok(Self { extra, dns, search, options: options_of_resolver, hostname: hostname(options, id), names })
     }
 
     /// Writes `hostname` and `resolv.conf` into `directory`, and an empty `hosts`, which is filled once the network's
@@ -71,13 +86,20 @@ impl EtcFiles {
             .create(directory)
             .context("cannot make the container's state directory")?;
         let (host, upstream) = (read("/etc/resolv.conf"), read("/run/systemd/resolve/resolv.conf"));
+        let own = [IpAddr::V4(NAME_SERVER)];
+        // Names of containers have no dots: they are to be asked for as they are, first.
+        let dotted = self.names == Names::Served && !self.options.iter().any(|option| option.starts_with("ndots:"));
+        let mut options = Vec::new();
+        if dotted {
+            options.extend(self.options.iter().cloned().chain(["ndots:0".to_owned()]));
+        }
         let resolver = Resolver {
             host: &host,
             upstream: Some(upstream.as_str()).filter(|text| !text.is_empty()),
-            dns: &self.dns,
+            dns: if self.names == Names::Served { &own } else { &self.dns },
             search: &self.search,
-            options: &[],
-            shares_host: self.shares_host,
+            options: if options.is_empty() { &self.options } else { &options },
+            shares_host: self.names == Names::Host,
             ipv6: false,
         };
         let resolv = resolv_conf(&resolver).map_err(|error| CommandError::from(error).kind(Kind::Container))?;
@@ -122,7 +144,7 @@ mod tests {
     fn only_the_owner_enters_what_is_made() {
         let place = tempfile::tempdir().unwrap();
         let directory = place.path().join("containers/x");
-        EtcFiles::parse(&Options::default(), "x", false).unwrap().write(&directory).unwrap();
+        EtcFiles::parse(&Options::default(), "x", Names::Copied).unwrap().write(&directory).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         // The directories are for their owner; the files are for every user in the container, mounted one by one.
         assert_eq!((mode(&place.path().join("containers")), mode(&directory)), (0o700, 0o700));

@@ -4,6 +4,7 @@ use runner::spec::parse;
 use serde_json::{Value, json};
 
 use super::list::{exit_code, labels, state_word};
+use super::ports::network_settings;
 use super::{ContainerRecord, time};
 use crate::engine::Engine;
 use crate::error::Result;
@@ -77,7 +78,7 @@ impl Engine {
                 "StopSignal": options.stop_signal,
                 "StopTimeout": options.stop_timeout,
             },
-            "NetworkSettings": network(running),
+            "NetworkSettings": network_settings(running),
             "Options": options,
         })))
     }
@@ -88,7 +89,7 @@ fn host_config(record: &ContainerRecord) -> Value {
     let limits = &options.limits;
     let size = |text: &Option<String>| text.as_deref().and_then(|text| parse::size("memory", text).ok()).unwrap_or(0);
     json!({
-        "NetworkMode": options.network.as_deref().unwrap_or("bridge"),
+        "NetworkMode": options.network.mode(),
         "AutoRemove": options.remove,
         "Binds": options.volumes,
         "Privileged": options.privileged,
@@ -96,8 +97,11 @@ fn host_config(record: &ContainerRecord) -> Value {
         "CapAdd": options.cap_add,
         "CapDrop": options.cap_drop,
         "SecurityOpt": options.security,
-        "Dns": options.dns,
-        "ExtraHosts": options.add_host,
+        "Dns": options.network.dns,
+        "DnsOptions": options.network.dns_options,
+        "DnsSearch": options.network.dns_search,
+        "PublishAllPorts": options.network.publish_all,
+        "ExtraHosts": options.network.add_host,
         "Init": options.init,
         "LogConfig": { "Type": "json-file", "Config": {} },
         "CgroupParent": options.place.cgroup_parent.as_deref().unwrap_or(""),
@@ -135,28 +139,4 @@ fn mounts(spec: &oci_spec::runtime::Spec) -> Vec<Value> {
         })
     })
     .collect()
-}
-
-fn network(state: Option<&runner::State>) -> Value {
-    let place = state.and_then(|state| state.network.as_ref()?.attachment.as_ref());
-    let Some(place) = place else { return json!({ "IPAddress": "", "Ports": {}, "Networks": {} }) };
-    let mut ports = serde_json::Map::new();
-    for port in &place.ports {
-        let list = ports.entry(format!("{}/{}", port.container_port, port.protocol)).or_insert_with(|| json!([]));
-        if let Some(list) = list.as_array_mut() {
-            list.push(json!({ "HostIp": port.host_ip, "HostPort": port.host_port.to_string() }));
-        }
-    }
-    json!({
-        "Bridge": place.bridge,
-        "IPAddress": place.ip,
-        "IPPrefixLen": place.subnet.prefix(),
-        "Gateway": place.gateway,
-        "MacAddress": place.mac.to_string(),
-        "Ports": ports,
-        "Networks": { "bridge": {
-            "IPAddress": place.ip, "Gateway": place.gateway, "MacAddress": place.mac.to_string(),
-            "IPPrefixLen": place.subnet.prefix(),
-        } },
-    })
 }

@@ -184,7 +184,6 @@ fn summarise(record: &ContainerRecord, state: Option<&State>) -> ContainerSummar
         }
     };
     let running = state.filter(|state| state.is_running());
-    let attachment = running.and_then(|state| state.network.as_ref()?.attachment.as_ref());
     let options = &record.data.options;
     ContainerSummary {
         id: record.id.clone(),
@@ -194,18 +193,13 @@ fn summarise(record: &ContainerRecord, state: Option<&State>) -> ContainerSummar
         created: record.created,
         state: word.to_owned(),
         status,
-        ports: attachment.map(|place| place.ports.iter().map(port_text).collect()).unwrap_or_default(),
+        ports: super::ports::lines(running),
         labels: labels(&options.labels),
-        network: options.network.clone().unwrap_or_else(|| "bridge".into()),
+        network: super::network::names(&options.network).join(","),
         pid: running.and_then(|state| state.process).map(|process| process.pid),
         exit_code: code,
         size: None,
     }
-}
-
-/// A published port as docker prints it.
-fn port_text(port: &runner::network::PublishedPort) -> String {
-    format!("{}:{}->{}/{}", port.host_ip, port.host_port, port.container_port, port.protocol)
 }
 
 /// `KEY=VALUE` flags as a map.

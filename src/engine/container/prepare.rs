@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use runner::log::LogConfig;
-use runner::network::{BridgeConfig, Config as NetworkConfig, Join, Mode, PortMapping, Protocol};
+use runner::network::Mode;
 use runner::spec::parse::{self, MountKind, MountRequest, SeccompChoice, SecurityOptions};
 use runner::spec::{
     Merged, NamespaceMode, Namespaces, Options as SpecOptions, ResourceOptions, SharedMemory, build, device, merge,
@@ -16,7 +16,8 @@ use store::image::RunConfig;
 
 use super::ContainerData;
 use super::create::{choices, defaults, hostname, usage};
-use super::files::EtcFiles;
+use super::files::{EtcFiles, Names};
+use super::network::who_answers;
 use super::options::Options;
 use super::options::place::Place;
 use super::run::Startable;
@@ -34,9 +35,10 @@ impl Engine {
     /// # Errors
     /// The first that does not, with a hint.
     pub(super) fn check_flags(&self, id: &str, data: &ContainerData, image: Option<&RunConfig>) -> Result<()> {
-        let (options, _) = self.spec_options(id, data, image)?;
-        self.network(id, &data.options)?.validate()?;
-        EtcFiles::parse(&data.options, id, false)?;
+        let (options, merged) = self.spec_options(id, data, image)?;
+        self.network(id, data.options.name.as_deref().unwrap_or_default(), &data.options, &merged.exposed_ports)?
+            .validate()?;
+        EtcFiles::parse(&data.options, id, Names::Copied)?;
         for mut mount in parse_mounts(&data.options)? {
             if matches!(mount.kind, MountKind::Bind) {
                 bind_source(&mut mount)?;
@@ -63,14 +65,14 @@ impl Engine {
     pub(super) fn prepare(&self, startable: &Startable) -> Result<Container> {
         let (id, data) = (&startable.record.id, &startable.record.data);
         let (mut options, merged) = self.spec_options(id, data, startable.image.as_ref())?;
-        let network = self.network(id, &data.options)?;
+        let network = self.network(id, &startable.record.name, &data.options, &merged.exposed_ports)?;
         options.namespaces.network = match &network.mode {
             Mode::Host => NamespaceMode::Host,
             Mode::Join(_) => network.mode.namespace_path().map_or(NamespaceMode::Private, NamespaceMode::Path),
-            Mode::None | Mode::Bridge(_) => NamespaceMode::Private,
+            Mode::None | Mode::Empty | Mode::Networks(_) => NamespaceMode::Private,
         };
         let state_dir = self.state_dir(id);
-        let etc = EtcFiles::parse(&data.options, id, matches!(network.mode, Mode::Host))?;
+        let etc = EtcFiles::parse(&data.options, id, who_answers(&network.mode))?;
         let mut mounts = etc.write(&state_dir)?;
         mounts.extend(self.resolve_mounts(id, data)?);
         // What the user mounts wins over ours.
@@ -203,83 +205,6 @@ impl Engine {
         };
         Ok((options, merged))
     }
-
-    /// The network that the flags ask for.
-    fn network(&self, id: &str, asked: &Options) -> Result<NetworkConfig> {
-        let mode = match asked.network.as_deref().unwrap_or("bridge") {
-            "none" => Mode::None,
-            "host" => Mode::Host,
-            "bridge" | "default" => Mode::Bridge(self.bridge(asked)?),
-            other => match other.strip_prefix("container:") {
-                Some(name) => {
-                    let target = self.find_container(name)?;
-                    let state = self.state(&target)?.filter(runner::State::is_running);
-                    let process = state.and_then(|state| state.process).ok_or_else(|| {
-                        CommandError::new(format!("container {name} is not running, its network cannot be joined"))
-                    })?;
-                    Mode::Join(Join::Pid(process.pid))
-                }
-                None => {
-                    return Err(CommandError::usage(format!("there is no network {other:?}"))
-                        .hint("--network takes bridge, none, host or container:NAME"));
-                }
-            },
-        };
-        if !asked.publish.is_empty() && !matches!(mode, Mode::Bridge(_)) {
-            return Err(CommandError::usage("-p publishes ports of a bridge network only")
-                .hint("with --network host the program's ports are the host's"));
-        }
-        Ok(NetworkConfig { container_id: id.to_owned(), mode })
-    }
-
-    /// The bridge as the configuration has it, with nothing published.
-    ///
-    /// # Errors
-    /// A subnet that is none.
-    pub(in crate::engine) fn plain_bridge(&self) -> Result<BridgeConfig> {
-        let mut bridge = BridgeConfig::default();
-        let settings = &self.settings.network;
-        if let Some(name) = &settings.bridge {
-            bridge.name.clone_from(name);
-        }
-        bridge.subnet = settings.subnet.as_deref().map(str::parse).transpose()?;
-        Ok(bridge)
-    }
-
-    fn bridge(&self, asked: &Options) -> Result<BridgeConfig> {
-        let mut bridge = self.plain_bridge()?;
-        for text in &asked.publish {
-            for port in parse::port(text).map_err(usage)? {
-                bridge.publish.push(mapping(text, &port)?);
-            }
-        }
-        Ok(bridge)
-    }
-}
-
-/// A published port as the network room takes it.
-fn mapping(text: &str, port: &parse::PortMapping) -> Result<PortMapping> {
-    let host_port = match port.host {
-        parse::HostPort::Any => 0,
-        parse::HostPort::One(number) => number,
-        parse::HostPort::Between(..) => {
-            return Err(CommandError::usage(format!(
-                "-p {text}: one container port for a range of host ports is not supported"
-            ))
-            .hint("give one host port, or none for a free one"));
-        }
-    };
-    Ok(PortMapping {
-        host_ip: port.address,
-        host_port,
-        container_port: port.container,
-        protocol: match port.protocol {
-            parse::Protocol::Tcp => Protocol::Tcp,
-            parse::Protocol::Udp => Protocol::Udp,
-            parse::Protocol::Sctp => Protocol::Sctp,
-        },
-        range: 1,
-    })
 }
 
 /// The namespaces that the flags ask for, but for that of the network.

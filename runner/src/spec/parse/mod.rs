@@ -9,6 +9,7 @@ mod device;
 mod duration;
 mod environment;
 mod mount;
+mod network;
 mod port;
 mod restart;
 mod security_option;
@@ -23,6 +24,7 @@ pub use device::{DeviceRequest, DeviceRule, device, device_rule, throttle, weigh
 pub use duration::duration;
 pub use environment::{environment, environment_file, key_value};
 pub use mount::{BindRecursion, MountKind, MountRequest, Propagation, Relabel, mount};
+pub use network::{NetworkChoice, NetworkRequest, network};
 pub use port::{HostPort, PortMapping, Protocol, expose, port};
 pub use restart::{RestartPolicy, restart};
 pub use security_option::{SeccompChoice, SecurityOptions};

@@ -2,11 +2,13 @@
 //! begins from the same words.
 
 pub mod limits;
+pub mod network;
 pub mod place;
 
 use serde::{Deserialize, Serialize};
 
 use limits::Limits;
+use network::Networking;
 use place::Place;
 
 /// The flags of `run` and `create`, unparsed but for numbers and switches. Parsing them is the runner's `spec` room.
@@ -45,16 +47,9 @@ pub struct Options {
     pub entrypoint: Option<String>,
     /// `--hostname`
     pub hostname: Option<String>,
-    /// `--network`
-    pub network: Option<String>,
-    /// `-p`
-    pub publish: Vec<String>,
-    /// `--add-host`
-    pub add_host: Vec<String>,
-    /// `--dns`
-    pub dns: Vec<String>,
-    /// `--dns-search`
-    pub dns_search: Vec<String>,
+    /// Networks, ports and names.
+    #[serde(flatten)]
+    pub network: Networking,
     /// Limits.
     #[serde(flatten)]
     pub limits: Limits,

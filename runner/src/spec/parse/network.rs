@@ -1,0 +1,201 @@
+//! `--network`: which network namespace a container gets, and its place on a network: `none`, `host`, `container:web`,
+//! `lab`, `lab:ip=10.9.0.9,alias=db`, or docker's `name=lab,alias=db`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use super::{Error, Result, unknown};
+
+/// What `--network` asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetworkChoice {
+    /// A namespace with the loopback device alone.
+    None,
+    /// The same with the loopback device down, as the kernel makes it.
+    Empty,
+    /// The host's namespace.
+    Host,
+    /// The namespace of this container.
+    Container(String),
+    /// The namespace behind this file.
+    Namespace(PathBuf),
+    /// A place on a network.
+    Network(NetworkRequest),
+}
+
+/// A place on a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkRequest {
+    /// The network's name.
+    pub name: String,
+    /// Further names by which others find the container there.
+    pub aliases: Vec<String>,
+    /// The container's address.
+    pub ip: Option<Ipv4Addr>,
+    /// The container's IPv6 address.
+    pub ip6: Option<Ipv6Addr>,
+    /// The hardware address, unchecked.
+    pub mac: Option<String>,
+    /// The interface's name in the container.
+    pub interface: Option<String>,
+    /// The name of its other end on the host.
+    pub host_interface: Option<String>,
+    /// The network with the highest number gets the default route.
+    pub priority: i64,
+}
+
+const WHAT: &str = "network";
+const KEYS: [&str; 11] = [
+    "name",
+    "ip",
+    "ip6",
+    "mac",
+    "mac-address",
+    "alias",
+    "interface_name",
+    "host_interface",
+    "host_interface_name",
+    "gw-priority",
+    "driver-opt",
+];
+
+/// `--network`: a kind of namespace or a network with its options.
+pub fn network(text: &str) -> Result<NetworkChoice> {
+    let error = |reason: &str| Error::invalid(WHAT, text, reason);
+    let (head, rest) = match (text.find(':'), text.find('=')) {
+        (colon, Some(equals)) if colon.is_none_or(|colon| equals < colon) => ("", Some(text)),
+        (Some(colon), _) => (&text[..colon], Some(&text[colon + 1..])),
+        (None, _) => (text, None),
+    };
+    match (head, rest) {
+        ("none", None) => Ok(NetworkChoice::None),
+        ("none", Some("lo=down")) => Ok(NetworkChoice::Empty),
+        ("host", None) => Ok(NetworkChoice::Host),
+        ("none" | "host", Some(_)) => {
+            Err(error(&format!("`{head}` has no such option")).with_hint("there is none:lo=down"))
+        }
+        ("container", Some(name)) if !name.is_empty() => Ok(NetworkChoice::Container(name.to_owned())),
+        ("ns", Some(path)) if path.starts_with('/') => Ok(NetworkChoice::Namespace(path.into())),
+        ("ns", Some(name)) if is_name(name) => Ok(NetworkChoice::Namespace(PathBuf::from("/run/netns").join(name))),
+        ("container", _) => Err(error("a container's name is missing").with_hint("as container:web")),
+        ("ns", _) => Err(error("a path is missing").with_hint("as ns:/run/netns/lab, or ns:lab for the same")),
+        (name, options) => {
+            let name = if name == "default" { "bridge" } else { name };
+            let mut request = NetworkRequest { name: name.to_owned(), ..NetworkRequest::default() };
+            for option in options.into_iter().flat_map(|options| options.split(',')) {
+                set(&mut request, text, option)?;
+            }
+            if !is_name(&request.name) {
+                return Err(error("a network's name is missing").with_hint("as lab, lab:ip=10.9.0.9 or name=lab"));
+            }
+            Ok(NetworkChoice::Network(request))
+        }
+    }
+}
+
+/// Whether this can name a network: as names of containers, and never a path.
+fn is_name(text: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric) && text.len() <= 128 && text.bytes().all(legal)
+}
+
+fn set(request: &mut NetworkRequest, whole: &str, option: &str) -> Result<()> {
+    let error = |reason: String| Error::invalid(WHAT, whole, reason);
+    let Some((key, value)) = option.split_once('=').filter(|(_, value)| !value.is_empty()) else {
+        return Err(error(format!("`{option}` is not KEY=VALUE")));
+    };
+    match key {
+        "name" if request.name.is_empty() => value.clone_into(&mut request.name),
+        "name" => return Err(error("the network is named twice".to_owned())),
+        "ip" | "ip6" => match value.parse::<IpAddr>() {
+            Ok(IpAddr::V4(ip)) if key == "ip" => request.ip = Some(ip),
+            Ok(IpAddr::V6(ip)) => request.ip6 = Some(ip),
+            _ => return Err(error(format!("`{value}` is not an address for {key}"))),
+        },
+        "mac" | "mac-address" => request.mac = Some(value.to_owned()),
+        "alias" => request.aliases.push(value.to_owned()),
+        "interface_name" => request.interface = Some(value.to_owned()),
+        "host_interface" | "host_interface_name" => request.host_interface = Some(value.to_owned()),
+        "gw-priority" => {
+            request.priority = value.parse().map_err(|_| error(format!("`{value}` is not a number")))?;
+        }
+        "driver-opt" => match value.split_once('=') {
+            Some(("com.docker.network.endpoint.ifname", name)) => request.interface = Some(name.to_owned()),
+            _ => {
+                return Err(error(format!("`{value}` is not an option of a place on a network")).with_hint(
+                    "there is com.docker.network.endpoint.ifname=NAME, which interface_name=NAME says too",
+                ));
+            }
+        },
+        other => return Err(unknown(WHAT, whole, other, &KEYS)),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(text: &str) -> NetworkRequest {
+        match network(text).unwrap() {
+            NetworkChoice::Network(request) => request,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn kinds() {
+        assert_eq!(network("none").unwrap(), NetworkChoice::None);
+        assert_eq!(network("none:lo=down").unwrap(), NetworkChoice::Empty);
+        assert_eq!(network("host").unwrap(), NetworkChoice::Host);
+        assert_eq!(network("container:web").unwrap(), NetworkChoice::Container("web".into()));
+        assert_eq!(network("ns:/proc/1/ns/net").unwrap(), NetworkChoice::Namespace("/proc/1/ns/net".into()));
+        assert_eq!(network("ns:lab").unwrap(), NetworkChoice::Namespace("/run/netns/lab".into()));
+        assert_eq!(place("default").name, "bridge");
+    }
+
+    #[test]
+    fn places_in_both_spellings() {
+        let podman = place("lab:ip=10.9.0.9,mac=02:00:00:00:00:01,alias=db,alias=sql,interface_name=lan0");
+        let docker = place(
+            "name=lab,ip=10.9.0.9,mac-address=02:00:00:00:00:01,alias=db,alias=sql,\
+                            driver-opt=com.docker.network.endpoint.ifname=lan0",
+        );
+        assert_eq!(podman, docker);
+        assert_eq!(
+            (podman.aliases.as_slice(), podman.ip),
+            (&["db".to_owned(), "sql".to_owned()][..], "10.9.0.9".parse().ok())
+        );
+        assert_eq!(place("lab:ip=fd00::9").ip6, "fd00::9".parse().ok());
+        assert_eq!(place("lab:ip6=fd00::9,gw-priority=-3").priority, -3);
+        assert_eq!(place("lab:host_interface=buru").host_interface.as_deref(), Some("buru"));
+    }
+
+    #[test]
+    fn what_makes_no_sense() {
+        for wrong in [
+            "",
+            ":",
+            "lab:",
+            "lab:ip",
+            "lab:ip=x",
+            "lab:ip6=10.0.0.1",
+            "lab:name=x",
+            "alias=x",
+            "../x",
+            "a/b",
+            "container:",
+            "ns:",
+            "ns:../x",
+            "host:x",
+            "none:lo=up",
+            "lab:gw-priority=x",
+            "lab:nope=1",
+            "lab:driver-opt=a=b",
+            "-x",
+            "name=",
+        ] {
+            assert!(network(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}
