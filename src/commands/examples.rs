@@ -21,6 +21,24 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             ("img monitor 'web*'", "only containers whose name fits"),
         ],
     ),
+    ("restart", &[("img restart -t 2 web", "SIGKILL after two seconds"), ("img restart --running", "all that run")]),
+    ("pause", &[("img pause web db", "both stand still"), ("img freeze --all", "all that run, by LXC's word")]),
+    ("unpause", &[("img unpause web", "it goes on where it was"), ("img unpause --all", "all that are paused")]),
+    ("rename", &[("img rename brave_otter web", "a name that says something")]),
+    (
+        "clone",
+        &[
+            ("img clone web web2", "its flags, and what it wrote"),
+            ("img clone -o web -n web2", "the same, in LXC's way"),
+            ("img clone --memory 1g --run web", "web-clone, with another limit, started"),
+        ],
+    ),
+    (
+        "container prune",
+        &[("img container prune -f --filter until=24h", "those made before yesterday, without asking")],
+    ),
+    ("container exists", &[("img container exists web && img start web", "only if it is there")]),
+    ("image exists", &[("img image exists debian:12 || img pull debian:12", "only if it is not here")]),
     (
         "push",
         &[

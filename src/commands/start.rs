@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::targets::{MoreTargets, Scope};
 use super::{Run, each};
 use crate::config::Context;
 use crate::engine::container::run::Attachment;
@@ -14,8 +15,13 @@ use crate::ui;
 #[derive(Args)]
 pub struct Start {
     /// Containers, by name or id
-    #[arg(required = true, value_name = "CONTAINER")]
+    #[arg(required_unless_present_any = ["all", "latest", "filter"], value_name = "CONTAINER")]
     containers: Vec<String>,
+    /// All containers that do not run
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    more: MoreTargets,
     /// Show the program's output and pass signals to it
     #[arg(long, short)]
     attach: bool,
@@ -28,8 +34,9 @@ impl Run for Start {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         engine.sweep()?;
+        let names = self.more.names(&engine, self.containers, self.all, Scope::Any)?;
         if !self.attach && !self.interactive {
-            return Ok(each(&self.containers, |name| {
+            return Ok(each(&names, |name| {
                 // One that runs already is left alone, as docker has it.
                 if let Some(container) = engine.startable(&engine.find_container(name)?)? {
                     engine.start_detached(&container)?;
@@ -37,7 +44,7 @@ impl Run for Start {
                 ui::outln(name)
             }));
         }
-        let [name] = self.containers.as_slice() else {
+        let [name] = names.as_slice() else {
             return Err(CommandError::usage("only one container can be attached to at a time"));
         };
         let attachment = Attachment { stdin: self.interactive, signals: true };

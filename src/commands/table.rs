@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 
 use super::{
-    Run, blame, build, builder, builder_cache, commit, cp, diff, doctor, events, exec, export, generate, history,
-    images, import, inspect, is_option, load, login, logs, network, ps, pull, push, rm, rmi, run, save, start, stop,
-    system, tag, version, volume, why,
+    Run, blame, build, builder, builder_cache, commit, container, cp, diff, doctor, events, exec, export, generate,
+    history, images, import, inspect, is_option, load, login, logs, network, pause, ps, pull, push, rm, rmi, run, save,
+    start, stop, system, tag, version, volume, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -92,6 +92,10 @@ pub const COMMANDS: &[Command] = &[
     command::<start::Start>("start", &[], Containers),
     command::<stop::Stop>("stop", &[], Containers),
     command::<stop::Kill>("kill", &[], Containers),
+    command::<pause::Restart>("restart", &[], Containers),
+    command::<pause::Pause>("pause", &["freeze"], Containers),
+    command::<pause::Unpause>("unpause", &["unfreeze"], Containers),
+    command::<pause::Rename>("rename", &[], Containers),
     command::<stop::Wait>("wait", &[], Containers),
     command::<rm::Rm>("rm", &[], Containers),
     command::<ps::Ps>("ps", &["ls"], Containers),
@@ -99,6 +103,10 @@ pub const COMMANDS: &[Command] = &[
     command::<logs::Logs>("logs", &[], Containers),
     command::<logs::Attach>("attach", &[], Containers),
     command::<events::Events>("events", &["monitor"], Containers),
+    command::<container::Clone>("clone", &[], Containers),
+    command::<container::Prune>("container prune", &[], Containers),
+    command::<container::Exists>("container exists", &[], Containers),
+    command::<container::ImageExists>("image exists", &[], Images),
     command::<commit::Commit>("commit", &[], Containers),
     command::<cp::Cp>("cp", &[], Containers),
     command::<diff::Diff>("diff", &[], Containers),
@@ -149,8 +157,8 @@ const MEMBERS: &[(&str, &[&str])] = &[
     (
         "container",
         &[
-            "attach", "commit", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "ls", "rm", "run",
-            "start", "stop", "wait",
+            "attach", "clone", "commit", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "ls",
+            "pause", "rename", "restart", "rm", "run", "start", "stop", "unpause", "wait",
         ],
     ),
 ];

@@ -95,6 +95,14 @@ impl Events {
         Ok(events)
     }
 
+    /// Waits for more, at most for this time.
+    ///
+    /// # Errors
+    /// The journal cannot be watched.
+    pub fn wait_at_most(&self, limit: std::time::Duration) -> Result<()> {
+        Ok(self.reader.wait(Some(limit))?)
+    }
+
     /// Waits for more; false when there will be none, as `until` is over.
     ///
     /// # Errors

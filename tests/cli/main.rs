@@ -52,4 +52,5 @@ mod security;
 mod system;
 mod transfer;
 mod tripwire;
+mod verbs;
 mod volume;

@@ -1,11 +1,15 @@
 //! Containers: their records, and everything that is done to them. A record is what the user asked for and what it was
 //! resolved to (`<root>/containers/<id>/container.json`); what is true now is the runner's state below the run directory.
 
+pub mod clone;
+pub mod condition;
 pub mod create;
 pub mod exec;
 pub mod files;
 mod fill;
+mod fork;
 pub mod inspect;
+pub mod lifecycle;
 mod limits;
 pub mod list;
 pub mod logs;
@@ -14,6 +18,7 @@ pub mod network;
 pub mod options;
 pub mod ports;
 pub mod prepare;
+pub mod prune;
 pub mod remove;
 pub mod run;
 pub mod signal;

@@ -246,7 +246,8 @@ fn ended(store: &Store, states: &Path, id: &str, exit: &Exit, removal: Option<Re
     if let Ok(record) = &read {
         tell_end(store, record, exit);
     }
-    if let Some(removal) = removal {
+    let again = states.join(id).join(super::lifecycle::RESTARTING).exists();
+    if let Some(removal) = removal.filter(|_| !again) {
         return remove_all(store, states, id, removal);
     }
     let mut record: ContainerRecord = read?;

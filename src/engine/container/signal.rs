@@ -32,14 +32,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Sends a signal to a container's first process.
+    /// Sends a signal to a container's first process, or to `all` of them.
     ///
     /// # Errors
     /// No such container, one that does not run, a signal that is none.
-    pub fn kill(&self, name: &str, signal: &str) -> Result<()> {
+    pub fn kill(&self, name: &str, signal: &str, all: bool) -> Result<()> {
         let record = self.container_record(&self.find_container(name)?)?;
         let signal = parse::signal(signal)?;
-        match runner::kill(&self.state_dir(&record.id), signal, false) {
+        match runner::kill(&self.state_dir(&record.id), signal, all) {
             Err(runner::Error::NotFound(_) | runner::Error::NotRunning(_)) => {
                 return Err(CommandError::new(format!("container {name} is not running")));
             }
@@ -60,7 +60,8 @@ impl Engine {
             Err(runner::Error::NotFound(_)) => match self.container_record(&id) {
                 // Never started, or started before the machine was: what is recorded is what there is.
                 Ok(record) => record.data.last.map_or(Some(0), |last| last.code),
-                Err(_) => None,
+                // Removed at its end; the journal knows.
+                Err(_) => self.told_exit_code(&id)?,
             },
             Err(error) => return Err(error.into()),
         };

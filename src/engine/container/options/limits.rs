@@ -51,3 +51,40 @@ pub struct Limits {
     /// `--cgroup-conf`
     pub cgroup_conf: Vec<String>,
 }
+
+impl Limits {
+    /// These limits with what `newer` says in their place.
+    #[must_use]
+    pub fn changed_by(&self, newer: &Self) -> Self {
+        fn list(old: &[String], newer: &[String]) -> Vec<String> {
+            if newer.is_empty() { old.to_vec() } else { newer.to_vec() }
+        }
+        // One way to say it drives out the other.
+        let quota = newer.cpu_quota.is_some() || newer.cpu_period.is_some();
+        let cpus = newer.cpus.is_some();
+        Self {
+            memory: newer.memory.clone().or_else(|| self.memory.clone()),
+            memory_swap: newer.memory_swap.clone().or_else(|| self.memory_swap.clone()),
+            memory_reservation: newer.memory_reservation.clone().or_else(|| self.memory_reservation.clone()),
+            memory_swappiness: newer.memory_swappiness.clone().or_else(|| self.memory_swappiness.clone()),
+            cpus: newer.cpus.clone().or_else(|| self.cpus.clone().filter(|_| !quota)),
+            cpu_period: newer.cpu_period.or(self.cpu_period.filter(|_| !cpus)),
+            cpu_quota: newer.cpu_quota.or(self.cpu_quota.filter(|_| !cpus)),
+            cpu_rt_period: newer.cpu_rt_period.clone().or_else(|| self.cpu_rt_period.clone()),
+            cpu_rt_runtime: newer.cpu_rt_runtime.clone().or_else(|| self.cpu_rt_runtime.clone()),
+            cpu_shares: newer.cpu_shares.clone().or_else(|| self.cpu_shares.clone()),
+            cpuset_cpus: newer.cpuset_cpus.clone().or_else(|| self.cpuset_cpus.clone()),
+            cpuset_mems: newer.cpuset_mems.clone().or_else(|| self.cpuset_mems.clone()),
+            pids_limit: newer.pids_limit.clone().or_else(|| self.pids_limit.clone()),
+            blkio_weight: newer.blkio_weight.clone().or_else(|| self.blkio_weight.clone()),
+            oom_kill_disable: newer.oom_kill_disable || self.oom_kill_disable,
+            blkio_weight_device: list(&self.blkio_weight_device, &newer.blkio_weight_device),
+            device_read_bps: list(&self.device_read_bps, &newer.device_read_bps),
+            device_write_bps: list(&self.device_write_bps, &newer.device_write_bps),
+            device_read_iops: list(&self.device_read_iops, &newer.device_read_iops),
+            device_write_iops: list(&self.device_write_iops, &newer.device_write_iops),
+            hugetlb_limit: list(&self.hugetlb_limit, &newer.hugetlb_limit),
+            cgroup_conf: list(&self.cgroup_conf, &newer.cgroup_conf),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! A second container like a first one: its flags, and what it wrote.
+
+use super::options::limits::Limits;
+use super::run::Startable;
+use crate::engine::Engine;
+use crate::engine::progress::Progress;
+use crate::error::{CommandError, Result};
+
+/// Numbers that are tried behind a name that is taken.
+const NAME_TRIES: u32 = 1000;
+
+/// How a clone differs from its original.
+#[derive(Clone, Debug, Default)]
+pub struct CloneOptions {
+    /// Its name; the original's and `-clone` if none is given.
+    pub name: Option<String>,
+    /// Another image: what the original wrote is then not copied.
+    pub image: Option<String>,
+    /// Other limits, over the original's.
+    pub limits: Limits,
+    /// The flags alone: nothing that was written.
+    pub config_only: bool,
+}
+
+impl Engine {
+    /// Makes a container with the flags of another one, and a copy of what that has written. A running original stands still
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// No such container, a name that is taken, no room for the copy.
+    pub fn clone_container(&self, source: &str, clone: &CloneOptions, progress: &dyn Progress) -> Result<Startable> {
+        let original = self.container_record(&self.find_container(source)?)?;
+        let mut options = original.data.options.clone();
+        options.name = Some(match &clone.name {
+            Some(name) => name.clone(),
+            None => self.name_of_clone(&original.name)?,
+        });
+        options.limits = options.limits.changed_by(&clone.limits);
+        let image = clone.image.clone().unwrap_or_else(|| options.image.clone());
+        let pull = options.pull.clone();
+        if let (None, Some(id)) = (&clone.image, original.data.image) {
+            // The tag may have moved since: what was written lies on the layers of this one.
+            options.image = id.to_string();
+            options.pull = Some("never".into());
+        } else {
+            options.image.clone_from(&image);
+        }
+        let mut made = self.create(&options, None, progress)?;
+        made.record.data.options.image = image;
+        made.record.data.options.pull = pull;
+        let finished = self.store.containers().replace(&made.record).map_err(CommandError::from).and_then(|()| {
+            if clone.config_only || clone.image.is_some() {
+                return Ok(());
+            }
+            let _frozen = self.freeze(&original.id)?;
+            let paths = |id: &str| self.store.containers().container_paths(id);
+            super::fork::copy_tree(&paths(&original.id)?.upper, &paths(&made.record.id)?.upper)
+        });
+        if let Err(error) = finished {
+            let error = error.prefixed(&format!("cannot clone container {source}"));
+            return Err(match self.remove_container(&made.record.id, true, true) {
+                Ok(_) => error,
+                Err(second) => error.hint(format!("and cleaning up failed: {}", second.text())),
+            });
+        }
+        Ok(made)
+    }
+
+    fn name_of_clone(&self, name: &str) -> Result<String> {
+        let numbered = (1..NAME_TRIES).map(|number| format!("{name}-clone{number}"));
+        std::iter::once(format!("{name}-clone"))
+            .chain(numbered)
+            .find(|name| self.store.containers().find(name).is_err_and(|error| error.is_not_found()))
+            .ok_or_else(|| CommandError::new(format!("found no free name for a clone of {name}")))
+    }
+}

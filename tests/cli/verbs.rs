@@ -1,0 +1,204 @@
+//! `pause`, `unpause`, `restart`, `rename`, `wait --condition`, `kill --all`, `clone`, `container prune` and `exists`: verbs
+//! that take one container, many, or all that fit.
+
+use crate::support::Sandbox;
+
+/// A container that sleeps, under this name.
+fn sleeper(sandbox: &Sandbox, name: &str, more: &[&str]) {
+    let mut arguments = vec!["run", "-d", "--name", name, "--network", "none"];
+    arguments.extend(more);
+    arguments.extend(["busybox", "sleep", "1000"]);
+    sandbox.ok(&arguments);
+}
+
+fn status(sandbox: &Sandbox, name: &str) -> String {
+    sandbox.inspect(name)["State"]["Status"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn paused_means_that_nothing_moves() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    sandbox.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "box",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "i=0; while :; do i=$((i+1)); echo $i > /count; sleep 0.01; done",
+    ]);
+    let count = sandbox.inspect("box")["GraphDriver"]["Data"]["UpperDir"].as_str().unwrap().to_owned() + "/count";
+    let read = || std::fs::read_to_string(&count).unwrap_or_default();
+    sandbox.img(&["freeze", "box"]).ok().prints_exactly("box\n");
+    assert_eq!(status(&sandbox, "box"), "paused");
+    let before = read();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    assert_eq!(read(), before);
+    sandbox.img(&["pause", "box"]).refuses(1, &["paused already"]);
+    sandbox.img(&["unpause", "--all"]).ok();
+    assert_eq!(status(&sandbox, "box"), "running");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while read() == before {
+        assert!(std::time::Instant::now() < deadline, "it does not go on");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    sandbox.img(&["unpause", "box"]).refuses(1, &["not paused"]);
+    // Stopped out of the freezer, too.
+    sandbox.img(&["pause", "box"]).ok();
+    sandbox.img(&["stop", "-t", "1", "box"]).ok();
+    sandbox.img(&["pause", "box"]).refuses(1, &["not running"]);
+}
+
+#[test]
+fn restart_keeps_what_was_written_even_with_rm() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    sleeper(&sandbox, "box", &["--rm"]);
+    let pid = sandbox.inspect("box")["State"]["Pid"].clone();
+    sandbox.img(&["exec", "box", "touch", "/kept"]).ok();
+    sandbox.img(&["restart", "-t", "0", "box"]).ok().prints_exactly("box\n");
+    assert_ne!(sandbox.inspect("box")["State"]["Pid"], pid);
+    sandbox.img(&["exec", "box", "test", "-e", "/kept"]).ok();
+    sandbox.img(&["stop", "-t", "0", "box"]).ok();
+    sandbox.img(&["wait", "-s", "removed", "box"]).ok();
+    sandbox.img(&["container", "exists", "box"]).exits(1).prints_exactly("");
+    sandbox.ok(&["create", "--name", "idle", "--network", "none", "busybox", "sleep", "1000"]);
+    sandbox.img(&["restart", "idle", "nobody"]).exits(1).says(&["no such container: nobody"]).prints_exactly("idle\n");
+    assert_eq!(status(&sandbox, "idle"), "running");
+}
+
+#[test]
+fn a_name_is_given_and_taken() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    for name in ["one", "two"] {
+        sandbox.ok(&["create", "--name", name, "busybox"]);
+    }
+    sandbox.img(&["rename", "one", "two"]).refuses(1, &["already in use"]).hints();
+    sandbox.img(&["rename", "one", "../x"]).refuses(1, &["name"]);
+    sandbox.img(&["rename", "one", "three"]).ok().prints_exactly("");
+    sandbox.img(&["container", "exists", "one"]).exits(1);
+    assert_eq!(sandbox.inspect("three")["Name"], "/three");
+    sandbox.ok(&["create", "--name", "one", "busybox"]);
+}
+
+#[test]
+fn wait_knows_states() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    sleeper(&sandbox, "box", &[]);
+    sandbox.img(&["wait", "--condition", "running", "box"]).ok().prints_exactly("running\n");
+    sandbox.img(&["wait", "-s", "paused|stopped", "-t", "0.1", "box"]).refuses(1, &["in time"]);
+    let waiting = |arguments: &[&str]| sandbox.spawn(arguments);
+    let end = |mut running: crate::support::sandbox::Running| {
+        let mut text = String::new();
+        std::io::Read::read_to_string(running.0.stdout.as_mut().unwrap(), &mut text).unwrap();
+        (running.0.wait().unwrap().code(), text)
+    };
+    let paused = waiting(&["wait", "-s", "paused|removed", "box"]);
+    sandbox.img(&["pause", "box"]).ok();
+    assert_eq!(end(paused), (Some(0), "paused\n".into()));
+    sandbox.img(&["unpause", "box"]).ok();
+    let ended = waiting(&["wait", "box"]);
+    sandbox.img(&["kill", "-s", "KILL", "box"]).ok();
+    assert_eq!(end(ended), (Some(0), "137\n".into()));
+    sandbox.img(&["wait", "--condition", "stopped", "box"]).ok().prints_exactly("137\n");
+    let removed = waiting(&["wait", "--condition", "removed", "box"]);
+    sandbox.img(&["rm", "box"]).ok();
+    assert_eq!(end(removed).0, Some(0));
+    sandbox.img(&["wait", "box"]).refuses(1, &["no such container"]);
+    sandbox.img(&["wait", "--ignore", "box"]).ok().prints_exactly("-1\n");
+    sandbox.img(&["wait", "-s", "nonsense", "box"]).refuses(125, &["nonsense"]).hints();
+}
+
+#[test]
+fn kill_reaches_every_process() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let script = "trap 'echo parent' USR1; sh -c 'trap \"echo child\" USR1; echo ready; while :; do sleep 0.05; done' & \
+                  while :; do wait; sleep 0.05; done";
+    sandbox.ok(&["run", "-d", "--name", "box", "--network", "none", "busybox", "sh", "-c", script]);
+    let logged = |words: &[&str]| {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let log = sandbox.img(&["logs", "box"]).ok().stdout();
+            if words.iter().all(|word| log.contains(word)) {
+                return;
+            }
+            assert!(std::time::Instant::now() < deadline, "{words:?} are not all in {log:?}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    logged(&["ready"]);
+    // The sleeps know no trap and end by it; the shells go on.
+    sandbox.img(&["kill", "--all", "-s", "USR1", "box"]).ok();
+    logged(&["parent", "child"]);
+    sleeper(&sandbox, "other", &[]);
+    let mut killed: Vec<String> = sandbox.ok(&["kill", "--all"]).lines().map(str::to_owned).collect();
+    killed.sort();
+    assert_eq!(killed.len(), 2);
+    sandbox.img(&["wait", "box", "other"]).ok().prints_exactly("137\n137\n");
+}
+
+#[test]
+fn verbs_choose_by_filter_and_by_age() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    sleeper(&sandbox, "one", &["--label", "tier=front"]);
+    sleeper(&sandbox, "two", &["--label", "tier=back"]);
+    sandbox.img(&["pause", "--filter", "label=tier=back"]).ok();
+    assert_eq!((status(&sandbox, "one"), status(&sandbox, "two")), ("running".into(), "paused".into()));
+    sandbox.img(&["stop", "-t", "0", "--latest"]).ok();
+    assert_eq!((status(&sandbox, "one"), status(&sandbox, "two")), ("running".into(), "exited".into()));
+    sandbox.img(&["stop", "nobody", "one", "-t", "0"]).exits(1).prints_exactly("one\n");
+    sandbox.img(&["stop", "--ignore", "nobody"]).ok();
+    sandbox.img(&["start", "--all"]).ok();
+    sandbox.img(&["rm", "-f", "--filter", "label=tier"]).ok();
+    assert_eq!(sandbox.ok(&["ps", "-aq"]), "");
+    sandbox.img(&["stop"]).refuses(125, &["required"]);
+}
+
+#[test]
+fn a_clone_has_the_flags_and_the_files() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    sleeper(&sandbox, "old", &["-m", "64m", "-e", "A=1"]);
+    sandbox.img(&["exec", "old", "sh", "-c", "rm /bin/vi; echo text > /new; ln /new /link"]).ok();
+    sandbox.ok(&["clone", "-o", "old", "-n", "copy"]);
+    sandbox.img(&["start", "copy"]).ok();
+    let look = "cat /link; stat -c %h /new; test ! -e /bin/vi; echo $A";
+    sandbox.img(&["exec", "copy", "sh", "-c", look]).ok().prints_exactly("text\n2\n1\n");
+    sandbox.img(&["exec", "copy", "rm", "/new"]).ok();
+    sandbox.img(&["exec", "old", "test", "-e", "/new"]).ok();
+    assert_eq!(sandbox.inspect("copy")["Config"]["Image"], sandbox.inspect("old")["Config"]["Image"]);
+    let id = sandbox.ok(&["container", "clone", "--run", "--config-only", "-m", "32m", "old"]);
+    let clone = sandbox.inspect("old-clone");
+    assert_eq!((clone["Id"].as_str(), &clone["HostConfig"]["Memory"]), (Some(id.as_str()), &(32 << 20).into()));
+    sandbox.img(&["exec", "old-clone", "test", "-e", "/new"]).exits(1);
+    sandbox.img(&["clone", "old", "copy"]).refuses(125, &["already in use"]).hints();
+    sandbox.img(&["clone", "nobody"]).refuses(1, &["no such container"]);
+}
+
+#[test]
+fn prune_takes_what_does_not_run() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    sleeper(&sandbox, "runs", &[]);
+    let keep = sandbox.ok(&["create", "--label", "keep=1", "busybox"]);
+    let made = sandbox.ok(&["create", "busybox"]);
+    sandbox.img(&["container", "prune"]).refuses(125, &["cannot ask"]).hints();
+    sandbox
+        .img(&["container", "prune", "-f", "--filter", "until=1h"])
+        .ok()
+        .prints_exactly("Total reclaimed space: 0B\n");
+    let out = sandbox.ok(&["container", "prune", "-f", "--filter", "label!=keep"]);
+    assert!(out.starts_with(&format!("Deleted Containers:\n{made}\n\nTotal reclaimed space: ")), "{out}");
+    assert_eq!(sandbox.ok(&["ps", "-aq", "--no-trunc"]).lines().count(), 2);
+    sandbox.img(&["container", "exists", &keep]).ok();
+    sandbox.img(&["image", "exists", "busybox"]).ok().prints_exactly("");
+    sandbox.img(&["image", "exists", "nothing"]).exits(1).prints_exactly("");
+}
