@@ -24,7 +24,7 @@ pub struct Pause {
 impl Run for Pause {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
-        let mut names = self.targets.names(&engine, Scope::Running)?;
+        let mut names = self.targets.names(engine, Scope::Running)?;
         if names.len() > 1 {
             names.dedup();
         }
@@ -48,7 +48,7 @@ pub struct Unpause {
 impl Run for Unpause {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
-        Ok(each(&self.targets.names(&engine, Scope::Paused)?, |name| {
+        Ok(each(&self.targets.names(engine, Scope::Paused)?, |name| {
             engine.unpause(name)?;
             ui::outln(name)
         }))
@@ -84,7 +84,7 @@ impl Run for Restart {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         let scope = if self.running { Scope::Running } else { Scope::Any };
-        let names = self.more.names(&engine, self.containers, self.all || self.running, scope)?;
+        let names = self.more.names(engine, self.containers, self.all || self.running, scope)?;
         Ok(each(&names, |name| {
             engine.restart(name, self.signal.as_deref(), self.time.map(Duration::from_secs))?;
             ui::outln(name)

@@ -32,7 +32,7 @@ pub struct Rm {
 impl Run for Rm {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
-        let names = self.more.names(&engine, self.containers, self.all, Scope::Any)?;
+        let names = self.more.names(engine, self.containers, self.all, Scope::Any)?;
         Ok(each(&names, |name| {
             if engine.remove_container(name, self.force, self.volumes)? { ui::outln(name) } else { Ok(()) }
         }))

@@ -34,7 +34,7 @@ impl Run for Start {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         engine.sweep()?;
-        let names = self.more.names(&engine, self.containers, self.all, Scope::Any)?;
+        let names = self.more.names(engine, self.containers, self.all, Scope::Any)?;
         if !self.attach && !self.interactive {
             return Ok(each(&names, |name| {
                 // One that runs already is left alone, as docker has it.

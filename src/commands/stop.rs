@@ -33,7 +33,7 @@ pub struct Stop {
 impl Run for Stop {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
-        let mut names = self.targets.names(&engine, Scope::Running)?;
+        let mut names = self.targets.names(engine, Scope::Running)?;
         if self.ignore {
             names.retain(|name| engine.find_container(name).is_ok());
         }
@@ -67,7 +67,7 @@ impl Run for Kill {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         let every = self.all && !self.containers.is_empty();
-        let names = self.more.names(&engine, self.containers, self.all && !every, Scope::Running)?;
+        let names = self.more.names(engine, self.containers, self.all && !every, Scope::Running)?;
         Ok(each(&names, |name| {
             engine.kill(name, &self.signal, every)?;
             ui::outln(name)
@@ -115,7 +115,7 @@ impl Run for Wait {
                 Duration::try_from_secs_f64(seconds).map_err(|_| CommandError::usage("that is no time to wait"))
             })
             .transpose()?;
-        let names = self.more.names(&engine, self.containers, self.all, Scope::Any)?;
+        let names = self.more.names(engine, self.containers, self.all, Scope::Any)?;
         Ok(each(&names, |name| {
             let gone = engine.find_container(name).is_err();
             if self.ignore && gone {
