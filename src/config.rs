@@ -8,6 +8,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -78,7 +79,8 @@ pub struct Context {
     pub root: PathBuf,
     /// Where the state of running containers is kept.
     pub runroot: PathBuf,
-    environment: BTreeMap<OsString, OsString>,
+    /// Shared with the engine, which reads secrets from it.
+    pub environment: Arc<BTreeMap<OsString, OsString>>,
     engine: OnceCell<Engine>,
 }
 
@@ -101,7 +103,7 @@ impl Context {
         };
         let root = place(&globals.root, "IMG_ROOT", &file.root, "/var/lib/img")?;
         let runroot = place(&globals.runroot, "IMG_RUNROOT", &file.runroot, "/run/img")?;
-        Ok(Self { file, root, runroot, environment, engine: OnceCell::new() })
+        Ok(Self { file, root, runroot, environment: Arc::new(environment), engine: OnceCell::new() })
     }
 
     /// The engine over the store at [`Context::root`].
@@ -121,6 +123,11 @@ impl Context {
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.environment.get(&OsString::from(name)).and_then(|value| value.to_str())
+    }
+
+    /// All variables of the environment that are UTF-8.
+    pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.environment.iter().filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)))
     }
 
     /// A variable that proxies are named by: `http_proxy`, or in upper case. `HTTP_PROXY` counts too: img is no CGI.

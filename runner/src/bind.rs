@@ -9,10 +9,13 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::layers::Inside;
-use crate::{mount, sys};
+use crate::{foreign, mount, sys};
 
 /// A detached clone of all mounts at and below `path`, but for pinned mount namespaces. Single-threaded callers only.
 pub fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
+    if let Some((pid, inside)) = foreign::of(path) {
+        return foreign::clone_mount(pid, &inside);
+    }
     // Nothing can be mounted below a file.
     if !path.is_dir() || !pins_below(&std::fs::canonicalize(path)?)? {
         return mount::clone_path(path, true);

@@ -24,6 +24,7 @@ mod create;
 pub mod diagnosis;
 mod error;
 pub mod exec;
+mod foreign;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod init;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Run;
-use super::flags::environment;
+use super::flags::environment::environment;
 use super::run::{container_failed, wants_terminal};
 use crate::config::Context;
 use crate::engine::container::exec::ExecOptions;

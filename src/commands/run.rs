@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::Run;
 use super::flags::ContainerFlags;
+use super::flags::attach::AttachFlags;
 use crate::config::Context;
 use crate::engine::container::run::Attachment;
 use crate::error::{CommandError, Kind, Result};
@@ -33,6 +34,8 @@ pub struct RunCommand {
           default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     sig_proxy: bool,
     #[command(flatten)]
+    attach: AttachFlags,
+    #[command(flatten)]
     flags: ContainerFlags,
 }
 
@@ -40,7 +43,9 @@ impl Run for RunCommand {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine().map_err(container_failed)?;
         let bars = Bars::new(self.flags.quiet());
-        let options = self.flags.options(context)?;
+        let mut options = self.flags.options(context)?;
+        self.attach.check(self.detach)?;
+        options.interactive |= self.attach.stdin();
         if !self.detach {
             wants_terminal(options.interactive, options.tty)?;
         }
@@ -52,6 +57,7 @@ impl Run for RunCommand {
             return Ok(ExitCode::SUCCESS);
         }
         let attachment = Attachment { stdin: options.interactive, signals: self.sig_proxy };
+        let _dropped = self.attach.drop_others()?;
         engine.run_attached(&container, &attachment).map(ExitCode::from).map_err(container_failed)
     }
 }

@@ -31,7 +31,9 @@ pub mod tree;
 pub mod volumes;
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use store::Store;
 
@@ -45,6 +47,8 @@ pub struct Engine {
     runroot: PathBuf,
     /// The configuration file and what the environment adds to it.
     settings: Settings,
+    /// The caller's variables, which secrets may come from.
+    environment: Arc<BTreeMap<OsString, OsString>>,
 }
 
 /// What the configuration file and the environment decide for the engine.
@@ -84,7 +88,13 @@ impl Engine {
             ));
         }
         let store = Store::open(&context.root)?;
-        Ok(Self { store, runroot: context.runroot.clone(), settings })
+        let environment = Arc::clone(&context.environment);
+        Ok(Self { store, runroot: context.runroot.clone(), settings, environment })
+    }
+
+    /// A variable of the caller's, if it is set and UTF-8.
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.get(OsStr::new(name)).and_then(|value| value.to_str())
     }
 
     /// The store.

@@ -47,6 +47,7 @@ mod networks;
 mod pull;
 mod push;
 mod run;
+mod run_flags;
 mod save_load;
 mod security;
 mod system;

@@ -1,5 +1,8 @@
 //! The flags that `run` and `create` share, and how they become the engine's options.
 
+pub mod attach;
+pub mod environment;
+mod inside;
 pub mod limits;
 mod network;
 mod place;
@@ -10,6 +13,8 @@ use clap::Args;
 use crate::config::Context;
 use crate::engine::container::options::Options;
 use crate::error::{CommandError, Result};
+use environment::EnvironmentFlags;
+use inside::InsideFlags;
 use limits::LimitFlags;
 use network::NetworkFlags;
 use place::PlaceFlags;
@@ -30,9 +35,9 @@ pub struct ContainerFlags {
     /// Name of the container
     #[arg(long)]
     name: Option<String>,
-    /// Whether to pull the image: missing, always, never
+    /// Whether to pull the image: missing, always, newer, never
     #[arg(long, value_name = "POLICY", default_value = "missing",
-          value_parser = ["missing", "always", "never"], hide_possible_values = true)]
+          value_parser = ["missing", "always", "never", "newer"], hide_possible_values = true)]
     pull: String,
     /// Take this platform of a multi-platform image
     #[arg(long, value_name = "OS/ARCH")]
@@ -40,12 +45,10 @@ pub struct ContainerFlags {
     /// Do not show the progress of a pull
     #[arg(long, short)]
     quiet: bool,
-    /// Set a variable; without a value, take it from here
-    #[arg(long, short, value_name = "NAME[=VALUE]")]
-    env: Vec<String>,
-    /// Read variables from a file, a line each
-    #[arg(long, value_name = "FILE")]
-    env_file: Vec<String>,
+    #[command(flatten)]
+    environment: EnvironmentFlags,
+    #[command(flatten)]
+    inside: InsideFlags,
     /// Mount a directory or file of the host: HOST:CONTAINER[:ro], or a volume: NAME:CONTAINER
     #[arg(long, short, value_name = "SPEC")]
     volume: Vec<String>,
@@ -120,6 +123,12 @@ pub struct ContainerFlags {
     /// Label it
     #[arg(long, short, value_name = "KEY=VALUE")]
     label: Vec<String>,
+    /// Read labels from a file, a line each
+    #[arg(long, value_name = "FILE")]
+    label_file: Vec<String>,
+    /// Remove the container that has the name
+    #[arg(long)]
+    replace: bool,
     /// Run this directory instead of an image; with :O behind it, a throw-away copy
     #[arg(long, value_name = "DIR[:O]")]
     rootfs: Option<String>,
@@ -143,9 +152,13 @@ impl ContainerFlags {
     /// A file of variables that cannot be read.
     pub fn options(self, context: &Context) -> Result<Options> {
         self.refused.check()?;
-        let env = environment(context, &self.env_file, &self.env)?;
+        let (env, environment) = self.environment.environment(context)?;
         let mut words = self.words.into_iter();
         let image = if self.rootfs.is_some() { String::new() } else { words.next().unwrap_or_default() };
+        // Whatever follows the image is the program's, so a flag that nobody knows is found where the image should be.
+        if image.starts_with('-') {
+            return Err(CommandError::usage(format!("there is no flag {image}")).hint("--help lists the flags"));
+        }
         Ok(Options {
             name: self.name,
             interactive: self.interactive,
@@ -154,6 +167,9 @@ impl ContainerFlags {
             pull: Some(self.pull),
             platform: self.platform,
             env,
+            environment,
+            inside: self.inside.inside(),
+            replace: self.replace,
             volumes: self.volume,
             mounts: self.mount,
             tmpfs: self.tmpfs,
@@ -178,39 +194,10 @@ impl ContainerFlags {
             stop_signal: self.stop_signal,
             stop_timeout: self.stop_timeout,
             detach_keys: self.detach_keys,
-            labels: self.label,
+            labels: environment::labels(&self.label_file, self.label)?,
             rootfs: self.rootfs,
             image,
             command: words.collect(),
         })
     }
-}
-
-/// Variables from files, then from the command line; a name without a value takes it from our own environment, and is
-/// left out when that has none (as docker does).
-pub fn environment(context: &Context, files: &[String], flags: &[String]) -> Result<Vec<String>> {
-    let mut lines = Vec::new();
-    for file in files {
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| CommandError::new(format!("cannot read the file of variables {file}: {error}")))?;
-        lines.extend(
-            text.lines()
-                .map(|line| line.trim_start_matches('\u{feff}').trim_start())
-                .filter(|line| !line.is_empty() && !line.starts_with('#'))
-                .map(str::to_owned),
-        );
-    }
-    lines.extend_from_slice(flags);
-    let mut variables = Vec::new();
-    for line in lines {
-        match line.split_once('=') {
-            Some(("", _)) => return Err(CommandError::usage(format!("variable without a name: {line:?}"))),
-            Some((name, _)) if name.contains(char::is_whitespace) => {
-                return Err(CommandError::usage(format!("variable name with white space: {name:?}")));
-            }
-            Some(_) => variables.push(line),
-            None => variables.extend(context.variable(&line).map(|value| format!("{line}={value}"))),
-        }
-    }
-    Ok(variables)
 }

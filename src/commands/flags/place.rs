@@ -13,6 +13,15 @@ pub struct PlaceFlags {
     /// Whose view of control groups it has: private, host
     #[arg(long, value_name = "MODE", value_parser = ["private", "host"], hide_possible_values = true)]
     cgroupns: Option<String>,
+    /// Whose shared memory and queues it has: private, shareable, none, host, container:NAME
+    #[arg(long, value_name = "MODE")]
+    ipc: Option<String>,
+    /// Whose processes it sees: private, host, container:NAME
+    #[arg(long, value_name = "MODE")]
+    pid: Option<String>,
+    /// Whose host name it has: private, host
+    #[arg(long, value_name = "MODE")]
+    uts: Option<String>,
     /// Which cgroups are made: enabled, or no-conmon, which is the same here
     #[arg(long, value_name = "MODE", hide = true, value_parser = cgroups)]
     cgroups: Option<String>,
@@ -30,6 +39,9 @@ impl PlaceFlags {
         Place {
             cgroup_parent: self.cgroup_parent,
             cgroupns: self.cgroupns,
+            ipc: self.ipc,
+            pid: self.pid,
+            uts: self.uts,
             device_cgroup_rules: self.device_cgroup_rule,
             oom_score_adj: self.oom_score_adj,
         }

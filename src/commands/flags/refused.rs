@@ -37,6 +37,20 @@ pub struct RefusedFlags {
     #[arg(long, hide = true)]
     use_api_socket: bool,
     #[arg(long, hide = true)]
+    hostuser: Vec<String>,
+    #[arg(long, hide = true)]
+    passwd_entry: Option<String>,
+    #[arg(long, hide = true)]
+    group_entry: Option<String>,
+    #[arg(long, hide = true)]
+    sdnotify: Option<String>,
+    #[arg(long, hide = true)]
+    personality: Option<String>,
+    #[arg(long, hide = true)]
+    seccomp_policy: Option<String>,
+    #[arg(long, hide = true)]
+    init_path: Option<String>,
+    #[arg(long, hide = true)]
     snapshotter: Option<String>,
 }
 
@@ -50,6 +64,7 @@ impl RefusedFlags {
         let isolation = self.isolation.as_ref().filter(|kind| !matches!(kind.as_str(), "" | "default"));
         let runtime = self.runtime.as_ref().filter(|name| *name != "img");
         let windows = "it is a setting of Windows containers";
+        let passwd = "the image's /etc/passwd and /etc/group are left as they are";
         let pods = "there are no pods here";
         let list = [
             ("cpu-count", self.cpu_count.is_some(), windows, "--cpus limits the processors"),
@@ -86,6 +101,33 @@ impl RefusedFlags {
                 "there is no daemon whose socket could be given to it",
                 "leave it out",
             ),
+            ("hostuser", !self.hostuser.is_empty(), passwd, "--user takes numbers that nobody has an entry for"),
+            ("passwd-entry", self.passwd_entry.is_some(), passwd, "--user takes numbers that nobody has an entry for"),
+            (
+                "group-entry",
+                self.group_entry.is_some(),
+                passwd,
+                "--group-add takes numbers that nobody has an entry for",
+            ),
+            (
+                "sdnotify",
+                self.sdnotify.is_some(),
+                "no messages are passed on to systemd",
+                "start it with -d: that returns when it runs",
+            ),
+            (
+                "personality",
+                self.personality.is_some(),
+                "a program runs with the host's personality",
+                "setarch in the image changes it",
+            ),
+            (
+                "seccomp-policy",
+                self.seccomp_policy.is_some(),
+                "an image cannot choose its own filter",
+                "--security-opt seccomp=FILE",
+            ),
+            ("init-path", self.init_path.is_some(), "the init is built in", "--init alone"),
             ("snapshotter", self.snapshotter.is_some(), "layers are stacked in one way only", "leave it out"),
         ];
         match list.into_iter().find(|(_, given, ..)| *given) {

@@ -14,7 +14,7 @@ use super::options::Options;
 use super::run::Startable;
 use super::{ContainerData, names};
 use crate::engine::Engine;
-use crate::engine::progress::Progress;
+use crate::engine::progress::{Event, Progress};
 use crate::engine::pull::PullOptions;
 use crate::error::{CommandError, Context as _, Kind, Result};
 
@@ -39,7 +39,8 @@ impl Engine {
         };
         let id = self.store.containers().new_id()?;
         let config = image.as_ref().map(|image| &image.config.config);
-        let merged = merge(&defaults(config), &choices(options, &id)?).map_err(usage)?;
+        let merged =
+            merge(&defaults(config, options.environment.unset_env_all), &choices(options, &id)?).map_err(usage)?;
         let mut data = ContainerData {
             options: options.clone(),
             image: image.as_ref().map(|image| image.id),
@@ -55,6 +56,12 @@ impl Engine {
             .flat_map(|image| std::iter::once(image.id.0).chain(image.layers().iter().map(|layer| layer.0)))
             .collect();
         self.make_volumes(&id, &mut data, &merged.volumes)?;
+        if options.privileged {
+            progress.event(Event::Note(&opened(options)));
+        }
+        if let (true, Some(name)) = (options.replace, &options.name) {
+            self.replace(name)?;
+        }
         let mut record = Record { id: id.clone(), name: String::new(), created: Timestamp::now(), uses, data };
         self.write_record(&mut record)?;
         // The record protects the image from now on, without the cost of a lease; until now nothing did.
@@ -76,17 +83,36 @@ impl Engine {
     /// The image of a new container, pulled as `--pull` says.
     fn image_for(&self, options: &Options, progress: &dyn Progress) -> Result<Image> {
         let policy = options.pull.as_deref().unwrap_or("missing");
-        let here = if policy == "always" { None } else { self.look_up_image(&options.image)? };
-        if let Some(found) = here {
+        let mut here = if policy == "always" { None } else { self.look_up_image(&options.image)? };
+        if let Some(found) = here.take_if(|_| policy != "newer") {
             return Ok(found.image);
         }
         if policy == "never" {
             return Err(CommandError::new(format!("no such image: {}", options.image))
                 .hint("--pull=never forbids to fetch it; `img images` lists what is here"));
         }
-        progress.event(super::super::progress::Event::Note(&format!("{} is not here, pulling it", options.image)));
-        let pulled = self.pull(&options.image, &PullOptions { platform: options.platform.clone() }, progress)?;
-        Ok(self.store.images().get(&pulled.image)?)
+        if here.is_none() {
+            progress.event(Event::Note(&format!("{} is not here, pulling it", options.image)));
+        }
+        let pulled = self.pull(&options.image, &PullOptions { platform: options.platform.clone() }, progress);
+        match (pulled, here) {
+            (Ok(pulled), _) => Ok(self.store.images().get(&pulled.image)?),
+            // What is here will do when there is no telling whether it is the newest.
+            (Err(error), Some(found)) => {
+                progress.event(Event::Note(&format!("using {} as it is here: {}", options.image, error.text())));
+                Ok(found.image)
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Removes the container that has the name, if there is one, running or not.
+    fn replace(&self, name: &str) -> Result<()> {
+        match self.find_container(name) {
+            // A name may also be the beginning of another one's id.
+            Ok(id) if self.container_record(&id)?.name == name => self.remove_container(&id, true, true).map(drop),
+            _ => Ok(()),
+        }
     }
 
     /// Writes the record under the name that was asked for, or one nobody has.
@@ -115,13 +141,26 @@ impl Engine {
     }
 }
 
-/// What the image says of running it.
-pub(super) fn defaults(config: Option<&RunConfig>) -> ImageDefaults {
+/// What `--privileged` opens, in words; what other flags close again is left out.
+fn opened(options: &Options) -> String {
+    let mut opened = vec!["all devices of the host"];
+    if options.cap_drop.is_empty() {
+        opened.insert(0, "all capabilities");
+    }
+    if options.security.iter().all(|option| !option.starts_with("seccomp")) {
+        opened.push("no filter of system calls");
+    }
+    opened.push("/proc and /sys whole and writable");
+    format!("--privileged opens: {}", opened.join(", "))
+}
+
+/// What the image says of running it; without its variables if `bare`.
+pub(super) fn defaults(config: Option<&RunConfig>, bare: bool) -> ImageDefaults {
     let Some(config) = config else { return ImageDefaults::default() };
     ImageDefaults {
         entrypoint: config.entrypoint.clone().unwrap_or_default(),
         cmd: config.cmd.clone().unwrap_or_default(),
-        env: config.env.clone(),
+        env: if bare { Vec::new() } else { config.env.clone() },
         workdir: config.working_dir.clone(),
         user: config.user.clone(),
         exposed_ports: config.exposed_ports.keys().cloned().collect(),
@@ -144,7 +183,7 @@ pub(super) fn choices(options: &Options, id: &str) -> Result<UserChoices> {
         entrypoint: options.entrypoint.as_ref().map(|program| vec![program.clone()]),
         args: options.command.clone(),
         env: options.env.iter().map(pair).collect(),
-        unset: Vec::new(),
+        unset: options.environment.unset_env.clone(),
         workdir: options.workdir.clone(),
         user: options.user.clone(),
         expose: Vec::new(),
@@ -157,7 +196,11 @@ pub(super) fn choices(options: &Options, id: &str) -> Result<UserChoices> {
 
 /// The host name inside: what the user said, else the beginning of the id.
 pub(super) fn hostname(options: &Options, id: &str) -> String {
-    options.hostname.clone().unwrap_or_else(|| id.chars().take(12).collect())
+    let own = || match super::namespaces::has_name_of_host(options) {
+        true => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        false => id.chars().take(12).collect(),
+    };
+    options.hostname.clone().unwrap_or_else(own)
 }
 
 /// An error of the words on the command line.

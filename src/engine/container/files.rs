@@ -43,6 +43,8 @@ pub struct EtcFiles {
     pub hostname: String,
     /// Who answers for names.
     pub names: Names,
+    /// Files that stay as the image has them.
+    pub left: Vec<&'static str>,
 }
 
 impl EtcFiles {
@@ -51,7 +53,7 @@ impl EtcFiles {
     /// # Errors
     /// What is no address.
     pub fn parse(options: &Options, id: &str, names: Names) -> Result<Self> {
-        let mut extra = Vec::new();
+        let mut extra = options.inside.hosts()?;
         for text in &options.network.add_host {
             let bad = || {
                 CommandError::usage(format!("{text:?} is not NAME:IP"))
@@ -71,7 +73,9 @@ impl EtcFiles {
             .map(|text| text.parse().map_err(|_| CommandError::usage(format!("--dns {text:?} is not an address"))))
             .collect::<Result<_>>()?;
         let (search, options_of_resolver) = (asked.dns_search.clone(), asked.dns_options.clone());
-        Ok(Self { extra, dns, search, options: options_of_resolver, hostname: hostname(options, id), names })
+        let left = [("hosts", options.inside.no_hosts), ("hostname", options.inside.no_hostname)];
+        let left = left.into_iter().filter(|(_, left)| *left).map(|(name, _)| name).collect();
+        Ok(Self { extra, dns, search, options: options_of_resolver, hostname: hostname(options, id), names, left })
     }
 
     /// Writes `hostname` and `resolv.conf` into `directory`, and an empty `hosts`, which is filled once the network's
@@ -107,6 +111,9 @@ impl EtcFiles {
         for (name, text) in
             [("hostname", format!("{}\n", self.hostname)), ("resolv.conf", resolv.text), ("hosts", String::new())]
         {
+            if self.left.contains(&name) {
+                continue;
+            }
             let path = directory.join(name);
             write(&path, &text)?;
             let mut mount = MountRequest::new(MountKind::Bind, path.to_str(), &format!("/etc/{name}"));

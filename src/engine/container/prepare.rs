@@ -19,9 +19,9 @@ use super::create::{choices, defaults, hostname, usage};
 use super::files::{EtcFiles, Names};
 use super::network::who_answers;
 use super::options::Options;
-use super::options::place::Place;
 use super::run::Startable;
 use super::volumes::bind_source;
+use super::{inside, namespaces, secrets};
 use crate::engine::Engine;
 use crate::engine::layers::to_runner;
 use crate::error::{CommandError, Context as _, Kind, Result};
@@ -39,6 +39,8 @@ impl Engine {
         self.network(id, data.options.name.as_deref().unwrap_or_default(), &data.options, &merged.exposed_ports)?
             .validate()?;
         EtcFiles::parse(&data.options, id, Names::Copied)?;
+        inside::mounts(&data.options)?;
+        secrets::check(&data.options)?;
         for mut mount in parse_mounts(&data.options)? {
             if matches!(mount.kind, MountKind::Bind) {
                 bind_source(&mut mount)?;
@@ -71,9 +73,14 @@ impl Engine {
             Mode::Join(_) => network.mode.namespace_path().map_or(NamespaceMode::Private, NamespaceMode::Path),
             Mode::None | Mode::Empty | Mode::Networks(_) => NamespaceMode::Private,
         };
+        self.join_namespaces(&data.options, &mut options)?;
         let state_dir = self.state_dir(id);
         let etc = EtcFiles::parse(&data.options, id, who_answers(&network.mode))?;
         let mut mounts = etc.write(&state_dir)?;
+        mounts.extend(inside::mounts(&data.options)?);
+        let given = self.secrets(&data.options, 0)?;
+        mounts.extend(given.mounts);
+        options.env.extend(given.env);
         mounts.extend(self.resolve_mounts(id, data)?);
         // What the user mounts wins over ours.
         let targets: Vec<String> = mounts.iter().map(|mount| mount.target.trim_end_matches('/').to_owned()).collect();
@@ -92,13 +99,17 @@ impl Engine {
             rootfs,
             spec,
             network: Some(network),
-            hosts: Some(HostsFile { path: state_dir.join("hosts"), hostname: etc.hostname.clone(), extra: etc.extra }),
+            hosts: (!data.options.inside.no_hosts).then(|| HostsFile {
+                path: state_dir.join("hosts"),
+                hostname: etc.hostname.clone(),
+                extra: etc.extra,
+            }),
             state_dir,
             init: data.options.init,
             log: Some(LogConfig::new(paths.log)),
             create_cwd: true,
             layer_mounts: Vec::new(),
-            file_mounts: Vec::new(),
+            file_mounts: given.files,
             cgroup_parent: data.options.place.cgroup_parent.clone(),
             stop_signal: merged.stop_signal,
         })
@@ -151,7 +162,7 @@ impl Engine {
     /// The flags as the runner's spec takes them, but for mounts and the network, which depend on what is there.
     fn spec_options(&self, id: &str, data: &ContainerData, image: Option<&RunConfig>) -> Result<(SpecOptions, Merged)> {
         let asked = &data.options;
-        let merged = merge(&defaults(image), &choices(asked, id)?).map_err(usage)?;
+        let merged = merge(&defaults(image, asked.environment.unset_env_all), &choices(asked, id)?).map_err(usage)?;
         let mut security = SecurityOptions::parse(asked.security.iter().map(String::as_str)).map_err(usage)?;
         if let SeccompChoice::File(path) = &security.seccomp {
             let too_large = std::fs::metadata(path).is_ok_and(|about| about.len() > PROFILE_MAX);
@@ -177,7 +188,7 @@ impl Engine {
             Some(text) => SharedMemory::Size(parse::size("size of /dev/shm", text).map_err(usage)?),
             None => SpecOptions::default().shared_memory,
         };
-        let options = SpecOptions {
+        let mut options = SpecOptions {
             id: id.to_owned(),
             args: merged.args.clone(),
             env: merged.env.clone(),
@@ -198,22 +209,18 @@ impl Engine {
             resources: asked.limits.resources(ResourceOptions::default())?,
             oom_score_adj: asked.place.oom_score_adj,
             device_rules: device_rules.map_err(usage)?,
-            namespaces: namespaces(&asked.place),
+            namespaces: Namespaces::default(),
             cgroup_parent: asked.place.cgroup_parent.clone(),
             stop_signal: Some(merged.stop_signal),
+            umask: asked.inside.mask()?,
+            domainname: asked.inside.domainname.clone().unwrap_or_default(),
+            annotations: asked.inside.annotated()?,
             ..SpecOptions::default()
         };
+        asked.environment.merge(&mut options.env);
+        namespaces::set(asked, &mut options)?;
         Ok((options, merged))
     }
-}
-
-/// The namespaces that the flags ask for, but for that of the network.
-fn namespaces(asked: &Place) -> Namespaces {
-    let cgroup = match asked.cgroupns.as_deref() {
-        Some("host") => NamespaceMode::Host,
-        _ => NamespaceMode::Private,
-    };
-    Namespaces { cgroup, ..Namespaces::default() }
 }
 
 /// All mounts the flags ask for, in the order in which they are made; two at one place are refused.

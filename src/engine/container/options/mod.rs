@@ -1,12 +1,16 @@
 //! What the user asked of a container, as it was said: kept in its record, so that every start, restart and clone
 //! begins from the same words.
 
+pub mod environment;
+pub mod inside;
 pub mod limits;
 pub mod network;
 pub mod place;
 
 use serde::{Deserialize, Serialize};
 
+use environment::Environment;
+use inside::Inside;
 use limits::Limits;
 use network::Networking;
 use place::Place;
@@ -29,6 +33,15 @@ pub struct Options {
     pub platform: Option<String>,
     /// `-e` and `--env-file`, in order, as `NAME=value`.
     pub env: Vec<String>,
+    /// Variables left out or made from others.
+    #[serde(flatten)]
+    pub environment: Environment,
+    /// What the program finds around it.
+    #[serde(flatten)]
+    pub inside: Inside,
+    /// `--replace`: of no use once the container is there.
+    #[serde(skip)]
+    pub replace: bool,
     /// `-v`
     pub volumes: Vec<String>,
     /// `--mount`

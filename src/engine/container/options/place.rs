@@ -10,6 +10,12 @@ pub struct Place {
     pub cgroup_parent: Option<String>,
     /// `--cgroupns`: `private` or `host`.
     pub cgroupns: Option<String>,
+    /// `--ipc`
+    pub ipc: Option<String>,
+    /// `--pid`
+    pub pid: Option<String>,
+    /// `--uts`
+    pub uts: Option<String>,
     /// `--device-cgroup-rule`
     pub device_cgroup_rules: Vec<String>,
     /// `--oom-score-adj`
