@@ -122,10 +122,16 @@ fn offenders(folders: &[&str], signs: &[&str], excused: impl Fn(&Path) -> bool) 
     found
 }
 
+/// A second front beside `src`: the runner's OCI runtime is a binary of its own, so that it has none of what is not needed there
+/// (clap for one: it parses its arguments itself). It prints and reads its environment as a front does.
+fn is_front(path: &Path) -> bool {
+    path.starts_with("runner/src/bin")
+}
+
 #[test]
 fn libraries_read_no_environment() {
     let folders = ["store/src", "registry-client/src", "runner/src", "builder/src", "src/engine"];
-    let found = offenders(&folders, &["env::var", "env::vars", "env::home_dir"], |_| false);
+    let found = offenders(&folders, &["env::var", "env::vars", "env::home_dir"], is_front);
     assert!(found.is_empty(), "only src/config.rs reads the environment:\n{}", found.join("\n"));
 }
 
@@ -134,7 +140,7 @@ fn libraries_and_the_engine_neither_print_nor_exit() {
     let folders = ["store/src", "registry-client/src", "runner/src", "builder/src", "src/engine"];
     // The runner passes the caller's descriptors on to a container; that is not printing.
     let signs = ["println!(", "print!(", "dbg!(", "process::exit", "std::io::stdout", "std::io::stderr"];
-    let found = offenders(&folders, &signs, |_| false);
+    let found = offenders(&folders, &signs, is_front);
     assert!(found.is_empty(), "only src/ui prints, and only main ends the process:\n{}", found.join("\n"));
 }
 

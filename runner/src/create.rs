@@ -21,7 +21,7 @@ use crate::plan::{MountKind, Plan, Settings, Step};
 use crate::security::seccomp;
 use crate::state::ProcessId;
 use crate::sys::MountAttr;
-use crate::{bind, mount, network, rootfs, state, sys};
+use crate::{bind, mount, network, rootfs, spaces, state, sys};
 
 /// How long a child may take to become the program; mounting a slow network file system is the worst case.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -56,7 +56,7 @@ pub(crate) fn check_id(id: &str) -> Result<()> {
 /// single-threaded, and the state directory exists.
 pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Result<Created> {
     check_id(&container.id)?;
-    let settings = Settings { init: container.init, create_cwd: container.create_cwd };
+    let settings = Settings { init: container.init, create_cwd: container.create_cwd, ..Settings::default() };
     let plan = Plan::for_container(&container.spec, settings)?;
     let process = process_of(&container.spec)?;
     let linux = container.spec.linux().as_ref();
@@ -66,7 +66,7 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Resu
     let rootfs = rootfs::prepare(&container.run_dir, &container.rootfs, privileged, true)?;
     let binds = binds(&plan)?;
     let layers = layers(&plan, container, privileged)?;
-    let (namespaces, pid_namespace) = joined(&plan)?;
+    let (namespaces, around) = joined(&plan)?;
     let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
     let mut cgroup = Cgroup::create(&container.id, container.cgroup_parent.as_deref(), &resources)?;
     let wants_view =
@@ -79,6 +79,10 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Resu
             tasks: cgroup.tasks_fds(),
             namespaces,
             rootfs: Some(rootfs),
+            root_place: None,
+            devices: host_devices(&plan)?,
+            hooks: None,
+            gate: None,
             binds,
             layers,
             files: &container.file_mounts,
@@ -88,9 +92,8 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Resu
             first_closed: 3,
             die_with_parent: true,
         };
-        start_child(plan.new_namespaces, &cgroup, pid_namespace.as_ref(), materials, |pid| {
-            setup_network(container, pid)
-        })
+        let work = Work { meanwhile: |pid| setup_network(container, pid), mounted: |_| Ok(()) };
+        start_child(&cgroup, &around, materials, work)
     })();
     match result {
         Ok((child, network)) => Ok(Created {
@@ -118,31 +121,26 @@ pub(crate) struct Started {
     pub stubs: Vec<Stub>,
 }
 
-/// Clones the child and leads the dialogue until the program runs. `meanwhile` is done while the child mounts, given its
-/// pid; what it made is its own to take back if it fails, and `undo` of what it returned is called if the child fails.
+/// What the caller of [`start_child`] does while the child is on its way.
+pub(crate) struct Work<M, H> {
+    /// Given the child's pid, while it mounts. What it made is its own to take back if it fails.
+    pub meanwhile: M,
+    /// Given the child's pid, when it has mounted everything and waits ([`Step::AwaitHooks`]).
+    pub mounted: H,
+}
+
+/// Clones the child and leads the dialogue until the program runs, or waits at its gate. `around` are namespaces that we
+/// enter for the clone alone. `undo` of what `work.meanwhile` returned is called if the child fails.
 pub(crate) fn start_child<T: Undo>(
-    new_namespaces: u64,
     cgroup: &Cgroup,
-    pid_namespace: Option<&OwnedFd>,
+    around: &[(i32, OwnedFd)],
     materials: Materials<'_>,
-    meanwhile: impl FnOnce(i32) -> Result<T>,
+    work: Work<impl FnOnce(i32) -> Result<T>, impl FnOnce(i32) -> Result<()>>,
 ) -> Result<(Started, T)> {
     let (ours, theirs) = Channel::pair().doing(|| "make the socket to the child".into())?;
     sys::set_dumpable(false).doing(|| "seal the process".into())?;
-    let child = match pid_namespace {
-        None => sys::clone_child(new_namespaces, cgroup.directory_fd()),
-        Some(target) => {
-            // Only children change their pid namespace; afterwards ours are ordinary again.
-            let own = std::fs::File::open("/proc/self/ns/pid").doing(|| "open the pid namespace".into())?;
-            sys::setns(target.as_fd(), libc::CLONE_NEWPID).doing(|| "join the pid namespace".into())?;
-            let child = sys::clone_child(new_namespaces, cgroup.directory_fd());
-            if !matches!(child, Ok(sys::Forked::Child)) {
-                sys::setns(own.as_fd(), libc::CLONE_NEWPID).doing(|| "return to the own pid namespace".into())?;
-            }
-            child
-        }
-    };
-    let (pid, pidfd) = match child.doing(|| "start the container's first process (clone3)".into())? {
+    let child = spaces::clone_in(around, materials.plan, cgroup)?;
+    let (pid, pidfd) = match child {
         sys::Forked::Child => {
             drop(ours);
             init::run(&materials, &theirs)
@@ -155,12 +153,13 @@ pub(crate) fn start_child<T: Undo>(
         let _ = sys::wait(pidfd.as_fd());
         error
     };
-    let restricted = cgroup.restrict_devices(pid).map_err(Error::from);
+    let waits_for_hooks = materials.plan.steps.contains(&Step::AwaitHooks);
+    let restricted = be_born(&materials, &ours, pid).and_then(|()| Ok(cgroup.restrict_devices(pid)?));
     // Asked while the child waits: the program may have ended before anybody could ask.
     let process = restricted.and_then(|()| {
         ProcessId::of(pid)?.ok_or_else(|| Error::invalid("the container's first process ended before it began"))
     });
-    let (process, made) = match process.and_then(|process| Ok((process, meanwhile(pid)?))) {
+    let (process, made) = match process.and_then(|process| Ok((process, (work.meanwhile)(pid)?))) {
         Ok(both) => both,
         Err(error) => {
             let error = kill(error);
@@ -168,10 +167,14 @@ pub(crate) fn start_child<T: Undo>(
         }
     };
     let dialogue = || -> Result<(Option<OwnedFd>, Vec<Stub>)> {
-        match ours.send(&Message::Go, None) {
+        let go = || match ours.send(&Message::Go, None) {
             // A child that failed has hung up, and left a message that says why.
-            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
-            result => result.doing(|| "talk to the child".into())?,
+            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => Ok(()),
+            result => result.doing(|| "talk to the child".into()),
+        };
+        let mut mounted = Some(work.mounted);
+        if !waits_for_hooks {
+            go()?;
         }
         let (mut console, mut stubs) = (None, Vec::new());
         let deadline = Instant::now() + START_LIMIT;
@@ -181,7 +184,14 @@ pub(crate) fn start_child<T: Undo>(
                 Some((Message::Console, fd)) => console = fd,
                 Some((Message::Stubs(made), _)) => stubs = made,
                 Some((Message::Failed(failure), _)) => return Err(Error::Start(failure)),
-                Some((Message::Go, _)) => return Err(Error::invalid("the child spoke out of turn")),
+                Some((Message::Mounted, _)) if let Some(mounted) = mounted.take() => {
+                    mounted(pid)?;
+                    go()?;
+                    go()?;
+                }
+                Some((Message::Go | Message::Born(_) | Message::Mounted, _)) => {
+                    return Err(Error::invalid("the child spoke out of turn"));
+                }
                 None => return Ok((console, stubs)),
             }
         }
@@ -198,6 +208,21 @@ pub(crate) fn start_child<T: Undo>(
             Err(error)
         }
     }
+}
+
+/// What must be done before the child can do anything: its ids, its OOM score, and its number, if it waits for that.
+fn be_born(materials: &Materials<'_>, channel: &Channel, pid: i32) -> Result<()> {
+    if let Some(maps) = &materials.plan.id_maps {
+        maps.write(pid)?;
+    }
+    if let Some(score) = materials.plan.oom_score {
+        let path = format!("/proc/{pid}/oom_score_adj");
+        std::fs::write(&path, score.to_string()).doing(|| format!("write {score} to {path}"))?;
+    }
+    if materials.plan.id_maps.is_some() || materials.hooks.is_some() {
+        channel.send(&Message::Born(pid), None).doing(|| "talk to the child".into())?;
+    }
+    Ok(())
 }
 
 /// Why a child that is dead had given up, if it had: what then failed for the parent (its `/proc/PID` is gone) is only the
@@ -329,7 +354,7 @@ fn may_mount(process: &Process) -> bool {
 }
 
 /// Opens the sources of bind mounts as detached clones, with their attributes set.
-fn binds(plan: &Plan) -> Result<BTreeMap<usize, OwnedFd>> {
+pub(crate) fn binds(plan: &Plan) -> Result<BTreeMap<usize, OwnedFd>> {
     let mut binds = BTreeMap::new();
     for step in &plan.steps {
         let Step::Mount(step) = step else { continue };
@@ -341,6 +366,11 @@ fn binds(plan: &Plan) -> Result<BTreeMap<usize, OwnedFd>> {
         mount::set_attributes(&clone, false, options.attributes).doing(|| format!("set the mount options of {at}"))?;
         let tree = MountAttr { propagation: 0, ..options.recursive };
         mount::set_attributes(&clone, true, tree).doing(|| format!("set the mount options below {at}"))?;
+        if let Some(ids) = &step.id_maps {
+            let maps = ids.maps.as_ref().or(plan.id_maps.as_ref());
+            let maps = maps.ok_or_else(|| Error::invalid(format!("{at}: the ids of the mount are not given")))?;
+            mount::map_ids(&clone, ids.recursive, &maps.namespace()?).doing(|| format!("map the ids of {at}"))?;
+        }
         binds.insert(step.index, clone);
     }
     Ok(binds)
@@ -362,26 +392,50 @@ fn layers(plan: &Plan, container: &Container, devices: bool) -> Result<BTreeMap<
     Ok(prepared)
 }
 
-/// Opens the namespaces to join; that of pids apart, since it is joined by the parent.
+/// Opens the namespaces to join: those that the child joins, and those the parent enters around the clone.
 #[allow(clippy::type_complexity)]
-fn joined(plan: &Plan) -> Result<(Vec<(i32, OwnedFd)>, Option<OwnedFd>)> {
-    let (mut list, mut pid) = (Vec::new(), None);
+pub(crate) fn joined(plan: &Plan) -> Result<(Vec<(i32, OwnedFd)>, Vec<(i32, OwnedFd)>)> {
+    let (mut list, mut around) = (Vec::new(), Vec::new());
     for (kind, path) in &plan.joined {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let fd =
             rustix::fs::open(path, flags, Mode::empty()).doing(|| format!("open the namespace {}", path.display()))?;
-        if *kind == libc::CLONE_NEWPID {
-            pid = Some(fd);
+        // Once in a user namespace of its own, the child may enter none that belongs to the host.
+        if *kind == libc::CLONE_NEWPID || plan.id_maps.is_some() {
+            around.push((*kind, fd));
         } else {
             list.push((*kind, fd));
         }
     }
-    Ok((list, pid))
+    Ok((list, around))
+}
+
+/// Device nodes of the host, as detached clones, for a child in a user namespace, which can make none.
+pub(crate) fn host_devices(plan: &Plan) -> Result<BTreeMap<PathBuf, OwnedFd>> {
+    let mut devices = BTreeMap::new();
+    if plan.id_maps.is_none() {
+        return Ok(devices);
+    }
+    for step in &plan.steps {
+        let Step::MakeDevices(nodes) = step else { continue };
+        for node in nodes.iter().filter(|node| node.kind != libc::S_IFIFO) {
+            let at = node.path.display();
+            let clone = mount::clone_path(&node.path, false).doing(|| format!("open the device {at}"))?;
+            let stat = rustix::fs::fstat(&clone).doing(|| format!("examine {at}"))?;
+            let number = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+            if stat.st_mode & libc::S_IFMT != node.kind || number != (node.major, node.minor) {
+                let wanted = format!("{}:{}", node.major, node.minor);
+                return Err(Error::invalid(format!("{at}: in a user namespace a device must be {wanted} on the host")));
+            }
+            devices.insert(node.path.clone(), clone);
+        }
+    }
+    Ok(devices)
 }
 
 /// Clones of the container's groups of v1 (and of the cgroup2 tree beside them), by hierarchy. Empty where there is only
 /// cgroup2, which the child mounts itself.
-fn cgroup_view(cgroup: &Cgroup) -> Result<Vec<(String, OwnedFd)>> {
+pub(crate) fn cgroup_view(cgroup: &Cgroup) -> Result<Vec<(String, OwnedFd)>> {
     if cgroup.tasks_fds().is_empty() && Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         return Ok(Vec::new());
     }

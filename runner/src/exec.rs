@@ -158,6 +158,10 @@ fn start(dir: &Path, exec: &Exec, stdio: Option<[OwnedFd; 3]>, die_with_parent: 
         tasks: cgroup.tasks_fds(),
         namespaces: vec![(NAMESPACES, container)],
         rootfs: None,
+        root_place: None,
+        devices: BTreeMap::new(),
+        hooks: None,
+        gate: None,
         binds: Default::default(),
         layers: BTreeMap::new(),
         files: &[],
@@ -167,6 +171,8 @@ fn start(dir: &Path, exec: &Exec, stdio: Option<[OwnedFd; 3]>, die_with_parent: 
         first_closed: 3,
         die_with_parent,
     };
-    let (started, ()) = create::start_child(0, &cgroup, Some(&pid_namespace), materials, |_| Ok(()))?;
+    let around = [(libc::CLONE_NEWPID, pid_namespace)];
+    let work = create::Work { meanwhile: |_| Ok(()), mounted: |_| Ok(()) };
+    let (started, ()) = create::start_child(&cgroup, &around, materials, work)?;
     Ok(started)
 }

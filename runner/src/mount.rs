@@ -30,6 +30,7 @@ attributes! {
     MOUNT_ATTR_NOATIME = 0x10, "Access times are not written.";
     MOUNT_ATTR_STRICTATIME = 0x20, "Access times are always written.";
     MOUNT_ATTR_NODIRATIME = 0x80, "Access times of directories are not written.";
+    MOUNT_ATTR_IDMAP = 0x10_0000, "Owners are mapped as in a user namespace.";
     MOUNT_ATTR_NOSYMFOLLOW = 0x20_0000, "Symbolic links are not followed.";
 }
 
@@ -128,6 +129,13 @@ pub fn attach(mount: impl AsFd, target: impl AsFd) -> io::Result<()> {
 /// Changes attributes or propagation of a mount.
 pub fn set_attributes(mount: impl AsFd, recursive: bool, attr: MountAttr) -> io::Result<()> {
     if attr == MountAttr::default() { Ok(()) } else { sys::mount_setattr(mount.as_fd(), recursive, &attr) }
+}
+
+/// Maps the owners of a detached mount, or of a tree of them, as in a user namespace.
+pub fn map_ids(mount: impl AsFd, recursive: bool, namespace: &OwnedFd) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let userns_fd = namespace.as_raw_fd().unsigned_abs().into();
+    set_attributes(mount, recursive, MountAttr { set: MOUNT_ATTR_IDMAP, userns_fd, ..MountAttr::default() })
 }
 
 /// Makes a mount read-only.

@@ -54,6 +54,17 @@ impl Cgroup {
         self.set_frozen(false)
     }
 
+    /// Whether all processes are stopped by [`Cgroup::freeze`].
+    pub fn is_frozen(&self) -> Result<bool> {
+        if let Some(directory) = &self.unified {
+            let text = file::read_if_there(&directory.join("cgroup.freeze"))?.unwrap_or_default();
+            return Ok(text.trim() == "1");
+        }
+        let Some(directory) = self.version1.get(&Controller::Freezer) else { return Ok(false) };
+        let text = file::read_if_there(&directory.join("freezer.state"))?.unwrap_or_default();
+        Ok(text.trim() == "FROZEN")
+    }
+
     fn set_frozen(&self, frozen: bool) -> Result<()> {
         let doing = if frozen { "freeze" } else { "thaw" };
         if let Some(directory) = &self.unified {

@@ -88,6 +88,14 @@ pub struct Unified {
     pub controllers: Vec<String>,
 }
 
+impl Unified {
+    /// The controllers that we know and that can be had here.
+    pub fn usable(&self) -> impl Iterator<Item = &'static str> {
+        let there = |name: &&str| self.controllers.iter().any(|known| known == name);
+        Controller::ALL.into_iter().map(|controller| controller.name(false)).filter(there)
+    }
+}
+
 /// Everything found.
 #[derive(Clone, Debug, Default)]
 pub struct Hierarchies {

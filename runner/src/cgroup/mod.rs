@@ -62,13 +62,29 @@ impl Cgroup {
     /// `name` is one path component (the container's id); `parent` is a path below the mounts, as `lab.slice` or
     /// `/pods/a`. An empty leftover of that name is replaced, one with processes is [`Error::InUse`]. On failure nothing stays.
     pub fn create(name: &str, parent: Option<&str>, resources: &LinuxResources) -> Result<Self> {
-        Self::create_in(Hierarchies::detect()?, &relative_path(name, parent)?, resources)
+        Self::create_in(Hierarchies::detect()?, &relative_path(name, parent)?, resources, false)
     }
 
-    fn create_in(hierarchies: &'static Hierarchies, path: &Path, resources: &LinuxResources) -> Result<Self> {
+    /// As [`Cgroup::create`], at any path below the mounts and in every hierarchy: whoever asked for the group looks for
+    /// its figures there.
+    pub fn create_at(path: &str, resources: &LinuxResources) -> Result<Self> {
+        Self::create_in(Hierarchies::detect()?, &checked_path(path)?, resources, true)
+    }
+
+    fn create_in(
+        hierarchies: &'static Hierarchies,
+        path: &Path,
+        resources: &LinuxResources,
+        everywhere: bool,
+    ) -> Result<Self> {
         let writes = plan(resources, hierarchies, false)?;
         let rules = resources.devices().clone().unwrap_or_default();
         let mut controllers = plan::version1_controllers(&writes);
+        let mut enabled = plan::unified_controllers(&writes);
+        if everywhere {
+            controllers.extend(hierarchies.version1.keys());
+            enabled.extend(hierarchies.unified.iter().flat_map(|unified| unified.usable()));
+        }
         if hierarchies.unified.is_none() && !hierarchies.version1.is_empty() {
             // What the cgroup2 group is for: freezing and killing, processor time.
             controllers.extend([Controller::Freezer, Controller::Cpuacct]);
@@ -84,7 +100,7 @@ impl Cgroup {
             late: OnceCell::new(),
             hierarchies,
         };
-        let made = group.make(&controllers, &plan::unified_controllers(&writes)).and_then(|()| {
+        let made = group.make(&controllers, &enabled).and_then(|()| {
             group.write_all(&writes)?;
             if group.unified.is_some() {
                 group.device_rules = rules;
@@ -292,6 +308,11 @@ impl Cgroup {
             false => relative_path(name, None)?,
         };
         Self::open_in(Hierarchies::detect()?, &path)
+    }
+
+    /// The groups at any path below the mounts.
+    pub fn open_at(path: &str) -> Result<Self> {
+        Self::open_in(Hierarchies::detect()?, &checked_path(path)?)
     }
 
     fn open_in(hierarchies: &'static Hierarchies, path: &Path) -> Result<Self> {

@@ -195,7 +195,7 @@ fn version1_device_lists_hold() {
         LinuxDeviceCgroupBuilder::default().allow(true).typ(LinuxDeviceType::C).major(1i64).minor(3i64).access("rw");
     let deny_all = LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build().unwrap();
     let resources = LinuxResourcesBuilder::default().devices(vec![deny_all, null.build().unwrap()]).build().unwrap();
-    let mut group = Cgroup::create_in(only, &Path::new(&parent.0).join("a"), &resources).unwrap();
+    let mut group = Cgroup::create_in(only, &Path::new(&parent.0).join("a"), &resources, false).unwrap();
     let open = |path: &str| i32::from(fs::File::open(path).is_ok());
     assert_eq!(inside(&group, || open("/dev/null") | open("/dev/zero") << 1) >> 8, 0b01);
     group.remove().unwrap();
@@ -310,7 +310,7 @@ fn pure_version2() {
         )
         .build()
         .unwrap();
-    let group = Cgroup::create_in(hierarchies, Path::new("img/c"), &resources).unwrap();
+    let group = Cgroup::create_in(hierarchies, Path::new("img/c"), &resources, false).unwrap();
     let text = |name: &str| fs::read_to_string(root.path().join("img/c").join(name)).unwrap();
     assert_eq!(text("cpu.weight"), "50", "512 shares are half of the default weight of 100");
     assert_eq!(text("cpu.max"), "150000 100000");
@@ -341,7 +341,7 @@ fn pure_version2() {
 fn what_version2_lacks_is_refused_before_anything_is_made() {
     let (root, hierarchies) = fake();
     let refused = |resources: LinuxResourcesBuilder| {
-        let error = Cgroup::create_in(hierarchies, Path::new("img/c"), &resources.build().unwrap()).unwrap_err();
+        let error = Cgroup::create_in(hierarchies, Path::new("img/c"), &resources.build().unwrap(), false).unwrap_err();
         assert!(!root.path().join("img").exists(), "nothing was made");
         error.to_string()
     };

@@ -3,7 +3,7 @@
 //! /dev is a tmpfs of the container that no image content has touched yet, so the nodes are what they claim. The terminal comes from the
 //! container's own devpts; its master goes to the parent through the dialogue and no host device is ever shown.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{FileType, Gid, Mode, OFlags, Uid, makedev, mknodat};
@@ -26,8 +26,19 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
+/// Whether the very device is there already, as in a root file system that brings its own /dev.
+fn is_there(folder: &OwnedFd, name: &std::ffi::OsStr, node: &DeviceNode) -> bool {
+    let found = rustix::fs::statat(folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+    found.is_ok_and(|stat| {
+        let number = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+        FileType::from_raw_mode(stat.st_mode) == FileType::from_raw_mode(node.kind)
+            && number == (node.major, node.minor)
+    })
+}
+
 impl Child<'_> {
     pub(super) fn make_devices(&mut self, nodes: &[DeviceNode]) -> Result<()> {
+        let materials = self.materials;
         let root = self.root()?;
         for node in nodes {
             let at = node.path.display();
@@ -36,6 +47,14 @@ impl Child<'_> {
             let kind = FileType::from_raw_mode(node.kind);
             let device = if kind == FileType::Fifo { 0 } else { makedev(node.major, node.minor) };
             let doing = || format!("make the device node {at}");
+            if let Some(host) = materials.devices.get(&node.path) {
+                let place = root.find(&node.path, Missing::File).doing(doing)?.fd;
+                mount::attach(host, &place).doing(doing)?;
+                continue;
+            }
+            if is_there(&folder, name, node) {
+                continue;
+            }
             mknodat(&folder, name, kind, Mode::from_raw_mode(node.mode), device).doing(doing)?;
             let fd =
                 rustix::fs::openat(&folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())

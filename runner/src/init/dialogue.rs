@@ -95,7 +95,11 @@ pub enum Message {
     Console,
     /// Child to parent: these mount points were missing in the root and were made.
     Stubs(Vec<Stub>),
-    /// Parent to child: the network is complete, go on.
+    /// Parent to child: your ids are mapped, and this is your number outside.
+    Born(i32),
+    /// Child to parent: everything is mounted, the root not yet changed.
+    Mounted,
+    /// Parent to child: the hooks were run, or the network is complete: go on.
     Go,
     /// Child to parent: it did not work; the last message.
     Failed(Failure),

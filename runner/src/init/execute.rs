@@ -15,6 +15,26 @@ use crate::sys;
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl Child<'_> {
+    /// Looks for the program without executing it, so that its absence is known before the container counts as made.
+    pub(super) fn find_program(&mut self) -> Result<()> {
+        let process = self.materials.process;
+        let args = process.args().as_deref().unwrap_or_default();
+        let program = args.first().map(String::as_str).unwrap_or_default();
+        let env = process.env().as_deref().unwrap_or_default();
+        let path = search_path(env);
+        let mut refused = None;
+        for candidate in candidates(program, path) {
+            match rustix::fs::access(&candidate, rustix::fs::Access::EXEC_OK) {
+                Ok(()) if !Path::new(&candidate).is_dir() => return Ok(()),
+                Ok(()) | Err(rustix::io::Errno::ACCESS) => {
+                    refused.get_or_insert((candidate, std::io::Error::from_raw_os_error(libc::EACCES)));
+                }
+                Err(_) => {}
+            }
+        }
+        self.explain(args, env, refused)
+    }
+
     /// Executes the program; returns only with an error.
     pub(super) fn execute(&mut self) -> Result<()> {
         let process = self.materials.process;
@@ -30,7 +50,7 @@ impl Child<'_> {
         let envp = env.iter().map(c_string).collect::<Result<Vec<_>>>()?;
         sys::close_on_exec_from(self.materials.first_closed).doing(|| "close descriptors".into())?;
         let program = args.first().map(String::as_str).unwrap_or_default();
-        let path = env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
+        let path = search_path(&env);
         let mut refused = None;
         for candidate in candidates(program, path) {
             let Ok(name) = CString::new(candidate.as_bytes()) else { continue };
@@ -51,15 +71,26 @@ impl Child<'_> {
                 }
             }
         }
+        self.explain(args, &env, refused)
+    }
+
+    /// Why there is nothing to execute.
+    fn explain(&mut self, args: &[String], env: &[String], refused: Option<(String, std::io::Error)>) -> Result<()> {
         let directory = std::env::current_dir().unwrap_or_else(|_| "/".into());
         let groups: Vec<u32> = [self.user.gid].into_iter().chain(self.user.groups.iter().copied()).collect();
         let (uid, root) = (self.user.uid, self.root()?);
-        let attempt = Attempt { root, directory: &directory, args, env: &env, path, uid, groups: &groups };
+        let path = search_path(env);
+        let attempt = Attempt { root, directory: &directory, args, env, path, uid, groups: &groups };
         Err(Error::Start(match refused {
             Some((candidate, error)) => attempt.refused(&candidate, &error),
             None => attempt.not_found(),
         }))
     }
+}
+
+/// Where programs are looked for.
+fn search_path(env: &[String]) -> &str {
+    env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH)
 }
 
 /// The files a program's name may mean.

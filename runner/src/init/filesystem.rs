@@ -27,14 +27,29 @@ pub fn isolate() -> Result<()> {
 }
 
 impl Child<'_> {
+    pub(super) fn isolate_mounts(&mut self) -> Result<()> {
+        if self.materials.plan.id_maps.is_some() {
+            // In a user namespace the kernel gives a procfs only while a whole one can be seen, which ends with the old root.
+            let proc = Context::new("proc").and_then(|context| context.mount(0));
+            self.proc = Some(proc.doing(|| "open procfs".into())?);
+        }
+        isolate()
+    }
+
     pub(super) fn mount_root(&mut self) -> Result<()> {
         let Some(rootfs) = &self.materials.rootfs else {
             return Err(Error::invalid("the root file system was not prepared"));
         };
         let root = rootfs.mount()?;
         // On top of the old root: a place that is always there, and that is gone after the pivot.
-        let place =
-            rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).doing(|| "open the root".into())?;
+        let place = self.materials.root_place.as_deref().unwrap_or(Path::new("/"));
+        let open = |place: &Path| rustix::fs::open(place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let place = match open(place) {
+            // Not to be reached by the root of a user namespace.
+            Err(rustix::io::Errno::ACCESS) => open(Path::new("/")),
+            result => result,
+        };
+        let place = place.doing(|| "open the place of the root".into())?;
         mount::attach(&root, place).doing(|| "attach the root file system".into())?;
         self.root_mount_id = mount::id(&root).doing(|| "examine the root file system".into())?;
         self.root = Some(Root::new(root));
@@ -66,10 +81,15 @@ impl Child<'_> {
             }
             MountKind::Cgroup => (self.cgroup_view(&step.options)?, true),
             MountKind::FileSystem(kind) => {
-                (file_system(kind, &step.options).doing(|| format!("mount {kind} on {at}"))?, true)
+                let source = step.source.as_deref().unwrap_or(kind);
+                (file_system(kind, source, &step.options).doing(|| format!("mount {kind} on {at}"))?, true)
             }
         };
         let target = self.target(&step.destination, &step.kind, is_directory)?;
+        if step.options.copy_up {
+            super::copy_up::copy(target.as_fd(), mounted.as_fd())
+                .doing(|| format!("copy what the image has in {at}"))?;
+        }
         mount::attach(&mounted, &target).doing(doing)?;
         if matches!(step.kind, MountKind::Bind { .. }) {
             // Attributes were set by the parent, while the clone was detached. Propagation takes effect in place.
@@ -229,6 +249,19 @@ impl Child<'_> {
         rustix::process::chdir("/").doing(doing)
     }
 
+    /// The new root becomes the root by chroot(2). It lies on top of the old one, which stays where it is.
+    pub(super) fn change_root(&mut self) -> Result<()> {
+        let doing = || "change the root".to_owned();
+        rustix::process::fchdir(self.root()?).doing(doing)?;
+        rustix::process::chroot(".").doing(doing)?;
+        rustix::process::chdir("/").doing(doing)
+    }
+
+    pub(super) fn set_root_propagation(&mut self, kind: u64, tree: bool) -> Result<()> {
+        let attributes = MountAttr { propagation: kind, ..MountAttr::default() };
+        mount::set_attributes(self.root()?, tree, attributes).doing(|| "set the propagation of the root".into())
+    }
+
     /// Writes to a file of a procfs of our own, which nothing can be mounted over.
     pub(super) fn write_proc(&mut self, path: &str, text: &str) -> Result<()> {
         if self.proc.is_none() {
@@ -287,9 +320,9 @@ pub(super) fn part_of(whole: OwnedFd, path: &Path) -> std::io::Result<OwnedFd> {
 }
 
 /// A new file system with the options of the Spec, detached.
-fn file_system(kind: &str, options: &MountOptions) -> std::io::Result<OwnedFd> {
+fn file_system(kind: &str, source: &str, options: &MountOptions) -> std::io::Result<OwnedFd> {
     let context = Context::new(kind)?;
-    context.set("source", kind)?;
+    context.set("source", source)?;
     for (key, value) in &options.data {
         match value {
             Some(value) => context.set(key, value)?,

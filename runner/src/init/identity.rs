@@ -171,7 +171,11 @@ impl Child<'_> {
             let stat = rustix::fs::fstat(stdio).doing(|| "examine standard input and output".into())?;
             if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo {
                 let owner = Some(rustix::fs::Uid::from_raw(*uid));
-                rustix::fs::fchown(stdio, owner, None).doing(|| "give input and output to the user".into())?;
+                match rustix::fs::fchown(stdio, owner, None) {
+                    // Somebody's who is not in our user namespace: the program gets along as it is.
+                    Err(rustix::io::Errno::PERM | rustix::io::Errno::INVAL | rustix::io::Errno::ROFS) => {}
+                    result => result.doing(|| "give input and output to the user".into())?,
+                }
             }
         }
         sys::keep_capabilities(self.sets.is_some()).doing(|| "keep capabilities".into())?;

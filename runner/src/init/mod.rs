@@ -3,10 +3,12 @@
 //! [`run`] never returns: the process becomes the program, or says which step failed and ends. All state between steps is in [`Child`].
 //! The rule: nothing of the host is opened here by path; what the child needs was opened by the parent and is borrowed.
 
+mod copy_up;
 mod devices;
 pub mod dialogue;
 mod execute;
 mod filesystem;
+mod gate;
 mod identity;
 mod memory_file;
 mod reaper;
@@ -27,6 +29,7 @@ use crate::security::seccomp;
 use crate::{rootfs, security, sys};
 use dialogue::{Channel, Failure, Message};
 pub use execute::{DEFAULT_PATH, candidates};
+pub use gate::Gate;
 
 /// What the parent prepared for the child.
 #[derive(Debug)]
@@ -43,6 +46,14 @@ pub struct Materials<'a> {
     pub namespaces: Vec<(i32, OwnedFd)>,
     /// The root file system; `None` for exec, which takes the one it joins.
     pub rootfs: Option<rootfs::Prepared>,
+    /// Where the root is attached before it becomes the root, for hooks that look for it there; `None`: nowhere else.
+    pub root_place: Option<PathBuf>,
+    /// Device nodes of the host by their path in the container, where nodes cannot be made.
+    pub devices: BTreeMap<PathBuf, OwnedFd>,
+    /// Hooks that the child runs.
+    pub hooks: Option<ChildHooks<'a>>,
+    /// What holds the child back until it is started.
+    pub gate: Option<Gate>,
     /// Detached clones of bind sources, by the number of the mount in the Spec.
     pub binds: BTreeMap<usize, OwnedFd>,
     /// Opened layers by the number of the mount in the Spec, and the path in them to be shown.
@@ -61,6 +72,15 @@ pub struct Materials<'a> {
     pub die_with_parent: bool,
 }
 
+/// The hooks that run in the container.
+#[derive(Debug)]
+pub struct ChildHooks<'a> {
+    /// All hooks of the Spec.
+    pub hooks: &'a oci_spec::runtime::Hooks,
+    /// The container's state as hooks read it, without `pid` and `status`.
+    pub state: serde_json::Value,
+}
+
 /// The state between steps.
 struct Child<'a> {
     materials: &'a Materials<'a>,
@@ -74,6 +94,10 @@ struct Child<'a> {
     stubs: Vec<Stub>,
     user: identity::Identity,
     sets: Option<Sets>,
+    /// Our number in the host's pid namespace, where the parent has told it.
+    pid_outside: i32,
+    /// The dialogue is over: only the gate's other side is still there.
+    waited: bool,
 }
 
 /// Carries out the plan. The caller is the child of a clone and has nothing else to do.
@@ -90,6 +114,8 @@ pub fn run(materials: &Materials<'_>, channel: &Channel) -> ! {
         stubs: Vec::new(),
         user: identity::Identity::default(),
         sets: materials.process.capabilities().as_ref().map(Sets::from_oci),
+        pid_outside: 0,
+        waited: false,
     };
     let failure = match child.begin() {
         Err(error) => Failure::new("begin", &error),
@@ -103,18 +129,39 @@ pub fn run(materials: &Materials<'_>, channel: &Channel) -> ! {
         }
     };
     let code = failure.exit_code();
-    // If the parent is gone there is nobody to tell.
-    let _ = channel.send(&Message::Failed(failure), None);
+    match &materials.gate {
+        Some(gate) if child.waited => gate.report(&failure),
+        // If the parent is gone there is nobody to tell.
+        _ => drop(channel.send(&Message::Failed(failure), None)),
+    }
     sys::exit(code)
 }
 
 impl Child<'_> {
-    fn begin(&self) -> Result<()> {
+    fn begin(&mut self) -> Result<()> {
         sys::set_dumpable(false).doing(|| "seal the process".into())?;
         sys::reset_signals().doing(|| "reset the signals".into())?;
         // Modes are meant as they are given, until the program's own umask is set.
         rustix::process::umask(rustix::fs::Mode::empty());
-        self.die_with_parent()
+        self.die_with_parent()?;
+        if self.materials.plan.id_maps.is_some() || self.materials.hooks.is_some() {
+            self.be_born()?;
+        }
+        Ok(())
+    }
+
+    /// Hears from the parent who we are, and becomes the root of our user namespace.
+    fn be_born(&mut self) -> Result<()> {
+        match self.channel.receive().doing(|| "wait for the ids".into())? {
+            Some((Message::Born(pid), _)) => self.pid_outside = pid,
+            _ => sys::exit(125),
+        }
+        if self.materials.plan.id_maps.is_some() {
+            sys::set_user(0, 0, &[]).doing(|| "become the root of the user namespace".into())?;
+            sys::set_dumpable(false).doing(|| "seal the process".into())?;
+            self.die_with_parent()?;
+        }
+        Ok(())
     }
 
     /// Asks to die with the parent, and dies now if that was too late.
@@ -134,7 +181,7 @@ impl Child<'_> {
             Step::JoinNamespaces => self.join_namespaces(),
             Step::NewCgroupNamespace => sys::unshare(libc::CLONE_NEWCGROUP).doing(|| "make a cgroup namespace".into()),
             Step::NewKeyring => Ok(security::keyring::join_session()?),
-            Step::IsolateMounts => filesystem::isolate(),
+            Step::IsolateMounts => self.isolate_mounts(),
             Step::MountRoot => self.mount_root(),
             Step::Mount(mount) => self.mount(mount),
             Step::MakeDevices(nodes) => self.make_devices(nodes),
@@ -143,13 +190,20 @@ impl Child<'_> {
             Step::Mask(path) => self.mask(path),
             Step::MakeReadOnly(path) => self.make_read_only(path),
             Step::MakeRootReadOnly => self.make_root_read_only(),
+            Step::AwaitHooks => self.await_hooks(),
+            Step::RunCreateHooks => self.run_hooks("createContainer", "creating"),
             Step::PivotRoot => self.pivot_root(),
+            Step::ChangeRoot => self.change_root(),
+            Step::SetRootPropagation(kind, tree) => self.set_root_propagation(*kind, *tree),
             Step::Synchronise => self.synchronise(),
             Step::SetHostname(name) => nix::unistd::sethostname(name).doing(|| format!("set the host name {name:?}")),
             Step::SetDomainname(name) => {
                 rustix::system::setdomainname(name.as_bytes()).doing(|| format!("set the domain name {name:?}"))
             }
             Step::SetSysctl(path, value) => self.write_proc(&format!("sys/{path}"), value),
+            Step::SetAffinity(cpus) => sys::set_affinity(cpus).doing(|| format!("run on the CPUs {cpus:?}")),
+            Step::SetIoPriority(priority) => sys::set_io_priority(*priority).doing(|| "set the I/O priority".into()),
+            Step::SetScheduler(wanted) => sys::set_scheduler(wanted).doing(|| "set the scheduler".into()),
             Step::SetOomScore(score) => self.set_oom_score(*score),
             Step::SetRlimit(name, number, soft, hard) => set_rlimit(name, *number, *soft, *hard),
             Step::SetPersonality(persona) => sys::personality(*persona).doing(|| "set the personality".into()),
@@ -177,6 +231,9 @@ impl Child<'_> {
                 self.die_with_parent()?;
                 sys::set_dumpable(false).doing(|| "seal the process".into())
             }
+            Step::FindProgram => self.find_program(),
+            Step::AwaitStart => self.await_start(),
+            Step::RunStartHooks => self.run_hooks("startContainer", "created"),
             Step::BecomeInit => self.become_init(),
             Step::Execute => self.execute(),
         }
@@ -285,6 +342,8 @@ fn namespace_names(kinds: i32) -> String {
         (libc::CLONE_NEWIPC, "ipc"),
         (libc::CLONE_NEWUTS, "uts"),
         (libc::CLONE_NEWCGROUP, "cgroup"),
+        (libc::CLONE_NEWUSER, "user"),
+        (libc::CLONE_NEWTIME, "time"),
     ];
     names.iter().filter(|(flag, _)| kinds & flag != 0).map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
 }

@@ -66,6 +66,11 @@ pub struct Network {
     pub held_ports: Vec<OwnedFd>,
 }
 
+/// Brings up the loopback device of a network namespace that gets nothing else.
+pub fn loopback_up(netns: BorrowedFd<'_>) -> Result<()> {
+    route::loopback_up(&mut namespace::visit(netns, Socket::route)?)
+}
+
 /// Where a container's place on a network is made.
 #[derive(Clone, Copy)]
 struct Place<'a> {

@@ -19,6 +19,10 @@ pub struct MountOptions {
     pub propagation: Option<(u64, bool)>,
     /// `bind` or `rbind`, and whether it is the latter.
     pub bind: Option<bool>,
+    /// Ids of its own (`idmap`, and `ridmap` for the whole tree).
+    pub id_map: Option<bool>,
+    /// Begin with a copy of what the image has there.
+    pub copy_up: bool,
     /// What the file system itself is told: `key=value` or a bare word.
     pub data: Vec<(String, Option<String>)>,
 }
@@ -56,6 +60,15 @@ const PROPAGATION: [(&str, u64, bool); 8] = [
     ("runbindable", libc::MS_UNBINDABLE, true),
 ];
 
+/// All words that mean something here, in alphabetical order; others go to the file system.
+pub fn words() -> Vec<String> {
+    let mut all: Vec<String> = WORDS.iter().flat_map(|(word, ..)| [(*word).to_owned(), format!("r{word}")]).collect();
+    all.extend(PROPAGATION.iter().map(|(word, ..)| (*word).to_owned()));
+    all.extend(["async", "bind", "defaults", "idmap", "nomand", "rbind", "ridmap", "tmpcopyup"].map(str::to_owned));
+    all.sort();
+    all
+}
+
 /// The type and tree-ness of a word of propagation.
 pub fn propagation(word: &str) -> Option<(u64, bool)> {
     PROPAGATION.iter().find(|(name, ..)| *name == word).map(|(_, kind, tree)| (*kind, *tree))
@@ -87,7 +100,10 @@ pub fn parse(options: &[String]) -> Result<MountOptions> {
                 "bind" => parsed.bind = Some(parsed.bind.unwrap_or(false)),
                 "rbind" => parsed.bind = Some(true),
                 "defaults" | "async" | "nomand" | "loud" | "" => {}
-                "idmap" | "ridmap" | "tmpcopyup" | "copy-symlink" | "remount" | "mand" => {
+                "idmap" => parsed.id_map = Some(false),
+                "ridmap" => parsed.id_map = Some(true),
+                "tmpcopyup" => parsed.copy_up = true,
+                "copy-symlink" | "remount" | "mand" => {
                     return Err(Error::invalid(format!("the mount option `{word}` is not supported")));
                 }
                 _ => parsed.data.push(match word.split_once('=') {
@@ -134,6 +150,6 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_refused() {
-        assert!(options(&["idmap"]).unwrap_err().to_string().contains("`idmap`"));
+        assert!(options(&["remount"]).unwrap_err().to_string().contains("`remount`"));
     }
 }

@@ -6,6 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::mount_options::MountOptions;
+use crate::id_maps::IdMaps;
+use crate::sys::SchedulerAttributes;
 
 /// One step of the child.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +38,16 @@ pub enum Step {
     MakeReadOnly(PathBuf),
     /// Make the root mount read-only.
     MakeRootReadOnly,
+    /// Tell the parent that everything is mounted, and wait until it has run its hooks.
+    AwaitHooks,
+    /// Run the createContainer hooks.
+    RunCreateHooks,
     /// The new root becomes the root, the host's goes.
     PivotRoot,
+    /// The new root becomes the root by chroot(2); the host's stays below it.
+    ChangeRoot,
+    /// Propagation of the root mount: type, and whether for the whole tree.
+    SetRootPropagation(u64, bool),
     /// Tell the parent which mount points were made, and wait for its Go.
     Synchronise,
     /// Host name.
@@ -46,6 +56,12 @@ pub enum Step {
     SetDomainname(String),
     /// A kernel parameter of the namespaces: path below /proc/sys, and value.
     SetSysctl(String, String),
+    /// The CPUs it may run on.
+    SetAffinity(Vec<u32>),
+    /// Priority of block I/O, as ioprio_set(2) takes it.
+    SetIoPriority(u32),
+    /// Scheduling policy and priority.
+    SetScheduler(SchedulerAttributes),
     /// How readily the kernel kills it when memory ends.
     SetOomScore(i32),
     /// A resource limit: name, number, soft, hard.
@@ -72,6 +88,12 @@ pub enum Step {
     ChangeUser,
     /// Permitted, effective, inheritable and ambient capabilities.
     SetCapabilities,
+    /// Make sure that there is a program to execute.
+    FindProgram,
+    /// All is done but the exec: wait for the order.
+    AwaitStart,
+    /// Run the startContainer hooks.
+    RunStartHooks,
     /// Become the init of the container in one process and go on in another.
     BecomeInit,
     /// Close what is open, and execute the program.
@@ -89,6 +111,19 @@ pub struct MountStep {
     pub kind: MountKind,
     /// How.
     pub options: MountOptions,
+    /// What a new file system is told it is of (a device, a name).
+    pub source: Option<String>,
+    /// Whose its files are, where that is not as on the disk.
+    pub id_maps: Option<MountIds>,
+}
+
+/// Ids of a mount (mount_setattr(2), `MOUNT_ATTR_IDMAP`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountIds {
+    /// Its own maps; `None`: those of the container's user namespace.
+    pub maps: Option<IdMaps>,
+    /// Whether for all mounts below too.
+    pub recursive: bool,
 }
 
 /// What is mounted.
@@ -154,6 +189,16 @@ impl fmt::Display for Step {
             Step::Mask(path) => write!(f, "mask {}", path.display()),
             Step::MakeReadOnly(path) => write!(f, "make {} read-only", path.display()),
             Step::MakeRootReadOnly => write!(f, "make the root read-only"),
+            Step::AwaitHooks => write!(f, "wait for the hooks"),
+            Step::RunCreateHooks => write!(f, "run the createContainer hooks"),
+            Step::ChangeRoot => write!(f, "change the root without a pivot"),
+            Step::SetRootPropagation(..) => write!(f, "set the propagation of the root"),
+            Step::SetAffinity(cpus) => write!(f, "run on the CPUs {cpus:?}"),
+            Step::SetIoPriority(_) => write!(f, "set the I/O priority"),
+            Step::SetScheduler(_) => write!(f, "set the scheduler"),
+            Step::FindProgram => write!(f, "find the program"),
+            Step::AwaitStart => write!(f, "wait for the start"),
+            Step::RunStartHooks => write!(f, "run the startContainer hooks"),
             Step::PivotRoot => write!(f, "change the root"),
             Step::Synchronise => write!(f, "wait for the network"),
             Step::SetHostname(name) => write!(f, "set the host name {name:?}"),

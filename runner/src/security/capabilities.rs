@@ -131,6 +131,11 @@ pub fn name(capability: Capability) -> &'static str {
     NAMES[number(capability) as usize]
 }
 
+/// All names with `CAP_`, in the order of their numbers.
+pub fn names() -> Vec<String> {
+    NAMES.iter().map(|name| format!("CAP_{name}")).collect()
+}
+
 /// A capability by its name: any case, with or without `CAP_`.
 pub fn parse(text: &str) -> Result<Capability> {
     let upper = text.to_ascii_uppercase();

@@ -12,7 +12,7 @@ pub mod profile;
 mod rules;
 mod table;
 
-use oci_spec::runtime::LinuxSeccomp;
+use oci_spec::runtime::{Arch, LinuxSeccomp};
 
 use super::sys::{self, Instruction};
 use super::{Error, Result};
@@ -60,6 +60,13 @@ pub fn compile(seccomp: &LinuxSeccomp) -> Result<Program> {
     let native = Architecture::native()
         .ok_or_else(|| Error::Seccomp { reason: "filters are made for x86_64 and aarch64 only".to_owned() })?;
     compile_on(seccomp, native)
+}
+
+/// The architectures that filters are made for on this machine, as the OCI runtime spec names them.
+pub fn architectures() -> Vec<Arch> {
+    let native = Architecture::native();
+    let all = [native, native.and_then(Architecture::compatible)];
+    all.into_iter().flatten().map(Architecture::to_oci).collect()
 }
 
 fn compile_on(seccomp: &LinuxSeccomp, native: Architecture) -> Result<Program> {
