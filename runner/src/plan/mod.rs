@@ -261,7 +261,7 @@ fn mounted_ids(
     options: &mount_options::MountOptions,
     kind: &MountKind,
     destination: &Path,
-) -> Result<Option<MountIds>> {
+) -> Result<Option<Box<MountIds>>> {
     let (users, groups) = (mount.uid_mappings().as_deref(), mount.gid_mappings().as_deref());
     let (users, groups) = (users.unwrap_or_default(), groups.unwrap_or_default());
     let maps = IdMaps::from_oci(users, groups)?;
@@ -276,7 +276,7 @@ fn mounted_ids(
     if !maps.is_empty() && (users.is_empty() || groups.is_empty()) {
         return Err(Error::invalid(format!("{at}: a mount needs maps of both user and group ids")));
     }
-    Ok(Some(MountIds { maps: (!maps.is_empty()).then_some(maps), recursive }))
+    Ok(Some(Box::new(MountIds { maps: (!maps.is_empty()).then_some(maps), recursive })))
 }
 
 /// A path without `..`, which therefore means the same before and after it is looked up.

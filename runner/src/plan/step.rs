@@ -114,7 +114,7 @@ pub struct MountStep {
     /// What a new file system is told it is of (a device, a name).
     pub source: Option<String>,
     /// Whose its files are, where that is not as on the disk.
-    pub id_maps: Option<MountIds>,
+    pub id_maps: Option<Box<MountIds>>,
 }
 
 /// Ids of a mount (mount_setattr(2), `MOUNT_ATTR_IDMAP`).

@@ -90,7 +90,7 @@ fn what_cannot_be_done_is_refused_by_name() {
     for (json, word) in [
         (serde_json::json!({"hooks": {}}), "hooks"),
         (serde_json::json!({"linux": {"namespaces": [{"type": "pid"}]}}), "mount namespace"),
-        (serde_json::json!({"linux": {"namespaces": [{"type": "mount"}, {"type": "user"}]}}), "user namespaces"),
+        (serde_json::json!({"linux": {"namespaces": [{"type": "mount"}, {"type": "user"}]}}), "user namespace"),
         (serde_json::json!({"linux": {"namespaces": [{"type": "mount"}, {"type": "mount"}]}}), "twice"),
         (serde_json::json!({"hostname": "x", "linux": {"namespaces": [{"type": "mount"}]}}), "UTS"),
         (serde_json::json!({"process": {"args": []}}), "no program"),
