@@ -4,7 +4,8 @@
 //! no layer any more. The tree of the image is the same; layers of the base image are never touched.
 //!
 //! What cannot be folded stays as it was: files with several names (the kernel gave the changed one an inode of its
-//! own), files whose bytes differ, directories of the base image whose attributes changed.
+//! own), files whose bytes differ, directories of the base image whose attributes changed. And what is not worth it: a
+//! large layer is not written again to save a small part of it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
@@ -21,6 +22,11 @@ use crate::key::KeyBuilder;
 use crate::op::OpError;
 use crate::output::Made;
 use crate::solve::Solver;
+
+/// Layers with no more bytes than this are written again whatever that saves.
+const SMALL_LAYER: u64 = 4 << 20;
+/// Others are if it saves at least one in so many of their bytes.
+const WORTH: u64 = 10;
 
 /// What became of the layers that a build made; remembered, so that a cached build folds by one look-up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +55,7 @@ pub(crate) fn fold(solver: &Solver<'_>, base: &[DiffId], made: &[Made]) -> Resul
     if !made.iter().skip(1).any(|made| made.is_run) {
         return Ok(unchanged());
     }
-    let key = KeyBuilder::new("fold")
+    let key = KeyBuilder::new("fold if worth it")
         .list("base", base.iter().map(|layer| layer.0.as_bytes().to_vec()))
         .list("made", made.iter().map(|made| [made.layer.0.as_bytes().as_slice(), &[u8::from(made.is_run)]].concat()))
         .finish();
@@ -134,6 +140,7 @@ impl<'a> Work<'a> {
             .collect();
         // What goes, with the entry below that takes its attributes; none for a directory that says nothing new.
         let mut moved: HashMap<usize, Option<(usize, usize)>> = HashMap::new();
+        let mut saved: BTreeMap<usize, u64> = BTreeMap::new();
         for (at, entry) in entries.iter().enumerate() {
             let Some(entry) = entry.as_ref().filter(|entry| !entry.is_directory() && !linked.contains(&entry.path))
             else {
@@ -141,8 +148,11 @@ impl<'a> Work<'a> {
             };
             if let Some(below) = self.same_file(layer, entry)? {
                 moved.insert(at, Some(below));
+                *saved.entry(below.0).or_default() += entry.size();
             }
         }
+        let worth: Vec<bool> = (0..layer).map(|lower| self.is_worth(lower, saved.get(&lower))).collect();
+        moved.retain(|_, below| below.is_none_or(|(lower, _)| worth[lower]));
         // Directories, the innermost first: one with nothing left in it need not be there for what is in it.
         let mut needed: Option<LayerPath> = None;
         for (at, entry) in entries.iter().enumerate().rev() {
@@ -153,7 +163,7 @@ impl<'a> Work<'a> {
                 Kind::Directory { opaque: false, .. } if !holds_something => self.same_directory(entry)?,
                 _ => None,
             };
-            match target {
+            match target.filter(|target| target.is_none_or(|(lower, _)| worth[lower])) {
                 Some(target) => {
                     moved.insert(at, target);
                 }
@@ -177,6 +187,12 @@ impl<'a> Work<'a> {
         }
         self.dirty[layer] = true;
         Ok(())
+    }
+
+    /// Whether a layer may be written again to save so many bytes of a later one. One that is written again anyway may.
+    fn is_worth(&self, lower: usize, saved: Option<&u64>) -> bool {
+        let size: u64 = self.entries[lower].iter().flatten().map(Entry::size).sum();
+        self.dirty[lower] || size <= SMALL_LAYER || saved.copied().unwrap_or(0) >= size.div_ceil(WORTH)
     }
 
     /// The entry below that is the same file but for its attributes.

@@ -118,3 +118,22 @@ fn the_exported_image_is_no_larger_than_its_files() {
     let size = std::fs::metadata(&archive).unwrap().len();
     assert!(size < (40_000_000 + busybox) * 102 / 100 + 200_000, "{size}");
 }
+
+#[test]
+fn a_large_layer_is_not_written_again_for_a_small_gain() {
+    let sandbox = Sandbox::new();
+    for (name, size) in [("large", 20 << 20), ("middle", 4 << 20), ("small", 1 << 20)] {
+        sandbox.write(&format!("context/data/{name}"), vec![b'x'; size]);
+    }
+    let folds = |steps: &str| {
+        let (plain, folded) = both(&sandbox, &format!("FROM busybox\nCOPY data /d\n{steps}"));
+        let ids = |name: &str| sandbox.inspect(name)["RootFS"]["Layers"].clone();
+        assert_eq!(ids("plain") == ids("folded"), plain == folded, "{steps}");
+        plain - folded
+    };
+    assert_eq!(folds("RUN chmod 0600 /d/small\n"), 0, "1 of 25 MiB");
+    assert_eq!(folds("RUN chmod 0600 /d/middle\n"), 4 << 20);
+    // What is written again anyway takes small ones too.
+    assert_eq!(folds("RUN chmod 0600 /d/middle\nRUN chmod 0644 /d/small\n"), 5 << 20);
+    assert_eq!(folds("RUN chmod 0600 /d/small && mkdir /e && chmod 0700 /d\n"), 0);
+}
