@@ -23,8 +23,8 @@ pub struct OutputFlags {
     /// Accepted for docker's sake: the image is in the store anyway
     #[arg(long)]
     load: bool,
-    /// Note KEY=VALUE on the manifest that a push or archive of this image has; manifest-descriptor:KEY=VALUE where an
-    /// index lists it
+    /// Note KEY=VALUE on the manifest that a push or archive of this image has; or at LEVEL, which is manifest,
+    /// manifest-descriptor, index or index-descriptor
     #[arg(long, value_name = "[LEVEL:]KEY=VALUE")]
     annotation: Vec<String>,
     /// Write the build's facts (digests, names) to this file, as JSON

@@ -21,13 +21,17 @@ pub struct Annotations {
     pub manifest: BTreeMap<String, String>,
     /// On the manifest's descriptor, where an index lists it.
     pub descriptor: BTreeMap<String, String>,
+    /// In the index of the image.
+    pub index: BTreeMap<String, String>,
+    /// On that index's descriptor, where the index of an archive lists it.
+    pub index_descriptor: BTreeMap<String, String>,
 }
 
 impl Annotations {
-    /// Adds one as `--annotation` takes it: `[manifest:|manifest-descriptor:]KEY=VALUE`, several levels joined by commas.
+    /// Adds one as `--annotation` takes it: `[LEVEL:]KEY=VALUE`, several levels joined by commas.
     ///
     /// # Errors
-    /// Text without a key, and levels that only images for several platforms have.
+    /// Text without a key.
     pub fn add(&mut self, text: &str) -> Result<()> {
         let (name, value) = text
             .split_once('=')
@@ -46,16 +50,16 @@ impl Annotations {
     /// Adds one at a level.
     ///
     /// # Errors
-    /// A level that this image will not have.
+    /// A level that there is not.
     pub fn add_at(&mut self, level: &str, key: &str, value: &str) -> Result<()> {
         let at = match level {
             "manifest" => &mut self.manifest,
             "manifest-descriptor" => &mut self.descriptor,
+            "index" => &mut self.index,
+            "index-descriptor" => &mut self.index_descriptor,
             _ => {
-                return Err(CommandError::usage(format!(
-                    "there is no place for an {level} annotation: an image for one platform has no index"
-                ))
-                .hint("use manifest:KEY=VALUE or manifest-descriptor:KEY=VALUE"));
+                return Err(CommandError::usage(format!("there is no annotation level {level:?}"))
+                    .hint(format!("there are {}", LEVELS.join(", "))));
             }
         };
         at.insert(key.to_owned(), value.to_owned());
@@ -66,16 +70,26 @@ impl Annotations {
     pub fn extend(&mut self, other: &Self) {
         self.manifest.extend(other.manifest.clone());
         self.descriptor.extend(other.descriptor.clone());
+        self.index.extend(other.index.clone());
+        self.index_descriptor.extend(other.index_descriptor.clone());
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.manifest.is_empty() && self.descriptor.is_empty()
+        self.manifest.is_empty() && self.descriptor.is_empty() && !self.want_index()
+    }
+
+    /// Whether the image needs an index for them, though it is for one platform.
+    pub fn want_index(&self) -> bool {
+        !self.index.is_empty() || !self.index_descriptor.is_empty()
     }
 }
 
+/// Where annotations may be.
+const LEVELS: [&str; 4] = ["manifest", "index", "manifest-descriptor", "index-descriptor"];
+
 fn is_levels(text: &str) -> bool {
-    text.split(',').all(|level| ["manifest", "index", "manifest-descriptor", "index-descriptor"].contains(&level))
+    text.split(',').all(|level| LEVELS.contains(&level))
 }
 
 /// The wishes.
@@ -119,7 +133,7 @@ impl Form {
     /// The plain form of an image, with the remarks that its build left.
     pub fn of(image: &Image) -> Self {
         let (manifest, descriptor) = image.record.annotations.clone();
-        Self { annotations: Annotations { manifest, descriptor }, ..Self::default() }
+        Self { annotations: Annotations { manifest, descriptor, ..Annotations::default() }, ..Self::default() }
     }
 
     /// The manifest of `image` with its layers in these forms: the very one it was pulled or pushed as if that says the
@@ -154,6 +168,25 @@ impl Form {
         Ok(Manifest { media_type: media_type.to_owned(), bytes: serde_json::to_vec(&manifest)? })
     }
 
+    /// The index around a manifest of `image`, if annotations want one.
+    ///
+    /// # Errors
+    /// None in practice: JSON of our own making.
+    pub fn index(&self, image: &Image, manifest: &Manifest) -> Result<Option<Manifest>> {
+        if !self.annotations.want_index() {
+            return Ok(None);
+        }
+        let mut index = json!({
+            "schemaVersion": 2,
+            "mediaType": MediaType::OCI_INDEX,
+            "manifests": [manifest.descriptor(Some(image), &self.annotations.descriptor)],
+        });
+        if !self.annotations.index.is_empty() {
+            index["annotations"] = annotations(&self.annotations.index);
+        }
+        Ok(Some(Manifest { media_type: MediaType::OCI_INDEX.to_owned(), bytes: serde_json::to_vec(&index)? }))
+    }
+
     /// The known manifest that says the same.
     fn known(&self, image: &Image, layers: &[CompressedLayer], known: &[Manifest]) -> Option<Manifest> {
         let blobs: Vec<Digest> = layers.iter().map(|layer| layer.digest).collect();
@@ -169,8 +202,31 @@ impl Form {
     }
 }
 
+impl Manifest {
+    /// Its descriptor with these annotations, and with the platform of `image` if it is the manifest of one.
+    pub fn descriptor(&self, image: Option<&Image>, notes: &BTreeMap<String, String>) -> Value {
+        let mut descriptor =
+            json!({ "mediaType": self.media_type, "digest": Digest::of(&self.bytes), "size": self.bytes.len() });
+        if let Some(image) = image {
+            descriptor["platform"] = json!({ "architecture": image.config.architecture, "os": image.config.os });
+            if let Some(variant) = &image.config.variant {
+                descriptor["platform"]["variant"] = json!(variant);
+            }
+        }
+        if !notes.is_empty() {
+            descriptor["annotations"] = annotations(notes);
+        }
+        descriptor
+    }
+
+    /// Whether it is an index.
+    pub fn is_index(&self) -> bool {
+        self.media_type == MediaType::OCI_INDEX
+    }
+}
+
 /// Annotations as JSON.
-pub fn annotations(from: &BTreeMap<String, String>) -> Value {
+fn annotations(from: &BTreeMap<String, String>) -> Value {
     Value::Object(from.iter().map(|(key, value)| (key.clone(), json!(value))).collect::<Map<_, _>>())
 }
 
@@ -235,7 +291,11 @@ mod tests {
         assert_eq!(keys(&found.manifest), ["a", "c", "org.example:d"]);
         assert_eq!(found.descriptor["b"], "x:y=z");
         assert_eq!(keys(&found.descriptor), ["b", "c"]);
-        for wrong in ["", "=v", "novalue", "manifest:=v", "index:a=b", "index-descriptor:a=b"] {
+        assert!(!found.want_index() && found.add_at("nowhere", "k", "v").is_err());
+        found.add("index,index-descriptor:e=5").unwrap();
+        assert_eq!((keys(&found.index), keys(&found.index_descriptor)), (vec!["e".to_owned()], vec!["e".to_owned()]));
+        assert!(found.want_index());
+        for wrong in ["", "=v", "novalue", "manifest:=v"] {
             assert!(found.add(wrong).is_err(), "{wrong}");
         }
     }

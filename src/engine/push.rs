@@ -79,15 +79,28 @@ impl Engine {
         client.push_blob(target, &config, &move |offset| at(&raw, offset), None, None)?;
 
         let manifest = form.manifest(image, &layers, &self.known_manifests(image)?)?;
-        let pushed = client.push_manifest(target, &manifest.media_type, &manifest.bytes)?;
+        let index = form.index(image, &manifest)?;
         let digest = self.store.blobs().put(&manifest.bytes)?;
-        if to_client(&digest) != pushed {
-            return Err(CommandError::new(format!("the registry says the manifest is {pushed}, it is {digest}")));
+        let push = |target: &Reference, manifest: &Manifest| {
+            let pushed = client.push_manifest(target, &manifest.media_type, &manifest.bytes)?;
+            let digest = to_client(&Digest::of(&manifest.bytes));
+            if digest != pushed {
+                return Err(CommandError::new(format!("the registry says the manifest is {pushed}, it is {digest}")));
+            }
+            Ok(())
+        };
+        match &index {
+            None => push(target, &manifest)?,
+            // The name is the index's; what it lists must be there first.
+            Some(index) => {
+                push(&target.with_digest(to_client(&digest)), &manifest)?;
+                push(target, index)?;
+            }
         }
         let compressed = layers.into_iter().map(|layer| vec![layer]).collect();
         let record = ImageRecord { compressed, manifests: vec![digest], ..ImageRecord::default() };
         self.store.images().add_record(&image.id, &record)?;
-        Ok(manifest)
+        Ok(index.unwrap_or(manifest))
     }
 
     /// The manifests that the image was pulled or pushed as before.

@@ -120,6 +120,52 @@ fn push_with_annotations_and_what_the_metadata_says() {
 }
 
 #[test]
+fn annotations_of_an_index_make_one() {
+    let registry = Registry::fresh();
+    let (mut sandbox, context) = prepared();
+    sandbox.trust(&registry);
+    let (name, facts, archive) = (registry.name("app:1"), sandbox.text("facts.json"), sandbox.text("app.tar"));
+    let oci = format!("type=oci,dest={archive},annotation-index-descriptor.own=output");
+    let words = ["build", "--target", "all", "-t", &name, "--metadata-file", &facts, "--annotation", "index:i=1"];
+    let more = ["--annotation", "manifest-descriptor,manifest:m=2", "--annotation", "index-descriptor:d=3"];
+    sandbox.img(&[&words[..], &more, &["-o", &oci, "--push", &context]].concat()).ok();
+    // In the registry the name is the index's, and what it lists is there.
+    let inspect = |name: &str| tools::run("skopeo", ["inspect", "--raw", "--tls-verify=false", name]);
+    let raw = inspect(&format!("docker://{name}"));
+    let index = raw.json();
+    assert_eq!(index["mediaType"], "application/vnd.oci.image.index.v1+json");
+    assert_eq!(index["annotations"], serde_json::json!({ "i": "1" }));
+    let entry = &index["manifests"][0];
+    assert_eq!((&entry["annotations"]["m"], &entry["platform"]["os"]), (&"2".into(), &"linux".into()), "{entry}");
+    let by_digest = format!("docker://{}@{}", name.rsplit_once(':').unwrap().0, entry["digest"].as_str().unwrap());
+    assert_eq!(inspect(&by_digest).json()["annotations"]["m"], "2");
+    let facts: serde_json::Value = serde_json::from_slice(&std::fs::read(&facts).unwrap()).unwrap();
+    assert_eq!(facts["containerimage.digest"], format!("sha256:{}", sha256(raw.bytes())));
+    // In the archive, with those of that output alone.
+    std::fs::create_dir(sandbox.path("layout")).unwrap();
+    tools::untar(archive.as_ref(), &sandbox.path("layout"));
+    let listed: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(sandbox.path("layout/index.json")).unwrap()).unwrap();
+    let line = &listed["manifests"][0];
+    assert_eq!((&line["annotations"]["d"], &line["annotations"]["own"]), (&"3".into(), &"output".into()), "{line}");
+    assert!(line["annotations"]["m"].is_null() && line["platform"].is_null(), "{line}");
+    let blob = line["digest"].as_str().unwrap().replace("sha256:", "layout/blobs/sha256/");
+    let inner: serde_json::Value = serde_json::from_slice(&std::fs::read(sandbox.path(blob)).unwrap()).unwrap();
+    assert_eq!((&inner["annotations"]["i"], &inner["manifests"][0]["annotations"]["m"]), (&"1".into(), &"2".into()));
+    // Both are read again, by others and by us.
+    tools::run("skopeo", ["inspect", &format!("oci-archive:{archive}")]).ok().prints(&["Layers"]);
+    for words in [["load", "-i", &archive], ["pull", "--quiet", &name]] {
+        let mut other = sandbox.sibling();
+        other.trust(&registry);
+        other.img(&words).ok();
+        assert_eq!(other.inspect(&name)["Id"], sandbox.inspect(&name)["Id"], "{words:?}");
+    }
+    // The annotated index is not what another build of the same image has.
+    sandbox.img(&["build", "--target", "all", "-t", &name, "--push", &context]).ok();
+    assert!(inspect(&format!("docker://{name}")).json()["config"].is_object());
+}
+
+#[test]
 fn pushed_layers_are_compressed_as_asked() {
     let registry = Registry::fresh();
     let (mut sandbox, context) = prepared();
@@ -158,7 +204,7 @@ fn refusals_come_before_any_step_runs() {
         (vec!["--push", "--load", "-t", "x"], "two different"),
         (vec!["-o", "-", "-o", "type=oci"], "only one output"),
         (vec!["-o", "type=wrong"], "no output of type"),
-        (vec!["--annotation", "index:a=b"], "no index"),
+        (vec!["--annotation", "novalue"], "KEY=VALUE"),
         (vec!["--rewrite-timestamp"], "SOURCE_DATE_EPOCH"),
     ] {
         let out = sandbox.img(&[&["build"][..], &flags, &[context.as_str()]].concat());

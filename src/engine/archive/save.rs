@@ -15,7 +15,7 @@ use store::{DiffId, Digest};
 
 use super::{ArchiveFormat, DockerImage, NAME_ANNOTATION, REF_ANNOTATION};
 use crate::engine::Engine;
-use crate::engine::form::{Form, Manifest, annotations, layer_type};
+use crate::engine::form::{Form, Manifest, layer_type};
 use crate::engine::names::{Found, familiar_parts};
 use crate::error::{Context as _, Result};
 
@@ -71,6 +71,11 @@ impl Engine {
             if format == ArchiveFormat::Oci {
                 let manifest = member.form.manifest(image, &layers, &self.known_manifests(image)?)?;
                 archive.blob(&manifest.bytes, ArchiveFormat::Oci)?;
+                let around = member.form.index(image, &manifest)?;
+                if let Some(around) = &around {
+                    archive.blob(&around.bytes, ArchiveFormat::Oci)?;
+                }
+                let manifest = around.unwrap_or(manifest);
                 index.extend(lines(&manifest, member));
                 manifests.push(manifest);
             }
@@ -159,21 +164,14 @@ fn lines(manifest: &Manifest, member: &Member<'_>) -> Vec<Value> {
         names.push(None);
     }
     let line = |name: Option<&String>| {
-        let mut notes = member.form.annotations.descriptor.clone();
+        let own = &member.form.annotations;
+        let mut notes = if manifest.is_index() { own.index_descriptor.clone() } else { own.descriptor.clone() };
         if let Some(name) = name {
             let tag = name.rsplit_once(':').map_or(name.as_str(), |(_, tag)| tag);
             notes.insert(NAME_ANNOTATION.into(), name.clone());
             notes.insert(REF_ANNOTATION.into(), tag.into());
         }
-        let mut line = json!({
-            "mediaType": manifest.media_type,
-            "digest": Digest::of(&manifest.bytes),
-            "size": manifest.bytes.len(),
-        });
-        if !notes.is_empty() {
-            line["annotations"] = annotations(&notes);
-        }
-        line
+        manifest.descriptor(None, &notes)
     };
     names.into_iter().map(line).collect()
 }

@@ -1,12 +1,10 @@
 //! `--metadata-file`: facts of a build for programs, under the keys that buildx writes. docs/buildfile.md lists them.
 
 use serde_json::{Map, Value, json};
-use store::Digest;
 use store::image::Image;
 
 use super::Delivered;
 use crate::engine::build::Built;
-use crate::engine::form::annotations;
 
 impl Built {
     /// The facts.
@@ -30,20 +28,13 @@ impl Built {
     }
 }
 
-/// The descriptor of the manifest that was delivered.
+/// The descriptor of the manifest or index that was delivered.
 pub(in crate::engine::build) fn descriptor(image: &Image, delivered: &Delivered) -> Option<Value> {
     let manifest = delivered.manifest.as_ref()?;
-    let mut descriptor = json!({
-        "mediaType": manifest.media_type,
-        "digest": Digest::of(&manifest.bytes),
-        "size": manifest.bytes.len(),
-        "platform": { "architecture": image.config.architecture, "os": image.config.os },
-    });
-    if let Some(variant) = &image.config.variant {
-        descriptor["platform"]["variant"] = json!(variant);
-    }
-    if !delivered.annotations.is_empty() {
-        descriptor["annotations"] = annotations(&delivered.annotations);
-    }
-    Some(descriptor)
+    let notes = &delivered.annotations;
+    // An index is for no platform.
+    Some(match manifest.is_index() {
+        true => manifest.descriptor(None, &notes.index_descriptor),
+        false => manifest.descriptor(Some(image), &notes.descriptor),
+    })
 }

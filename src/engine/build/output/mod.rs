@@ -50,8 +50,8 @@ pub struct Delivered {
     pub manifest: Option<Manifest>,
     /// Names that were pushed, as docker shows them, with their digests.
     pub pushed: Vec<(String, store::Digest)>,
-    /// The annotations of its descriptor.
-    pub annotations: store::image::Annotations,
+    /// The annotations that it was delivered with.
+    pub annotations: Annotations,
 }
 
 impl Delivery {
@@ -123,8 +123,7 @@ impl Engine {
         delivery: &Delivery,
         progress: &dyn Progress,
     ) -> Result<Delivered> {
-        let annotations = delivery.annotations.descriptor.clone();
-        let mut delivered = Delivered { annotations, ..Delivered::default() };
+        let mut delivered = Delivered::default();
         let noted = &image.record.annotations;
         let (manifest, descriptor) = (&delivery.annotations.manifest, &delivery.annotations.descriptor);
         if (&noted.0, &noted.1) != (manifest, descriptor) {
@@ -146,7 +145,9 @@ impl Engine {
                 Output::Archive { to, names, form } => {
                     let names = names.iter().map(|name| self.tag_reference(name)).collect::<Result<Vec<_>>>()?;
                     let names = if names.is_empty() { tags.to_vec() } else { names };
-                    let member = [Member { image, names, form: with_annotations(form, delivery) }];
+                    let form = with_annotations(form, delivery);
+                    delivered.annotations.clone_from(&form.annotations);
+                    let member = [Member { image, names, form }];
                     let written = match to {
                         Destination::Stdout => self.write_archive(&member, ArchiveFormat::Oci, io::stdout().lock())?,
                         Destination::File(path) => {
@@ -166,6 +167,7 @@ impl Engine {
                     for name in names.iter().filter(|_| *push) {
                         let target = Reference::parse(name)?;
                         let form = with_annotations(form, delivery);
+                        delivered.annotations.clone_from(&form.annotations);
                         // Read anew: what was pushed just now is known in its compressed form.
                         let image = self.store.images().get(&image.id)?;
                         let manifest = self.push_as(&image, &target, &form, progress)?;

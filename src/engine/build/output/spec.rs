@@ -129,7 +129,7 @@ impl Wishes {
                 _ => {
                     return Err(CommandError::usage(format!("an output has no key {key:?}")).hint(
                         "there are type, dest, name, push, compression, compression-level, force-compression, \
-                         oci-mediatypes, rewrite-timestamp, annotation.KEY and annotation-manifest-descriptor.KEY",
+                         oci-mediatypes, rewrite-timestamp, annotation.KEY and annotation-LEVEL.KEY",
                     ));
                 }
             },
@@ -290,7 +290,7 @@ mod tests {
             "type=image,compression=uncompressed,compression-level=1",
             "type=image,push=perhaps",
             "type=image,annotation.=x",
-            "type=image,annotation-index.a=x",
+            "type=image,annotation-nowhere.a=x",
             "type=image,wrong=1",
             "type=image,\"name=x",
             "type=image,name",
