@@ -54,7 +54,7 @@ vm: toolchain ## boot Debian's kernels in QEMU and try the release binary on pur
 	$(CARGO) build --release --locked
 	@scripts/vm $(ARGS)
 
-fuzz: toolchain ## run every fuzz target for a minute (ARGS=600 for ten; needs cargo-fuzz)
+fuzz: toolchain ## run every fuzz target for a minute (ARGS=600 for ten)
 	@scripts/fuzz $(ARGS)
 
 # `make install` after `make build` needs no toolchain: sudo often has none.
