@@ -64,6 +64,8 @@ pub struct BuildOptions {
 pub struct BuildOutput {
     /// The image, which is in the store (untagged).
     pub image: ImageId,
+    /// Whether it was not there before.
+    pub is_new: bool,
     /// Its config, the bytes whose digest `image` is.
     pub config: Vec<u8>,
     /// Its layers, lowest first.

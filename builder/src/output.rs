@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use serde_json::{Map, Value, json};
 use store::cache::CacheRecord;
 use store::image::{CompressedLayer, Folded, ImageRecord, Provenance};
-use store::{DiffId, ImageId};
+use store::{DiffId, Digest, ImageId};
 
 use crate::buildfile::Span;
 use crate::error::BuildError;
@@ -105,9 +105,11 @@ pub(crate) fn write(solver: &Solver<'_>, results: &[Option<Arc<StageResult>>]) -
     let history = history.into_iter().map(|entry| with_time(entry, &created)).collect();
     let config = config.finish(&layers, history, &created);
     let record = record(solver, &chain[0].stage.base, base.len(), made);
+    let is_new = !solver.store.images().has(&ImageId(Digest::of(&config)));
     let image: ImageId = solver.store.images().put(&config, &record)?;
     Ok(BuildOutput {
         image,
+        is_new,
         config,
         layers,
         stage: target.stage.label.clone(),

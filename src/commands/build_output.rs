@@ -20,7 +20,7 @@ pub struct OutputFlags {
     /// Push the image by its names: the same as -o type=registry
     #[arg(long)]
     push: bool,
-    /// Accepted for docker's sake: the image is in the store anyway
+    /// Keep the image in the store, beside what -o asks for; without -o or with -t it is kept anyway
     #[arg(long)]
     load: bool,
     /// Note KEY=VALUE on the manifest that a push or archive of this image has; or at LEVEL, which is manifest,
@@ -52,6 +52,9 @@ impl OutputFlags {
                     .hint("--push alone leaves the image in the store too"));
             }
             delivery.outputs.push(Output::push());
+        }
+        if self.load {
+            delivery.outputs.push(Output::load());
         }
         for text in &self.annotation {
             delivery.annotations.add(text)?;

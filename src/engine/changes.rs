@@ -50,10 +50,8 @@ impl Engine {
             builder::build(&self.store, &options, &ports, &|_| {})?.image
         };
         // What it was before has no name, and was made only to be changed.
-        match self.store.images().remove(&image) {
-            Err(error) if !error.is_not_found() && !matches!(error, store::Error::Conflict(_)) => Err(error.into()),
-            _ => Ok(changed),
-        }
+        self.forget_images(&[image])?;
+        Ok(changed)
     }
 }
 

@@ -164,6 +164,7 @@ fn builds_in_different_places_give_equal_digests() {
             "build",
             "-o",
             &format!("type=oci,dest={archive},compression=gzip,rewrite-timestamp=true"),
+            "--load",
             "--metadata-file",
             &facts,
             &sandbox.text(folder),

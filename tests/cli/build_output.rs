@@ -214,6 +214,34 @@ fn refusals_come_before_any_step_runs() {
 }
 
 #[test]
+fn an_image_that_only_an_export_wanted_does_not_stay() {
+    let (sandbox, context) = prepared();
+    let archive = format!("type=oci,dest={}", sandbox.text("app.tar"));
+    let files = sandbox.text("files");
+    let inline = ["--cache-to", "type=inline"];
+    let images = || sandbox.ok(&["images", "-q", "-a"]).lines().count();
+    // The base image comes with the first build.
+    sandbox.img(&["build", "-o", "type=cacheonly", &context]).ok();
+    let base = images();
+    for flags in
+        [&["-o", "type=cacheonly"][..], &["-o", &files], &["-o", &archive], &["-o", &archive, inline[0], inline[1]]]
+    {
+        let id = sandbox.img(&[&["build"], flags, &[context.as_str()]].concat()).ok().word();
+        assert_eq!(images(), base, "{flags:?}");
+        sandbox.img(&["inspect", &id]).refuses(1, &[&id]);
+    }
+    // Whoever wants it has it, and whoever had it keeps it.
+    let id = sandbox.img(&["build", "--load", "-o", &archive, &context]).ok().word();
+    assert_eq!(images(), base + 1);
+    sandbox.img(&["build", "-o", &archive, &context]).ok();
+    assert_eq!((images(), &sandbox.inspect(&id)["Id"]), (base + 1, &id.as_str().into()));
+    // With its cache inside it is another image, and only one of the two was asked for.
+    sandbox.img(&["build", "-t", "inline", inline[0], inline[1], "--label", "x=y", &context]).ok();
+    assert_eq!(images(), base + 2);
+    sandbox.assert_usable();
+}
+
+#[test]
 fn cacheonly_and_load_change_nothing_else() {
     let (sandbox, context) = prepared();
     sandbox.img(&["build", "-o", "type=cacheonly", &context]).ok();

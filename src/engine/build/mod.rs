@@ -192,7 +192,9 @@ impl Engine {
                 None => error,
             }
         })?;
+        let mut passing = Vec::new();
         if request.cache.to.contains(&exchange::CacheTo::Inline) {
+            passing.extend(output.is_new.then_some(output.image));
             output.image = self.embed_cache(&output)?;
         }
         self.tag_all(&names, &output.image)?;
@@ -202,10 +204,14 @@ impl Engine {
         if let Some(keeper) = &keeper {
             keeper.finish()?;
         }
+        let kept = request.delivery.keeps_image() || !names.is_empty();
+        passing.extend((!kept && output.is_new).then_some(output.image));
+        let size = self.store.images().size(&image)?;
+        self.forget_images(&passing)?;
         let names = names.iter().map(|name| familiar(name)).collect();
         Ok(Built {
             image: output.image,
-            size: self.store.images().size(&image)?,
+            size,
             names,
             warnings: output.warnings.len(),
             descriptor: output::descriptor(&image, &delivered),

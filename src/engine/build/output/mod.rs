@@ -61,6 +61,12 @@ impl Delivery {
         self.outputs.iter().any(Output::uses_stdout)
     }
 
+    /// Whether the image is wanted in the store: nothing else is, or an output says so.
+    #[must_use]
+    pub fn keeps_image(&self) -> bool {
+        self.outputs.is_empty() || self.outputs.iter().any(|output| matches!(output, Output::Image { .. }))
+    }
+
     /// Looks for what cannot work before anything is built; `tags` are the canonical names of the image.
     ///
     /// # Errors
@@ -192,6 +198,20 @@ impl Engine {
         let mut sink = Sink::exporting(top.into(), path.display().to_string(), owner);
         each_entry(&merged, &mut |entry, data| sink.put(entry, data))?;
         sink.finish()
+    }
+
+    /// Forgets images that were made on the way to something else, unless somebody wants them by now. Their layers stay
+    /// as long as the build cache wants them.
+    pub(in crate::engine) fn forget_images(&self, images: &[store::ImageId]) -> Result<()> {
+        for image in images {
+            match self.store.images().remove(image) {
+                Err(error) if !error.is_not_found() && !matches!(error, store::Error::Conflict(_)) => {
+                    return Err(error.into());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Gives names to an image.

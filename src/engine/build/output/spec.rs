@@ -45,6 +45,12 @@ impl Output {
         Self::Image { names: Vec::new(), push: true, form: Form::default() }
     }
 
+    /// What `--load` stands for.
+    #[must_use]
+    pub fn load() -> Self {
+        Self::Image { names: Vec::new(), push: false, form: Form::default() }
+    }
+
     /// Whether it goes to standard output.
     #[must_use]
     pub fn uses_stdout(&self) -> bool {
