@@ -40,6 +40,21 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     ("container exists", &[("img container exists web && img start web", "only if it is there")]),
     ("image exists", &[("img image exists debian:12 || img pull debian:12", "only if it is not here")]),
     (
+        "top",
+        &[
+            ("img top web", "as docker shows them"),
+            ("img top web -eo pid,user,rss,cmd", "columns of ps, with pids of the host"),
+            ("img top web pid hpid capeff seccomp", "podman's columns, with pids of the container"),
+        ],
+    ),
+    (
+        "stats",
+        &[
+            ("img stats", "a table of all that run, once a second"),
+            ("img stats --no-stream --format json web", "one look, for a program"),
+        ],
+    ),
+    (
         "push",
         &[
             ("img push registry.example/team/app:1", "by the name it has here"),

@@ -35,6 +35,9 @@ pub struct Ps {
     /// Print ids only
     #[arg(long, short)]
     quiet: bool,
+    /// One line for each process of all running containers
+    #[arg(long, conflicts_with_all = ["all", "filter", "latest", "last", "quiet", "size"])]
+    processes: bool,
     /// Show how much each has written
     #[arg(long, short)]
     size: bool,
@@ -45,6 +48,9 @@ const COMMAND_MAX: usize = 20;
 
 impl Run for Ps {
     fn run(self, context: &Context) -> Result<ExitCode> {
+        if self.processes {
+            return processes(self.format.as_deref(), self.no_trunc, context);
+        }
         let filters = self.filter.iter().map(|text| text.parse()).collect::<Result<Vec<ContainerFilter>>>()?;
         let last = if self.latest { Some(1) } else { self.last };
         let all = self.all || last.is_some() || filters.iter().any(ContainerFilter::names_a_status);
@@ -99,4 +105,40 @@ impl Run for Ps {
         format::print_list(self.format.as_deref(), &columns, &rows)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The processes of all running containers in one table.
+fn processes(format: Option<&str>, whole: bool, context: &Context) -> Result<ExitCode> {
+    let rows: Vec<_> = context
+        .engine()?
+        .all_processes()?
+        .into_iter()
+        .map(|member| {
+            let length = if whole { member.container.len() } else { 12 };
+            json!({
+                "Name": member.name,
+                "ID": member.container[..length],
+                "Pid": member.process.pid,
+                "InnerPid": member.process.pids.last(),
+                "PPid": member.process.parent,
+                "User": member.user,
+                "State": member.process.state.to_string(),
+                "Rss": human::binary_size(member.process.resident),
+                "Time": member.process.cpu_seconds(),
+                "Cgroup": member.process.cgroup,
+                "Command": member.process.command,
+            })
+        })
+        .collect();
+    let columns = [
+        ("CONTAINER", "Name"),
+        ("PID", "Pid"),
+        ("INNER PID", "InnerPid"),
+        ("USER", "User"),
+        ("STATE", "State"),
+        ("MEMORY", "Rss"),
+        ("COMMAND", "Command"),
+    ];
+    format::print_list(format, &columns, &rows)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use clap::ArgMatches;
 use super::{
     Run, blame, build, builder, builder_cache, commit, container, cp, diff, doctor, events, exec, export, generate,
     history, images, import, inspect, is_option, load, login, logs, network, pause, ps, pull, push, rm, rmi, run, save,
-    start, stop, system, tag, version, volume, why,
+    start, stats, stop, system, tag, top, version, volume, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -102,6 +102,8 @@ pub const COMMANDS: &[Command] = &[
     command::<exec::Exec>("exec", &[], Containers),
     command::<logs::Logs>("logs", &[], Containers),
     command::<logs::Attach>("attach", &[], Containers),
+    command::<top::Top>("top", &[], Containers),
+    command::<stats::Stats>("stats", &[], Containers),
     command::<events::Events>("events", &["monitor"], Containers),
     command::<container::Clone>("clone", &[], Containers),
     command::<container::Prune>("container prune", &[], Containers),
@@ -158,7 +160,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
         "container",
         &[
             "attach", "clone", "commit", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "ls",
-            "pause", "rename", "restart", "rm", "run", "start", "stop", "unpause", "wait",
+            "pause", "rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "wait",
         ],
     ),
 ];

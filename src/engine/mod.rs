@@ -21,6 +21,7 @@ mod layers;
 pub mod login;
 pub mod names;
 pub mod networks;
+pub mod processes;
 pub mod progress;
 pub mod pull;
 pub mod push;

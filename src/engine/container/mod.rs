@@ -2,6 +2,7 @@
 //! resolved to (`<root>/containers/<id>/container.json`); what is true now is the runner's state below the run directory.
 
 pub mod clone;
+mod columns;
 pub mod condition;
 pub mod create;
 pub mod exec;
@@ -25,6 +26,8 @@ pub mod remove;
 pub mod run;
 mod secrets;
 pub mod signal;
+pub mod stats;
+pub mod top;
 pub mod volumes;
 
 use std::path::PathBuf;
