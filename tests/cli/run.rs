@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::support::Sandbox;
+use crate::support::{Out, Sandbox};
 
 /// `img run --rm --network none …`, the quick kind.
 const QUICK: [&str; 4] = ["run", "--rm", "--network", "none"];
@@ -64,7 +64,7 @@ fn environment() {
         quick(&["-e", "A=1", "-e", "EMPTY=", "-e", "PASSED", "-e", "MISSING", "--env-file", &file, "busybox", "env"]);
     let mut command = sandbox.command(&words);
     command.env("PASSED", "from the host");
-    let out = crate::support::Out::of(command, None, std::time::Duration::from_secs(60));
+    let out = Out::of(command, None, std::time::Duration::from_secs(60));
     let text = out.ok().stdout();
     let lines: Vec<&str> = text.lines().collect();
     for wanted in ["A=1", "EMPTY=", "PASSED=from the host", "FROM_FILE=1", "SPACED=a b ", "HOME=/root"] {
@@ -292,4 +292,41 @@ fn debian_works() {
     terminal.expect("bookworm");
     terminal.line("exit");
     assert_eq!(terminal.finish().0, 0);
+}
+
+/// Since Linux 6.18 processors number namespaces apart: the one that pins the layers may look older than the one it is pinned in.
+#[test]
+fn inside_another_mount_namespace_whichever_processor_made_it() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["pull", "busybox"]);
+    let img = sandbox.command(&["run", "--rm", "--network", "none", "busybox", "echo", "started"]);
+    for (made_on, used_on) in [("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")] {
+        let mut command = std::process::Command::new("taskset");
+        command.args([
+            "-c",
+            made_on,
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "taskset",
+            "-c",
+            used_on,
+            "sh",
+            "-c",
+        ]);
+        command
+            .arg("mount -t tmpfs none \"$IMG_RUNROOT\" && exec \"$@\"")
+            .arg("sh")
+            .arg(img.get_program())
+            .args(img.get_args());
+        command.env_clear().envs(img.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        std::fs::create_dir_all(sandbox.path("run")).unwrap();
+        let out = Out::of(command, None, std::time::Duration::from_secs(60));
+        if out.stderr().contains("failed to set pid") {
+            eprintln!("skip: one processor only");
+            return;
+        }
+        out.ok().prints_exactly("started\n");
+    }
 }

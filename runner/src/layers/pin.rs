@@ -153,6 +153,39 @@ fn make(run: &Path) -> Result<()> {
         .write(true)
         .open(&path)
         .doing(|| format!("make {}", path.display()))?;
+    let pinned = match pin_new(&path)? {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => pin_from_each_processor(&path)?,
+        pinned => pinned,
+    };
+    pinned.doing(|| format!("pin the namespace for layer mounts at {}", path.display()))
+}
+
+/// A mount namespace can be pinned in an older one only, and the kernel knows the older by its number. Since Linux 6.18 each
+/// processor hands out numbers of its own, so a namespace that is newer may have a lower one than ours. On the
+/// processor that ours was made on, it has not.
+fn pin_from_each_processor(path: &Path) -> Result<io::Result<()>> {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let doing = || "choose a processor".to_owned();
+    let allowed = sched_getaffinity(None).doing(doing)?;
+    let mut last = Err(io::Error::from_raw_os_error(libc::EINVAL));
+    for processor in 0..CpuSet::MAX_CPU {
+        let mut one = CpuSet::new();
+        one.set(processor);
+        // Not there, or not ours.
+        if sched_setaffinity(None, &one).is_err() {
+            continue;
+        }
+        last = pin_new(path)?;
+        if last.is_ok() {
+            break;
+        }
+    }
+    sched_setaffinity(None, &allowed).doing(doing)?;
+    Ok(last)
+}
+
+/// Makes a namespace and binds it to the file at `path`; the inner result is that of the binding.
+fn pin_new(path: &Path) -> Result<io::Result<()>> {
     // The child makes the namespace and waits, held by its end of the pipe, until it is pinned from outside.
     let doing = || "make the namespace for layer mounts".to_owned();
     let (ready, child_ready) = io::pipe().doing(doing)?;
@@ -173,14 +206,14 @@ fn make(run: &Path) -> Result<()> {
     drop((child_ready, child_wait));
     let mut answer = [0u8; 4];
     let made = match rustix::io::read(&ready, &mut answer) {
-        Ok(4) if answer == [0; 4] => sys::bind(Path::new(&format!("/proc/{pid}/ns/mnt")), &path),
-        Ok(4) => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(answer))),
+        Ok(4) if answer == [0; 4] => sys::bind(Path::new(&format!("/proc/{pid}/ns/mnt")), path),
+        Ok(4) => Err(io::Error::other(io::Error::from_raw_os_error(i32::from_ne_bytes(answer)))),
         Ok(_) => Err(io::Error::other("the helper process ended")),
         Err(error) => Err(error.into()),
     };
     drop(release);
     sys::wait(pidfd.as_fd()).doing(doing)?;
-    made.doing(|| format!("pin the namespace for layer mounts at {}", path.display()))
+    Ok(made)
 }
 
 /// In a fresh mount namespace: an empty tmpfs becomes the root, and everything of the host goes.
