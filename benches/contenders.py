@@ -234,26 +234,29 @@ class Floor:
         run(["gcc", "-O2", "-static", "-o", self.binary, source])
         for name in ("hostname", "resolv.conf", "hosts"):
             (Path(rootfs) / "etc" / name).touch()
-        self.groups = []
+        self.groups, self.more = [], []
         with open("/proc/self/mountinfo", encoding="utf-8") as table:
             mounts = [line.split() for line in table]
         for words in mounts:
             kind, options = words[words.index("-") + 1], words[-1].split(",")
-            if kind == "cgroup2" or (kind == "cgroup" and "pids" in options):
+            limited = kind == "cgroup" and {"memory", "cpu"} & set(options)
+            if kind == "cgroup2" or limited or (kind == "cgroup" and "pids" in options):
                 group = Path(words[4]) / f"floorbench{os.getpid()}"
                 group.mkdir()
-                self.groups.append(("--v2" if kind == "cgroup2" else "--v1", group))
+                # Those of memory and processor time only for a start with such limits.
+                groups = self.more if limited else self.groups
+                groups.append(("--v2" if kind == "cgroup2" else "--v1", group))
         run(["ip", "link", "add", self.bridge, "type", "bridge"])
         run(["ip", "addr", "add", "10.213.0.1/24", "dev", self.bridge])
         run(["ip", "link", "set", self.bridge, "up"])
 
-    def start(self, network):
-        groups = [word for pair in self.groups for word in pair]
+    def start(self, network, limited=False):
+        groups = [word for pair in self.groups + (self.more if limited else []) for word in pair]
         net = ["--bridge", self.bridge, "10.213.0.2/24", "10.213.0.1"] if network == "bridge" else []
         return [self.binary, *groups, *net, self.rootfs, self.state, "/bin/true"]
 
     def close(self):
-        for _, group in self.groups:
+        for _, group in self.groups + self.more:
             group.rmdir()
         run(["ip", "link", "del", self.bridge])
 

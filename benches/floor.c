@@ -340,6 +340,12 @@ int main(int count, char **words)
         if (strstr(v1[i], "/pids")) {
             snprintf(path, sizeof path, "%.4000s/pids.max", group[i]);
             write_file(path, "4096");
+        } else if (strstr(v1[i], "/memory")) {
+            snprintf(path, sizeof path, "%.4000s/memory.limit_in_bytes", group[i]);
+            write_file(path, "67108864");
+        } else if (strstr(v1[i], "/cpu")) {
+            snprintf(path, sizeof path, "%.4000s/cpu.cfs_quota_us", group[i]);
+            write_file(path, "100000");
         }
     }
     int v2_fd = -1, go[2];

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures img beside its peers and beside the kernel's own floor, and prints markdown tables.
 
-    benches/run.py --img PATH [--rounds N] [--only start,build,pull,remove,TABLE] [--keep DIR]
+    benches/run.py --img PATH [--rounds N] [--only start,build,pull,remove,limits,deep,exec,many,staying] [--keep DIR]
 
 All contenders of a table take turns within each round, so that a busy moment hits all of them. A figure is wall time of
 one whole process from its start to its end: minimum and median over the rounds, and the median's ratio to img's. Needs
@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import data  # noqa: E402
 from builds import builds  # noqa: E402
+import crowds  # noqa: E402
 from contenders import Bubblewrap, Docker, Floor, Img, Podman, Runc, present, registry, run  # noqa: E402
 from race import race, say, table  # noqa: E402
 
@@ -101,7 +102,7 @@ def main():
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--img", required=True, help="the release binary")
     parse.add_argument("--rounds", type=int, default=20, help="rounds for starts; a fifth of it for pulls and builds")
-    parse.add_argument("--only", default="start,build,pull,remove", help="tables, separated by commas; build-steps, build-stages, build-context, build-large for one of build")
+    parse.add_argument("--only", default="start,build,pull,remove", help="tables, separated by commas; build-steps, build-stages, build-context, build-large for one of build; limits, deep, exec, many, staying")
     parse.add_argument("--keep", default="target/bench", help="folder for test images and stores")
     parse.add_argument("--without", default="", help="contenders to leave out: podman, docker, img")
     options = parse.parse_args()
@@ -159,6 +160,20 @@ def main():
             pulls(made, few, work, address, place / "images")
         if "remove" in wanted:
             removals(made, few)
+        if {"limits", "deep", "exec", "many", "staying"} & set(wanted):
+            for one in made[:3]:
+                if one:
+                    run(one.pull("busybox"))
+        if "limits" in wanted:
+            crowds.limits(made, options.rounds)
+        if "deep" in wanted:
+            crowds.deep(made, options.rounds, work, address)
+        if "exec" in wanted:
+            crowds.execs(made, options.rounds)
+        if "many" in wanted:
+            crowds.many(made, few)
+        if "staying" in wanted:
+            crowds.staying(made, options.rounds)
     finally:
         for close in reversed(closing):
             try:
