@@ -21,6 +21,7 @@ use crate::plan::{MountKind, Plan, Settings, Step};
 use crate::security::seccomp;
 use crate::state::ProcessId;
 use crate::sys::MountAttr;
+use crate::timing::{self, Mark};
 use crate::{bind, mount, network, rootfs, spaces, state, sys};
 
 /// How long a child may take to become the program; mounting a slow network file system is the worst case.
@@ -64,11 +65,14 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Resu
     let seccomp = linux.and_then(|linux| linux.seccomp().as_ref()).map(seccomp::compile).transpose()?;
     let privileged = may_mount(process);
     let rootfs = rootfs::prepare(&container.run_dir, &container.rootfs, privileged, true)?;
+    timing::mark(Mark::Layered);
     let binds = binds(&plan)?;
     let layers = layers(&plan, container, privileged)?;
     let (namespaces, around) = joined(&plan)?;
+    timing::mark(Mark::Opened);
     let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
     let mut cgroup = Cgroup::create(&container.id, container.cgroup_parent.as_deref(), &resources)?;
+    timing::mark(Mark::Grouped);
     let wants_view =
         plan.steps.iter().any(|step| matches!(step, Step::Mount(mount) if mount.kind == MountKind::Cgroup));
     let result = (|| {
@@ -147,6 +151,7 @@ pub(crate) fn start_child<T: Undo>(
         }
         sys::Forked::Parent(child) => child,
     };
+    timing::mark(Mark::Cloned);
     drop(theirs);
     let kill = |error: Error| {
         let _ = sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
@@ -166,6 +171,7 @@ pub(crate) fn start_child<T: Undo>(
             return Err(last_words(&ours).map_or(error, Error::Start));
         }
     };
+    timing::mark(Mark::Networked);
     let dialogue = || -> Result<(Option<OwnedFd>, Vec<Stub>)> {
         let go = || match ours.send(&Message::Go, None) {
             // A child that failed has hung up, and left a message that says why.
@@ -197,6 +203,7 @@ pub(crate) fn start_child<T: Undo>(
         }
     };
     let outcome = dialogue();
+    timing::mark(Mark::Executed);
     // Only now: closing the last descriptor of a detached mount costs an RCU grace period, for each layer, and it is not the
     // child on its way to the program that should pay it.
     drop(materials);

@@ -48,6 +48,7 @@ mod spaces;
 pub mod spec;
 pub mod state;
 mod sys;
+pub mod timing;
 pub mod validate;
 mod verbs;
 

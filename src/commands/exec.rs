@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::Run;
 use super::flags::environment::environment;
+use super::flags::timing::TimingFlag;
 use super::run::{container_failed, wants_terminal};
 use crate::config::Context;
 use crate::engine::container::exec::ExecOptions;
@@ -41,6 +42,8 @@ pub struct Exec {
     /// Give it all capabilities
     #[arg(long)]
     privileged: bool,
+    #[command(flatten)]
+    timing: TimingFlag,
     /// The container, by name or id
     container: String,
     /// The program and its arguments
@@ -63,7 +66,9 @@ impl Run for Exec {
             privileged: self.privileged,
             command: self.command,
         };
-        let engine = context.engine().map_err(container_failed)?;
-        engine.exec(&self.container, &options).map(ExitCode::from)
+        self.timing.around(|| {
+            let engine = context.engine().map_err(container_failed)?;
+            engine.exec(&self.container, &options).map(ExitCode::from)
+        })
     }
 }

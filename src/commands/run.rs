@@ -9,6 +9,7 @@ use clap::Args;
 use super::Run;
 use super::flags::ContainerFlags;
 use super::flags::attach::AttachFlags;
+use super::flags::timing::TimingFlag;
 use crate::config::Context;
 use crate::engine::container::run::Attachment;
 use crate::error::{CommandError, Kind, Result};
@@ -36,11 +37,19 @@ pub struct RunCommand {
     #[command(flatten)]
     attach: AttachFlags,
     #[command(flatten)]
+    timing: TimingFlag,
+    #[command(flatten)]
     flags: ContainerFlags,
 }
 
 impl Run for RunCommand {
     fn run(self, context: &Context) -> Result<ExitCode> {
+        self.timing.clone().around(|| self.run_measured(context))
+    }
+}
+
+impl RunCommand {
+    fn run_measured(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine().map_err(container_failed)?;
         let bars = Bars::new(self.flags.quiet());
         let mut options = self.flags.options(context)?;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::flags::timing::TimingFlag;
 use super::targets::{MoreTargets, Scope};
 use super::{Run, each};
 use crate::config::Context;
@@ -28,10 +29,18 @@ pub struct Start {
     /// Send it standard input
     #[arg(long, short)]
     interactive: bool,
+    #[command(flatten)]
+    timing: TimingFlag,
 }
 
 impl Run for Start {
     fn run(self, context: &Context) -> Result<ExitCode> {
+        self.timing.clone().around(|| self.run_measured(context))
+    }
+}
+
+impl Start {
+    fn run_measured(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         engine.sweep()?;
         let names = self.more.names(engine, self.containers, self.all, Scope::Any)?;

@@ -9,6 +9,7 @@ pub mod human;
 pub mod progress;
 pub mod table;
 pub mod template;
+pub mod timing;
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};

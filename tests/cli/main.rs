@@ -51,6 +51,7 @@ mod run_flags;
 mod save_load;
 mod security;
 mod system;
+mod timing;
 mod top_stats;
 mod transfer;
 mod tripwire;

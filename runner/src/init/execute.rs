@@ -10,6 +10,7 @@ use super::Child;
 use crate::diagnosis::Attempt;
 use crate::error::{Doing, Error, Result};
 use crate::sys;
+use crate::timing::{self, Mark};
 
 /// Where programs are looked for when the environment says nothing.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -51,6 +52,7 @@ impl Child<'_> {
         sys::close_on_exec_from(self.materials.first_closed).doing(|| "close descriptors".into())?;
         let program = args.first().map(String::as_str).unwrap_or_default();
         let path = search_path(&env);
+        timing::mark(Mark::Confined);
         let mut refused = None;
         for candidate in candidates(program, path) {
             let Ok(name) = CString::new(candidate.as_bytes()) else { continue };

@@ -26,6 +26,7 @@ use crate::inroot::{Root, Stub};
 use crate::plan::{Plan, Step};
 use crate::security::capabilities::Sets;
 use crate::security::seccomp;
+use crate::timing::{self, Mark};
 use crate::{rootfs, security, sys};
 use dialogue::{Channel, Failure, Message};
 pub use execute::{DEFAULT_PATH, candidates};
@@ -264,6 +265,7 @@ impl Child<'_> {
     }
 
     fn synchronise(&mut self) -> Result<()> {
+        timing::mark(Mark::Mounted);
         if !self.stubs.is_empty() {
             let stubs = std::mem::take(&mut self.stubs);
             self.channel.send(&Message::Stubs(stubs), None).doing(|| "tell of new mount points".into())?;

@@ -25,6 +25,7 @@ use crate::init::dialogue::Failure;
 use crate::log::Writer;
 use crate::state::{self, Exit, ProcessId, State, Status};
 use crate::sys::{self, Ended};
+use crate::timing::{self, Mark};
 use crate::{network, verbs};
 use peer::Peer;
 use relay::{ProgramIo, Relay};
@@ -215,6 +216,7 @@ impl<'a> Session<'a> {
             verbs::clear_stop_request(&container.state_dir)?;
             state.save(&container.state_dir)?;
         }
+        timing::mark(Mark::Monitored);
         Ok(Self { container, state, stdin, recorded })
     }
 
@@ -272,6 +274,7 @@ impl<'a> Session<'a> {
 
     /// Takes back what was made for the program, and records how it ended.
     pub fn end(&mut self, running: Running, ended: Ended, log_error: Option<Error>) -> Result<Exit> {
+        timing::mark(Mark::Ended);
         let oom = running.created.as_ref().is_some_and(|parts| parts.cgroup.oom_kills().is_ok_and(|count| count > 0));
         let (code, signal) = match ended {
             Ended::Exited(code) => (code, None),
@@ -290,6 +293,7 @@ impl<'a> Session<'a> {
             Err(Error::NotFound(_)) => {}
             result => result?,
         }
+        timing::mark(Mark::TornDown);
         Ok(exit)
     }
 

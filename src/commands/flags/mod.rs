@@ -7,6 +7,7 @@ pub mod limits;
 mod network;
 mod place;
 mod refused;
+pub mod timing;
 
 use clap::Args;
 

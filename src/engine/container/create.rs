@@ -6,6 +6,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use runner::spec::{ImageDefaults, UserChoices, merge};
+use runner::timing::{self, Mark};
 use store::Digest;
 use store::image::{Image, RunConfig};
 use store::record::Record;
@@ -37,6 +38,7 @@ impl Engine {
             Some(_) => None,
             None => Some(self.image_for(options, progress)?),
         };
+        timing::mark(Mark::Resolved);
         let id = self.store.containers().new_id()?;
         let config = image.as_ref().map(|image| &image.config.config);
         let merged =
@@ -77,6 +79,7 @@ impl Engine {
             }
         }
         self.container_event(&record, "create");
+        timing::mark(Mark::Recorded);
         Ok(Startable { record, image: image.map(|image| image.config.config) })
     }
 

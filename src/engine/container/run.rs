@@ -7,6 +7,7 @@ use std::path::Path;
 
 use runner::attach::{AttachOptions, Outcome, attach, connect};
 use runner::spec::parse;
+use runner::timing::{self, Mark};
 use runner::{After, DetachKeys, Exit, Foreground, MonitorOptions, OnExit, run_foreground, start_monitored};
 use store::Store;
 use store::image::RunConfig;
@@ -44,6 +45,7 @@ impl Engine {
     pub fn start_detached(&self, startable: &Startable) -> Result<()> {
         let record = &startable.record;
         let container = self.prepare(startable).map_err(|error| self.unprepared(record, error))?;
+        timing::mark(Mark::Specified);
         let options = MonitorOptions { stdin: record.data.options.interactive, foreground: false };
         match start_monitored(container, options, self.on_exit(record)) {
             Ok((state, _)) => {
@@ -63,6 +65,7 @@ impl Engine {
         let record = &startable.record;
         let asked = &record.data.options;
         let container = self.prepare(startable).map_err(|error| self.unprepared(record, error))?;
+        timing::mark(Mark::Specified);
         if !asked.tty && !asked.interactive {
             let options = Foreground { stdin: false, forward_signals: attachment.signals };
             let started = |state: &runner::State| {
