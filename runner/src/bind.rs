@@ -1,15 +1,100 @@
-//! Clones of whole trees of the host's mounts, for bind mounts.
+//! What is mounted from the host: clones of trees of its mounts, and file systems in image files, all detached.
 //!
+//! A part of a source is looked up inside of it by descriptor, so that no link in it, however it is swapped meanwhile,
+//! leads out.
 //! The kernel refuses to attach a tree that holds a pinned mount namespace (the layers' own pin, or what `ip netns`-like
 //! tools leave) in a namespace made later (`ELOOP`), so that no cycle of them arises. A copy of the mount namespace comes
 //! without such pins: the clone is taken there, and there is no way by which it could be missed in the container.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+
+use crate::error::{Doing, Error, Result};
+use crate::inroot::Root;
 use crate::layers::Inside;
-use crate::{foreign, mount, sys};
+use crate::plan::{MountKind, MountStep, Plan, Step};
+use crate::sys::MountAttr;
+use crate::{disk_image, foreign, mount, rootfs, sys};
+
+/// Opens what the plan mounts from the host, by the number of the mount in the spec. Single-threaded callers only.
+pub fn all(plan: &Plan) -> Result<BTreeMap<usize, OwnedFd>> {
+    let mut opened = BTreeMap::new();
+    for step in &plan.steps {
+        let Step::Mount(step) = step else { continue };
+        if let Some(mounted) = open(step, plan)? {
+            opened.insert(step.index, mounted);
+        }
+    }
+    Ok(opened)
+}
+
+/// One mount from the host, detached and with its attributes set; `None` for what does not come from there.
+fn open(step: &MountStep, plan: &Plan) -> Result<Option<OwnedFd>> {
+    let options = &step.options;
+    let (mounted, at) = match &step.kind {
+        MountKind::Bind { source, recursive } => {
+            let at = source.display();
+            let clone = match &options.subdir {
+                Some(subdir) => clone_part(source, subdir, *recursive)
+                    .doing(|| format!("bind mount {} of {at}", subdir.display()))?,
+                None if *recursive => clone_tree(source).doing(|| format!("bind mount {at}"))?,
+                None => mount::clone_path(source, false).doing(|| format!("bind mount {at}"))?,
+            };
+            (clone, at)
+        }
+        MountKind::DiskImage { source, offset } => {
+            let mounted = disk_image::mount(source, *offset, None, &options.data, options.attributes.set)?;
+            (mounted, source.display())
+        }
+        _ => return Ok(None),
+    };
+    mount::set_attributes(&mounted, false, options.attributes).doing(|| format!("set the mount options of {at}"))?;
+    let tree = MountAttr { propagation: 0, ..options.recursive };
+    mount::set_attributes(&mounted, true, tree).doing(|| format!("set the mount options below {at}"))?;
+    if let Some(ids) = &step.id_maps {
+        let maps = ids.maps.as_ref().or(plan.id_maps.as_ref());
+        let maps = maps.ok_or_else(|| Error::invalid(format!("{at}: the ids of the mount are not given")))?;
+        mount::map_ids(&mounted, ids.recursive, &maps.namespace()?).map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => {
+                Error::invalid(format!("cannot map the ids of {at}: its file system does not allow that ({error})"))
+            }
+            _ => Error::io(format!("map the ids of {at}"), error),
+        })?;
+    }
+    if options.overlay {
+        return rootfs::throw_away(mounted, options.attributes.set).map(Some);
+    }
+    Ok(Some(mounted))
+}
+
+/// Whether mounts can come to where `source` lies and, with `both`, go from there: the kernel takes the wish for it
+/// on any mount, and does nothing.
+///
+/// # Errors
+/// There is no `source`.
+pub fn can_propagate(source: &Path, both: bool) -> io::Result<bool> {
+    let id = mount::id(rustix::fs::open(source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)?;
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(propagates(&mountinfo, id, if both { &["shared:"] } else { &["shared:", "master:"] }))
+}
+
+/// Whether the mount of this number has one of the tags (proc_pid_mountinfo(5), field 7).
+fn propagates(mountinfo: &str, id: u64, tags: &[&str]) -> bool {
+    let line = mountinfo.lines().find(|line| line.split(' ').next().and_then(|own| own.parse().ok()) == Some(id));
+    let words = line.into_iter().flat_map(|line| line.split(' ').skip(6)).take_while(|word| *word != "-");
+    words.into_iter().any(|word| tags.iter().any(|tag| word.starts_with(tag)))
+}
+
+/// A detached clone of what lies at `part` inside of the directory `source`.
+fn clone_part(source: &Path, part: &Path, recursive: bool) -> io::Result<OwnedFd> {
+    let whole = rustix::fs::open(source, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let found = Root::new(whole).open(part, OFlags::PATH)?;
+    mount::clone_fd(found.as_fd(), recursive)
+}
 
 /// A detached clone of all mounts at and below `path`, but for pinned mount namespaces. Single-threaded callers only.
 pub fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
@@ -57,5 +142,7 @@ mod tests {
                     40 22 0:4 mnt:[4026532] /run/a\\040b/pin rw - nsfs nsfs rw\n\
                     41 22 0:4 net:[4026533] /run/netns/x rw - nsfs nsfs rw\n";
         assert_eq!(pinned(text).collect::<Vec<_>>(), [Path::new("/run/a b/pin")]);
+        assert!(propagates(text, 22, &["shared:"]) && !propagates(text, 22, &["master:"]));
+        assert!(!propagates(text, 40, &["shared:", "master:"]) && !propagates(text, 99, &["shared:"]));
     }
 }

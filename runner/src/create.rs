@@ -20,7 +20,6 @@ use crate::inroot::Stub;
 use crate::plan::{MountKind, Plan, Settings, Step};
 use crate::security::seccomp;
 use crate::state::ProcessId;
-use crate::sys::MountAttr;
 use crate::timing::{self, Mark};
 use crate::{bind, mount, network, rootfs, spaces, state, sys};
 
@@ -66,7 +65,7 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Resu
     let privileged = may_mount(process);
     let rootfs = rootfs::prepare(&container.run_dir, &container.rootfs, privileged, true)?;
     timing::mark(Mark::Layered);
-    let binds = binds(&plan)?;
+    let binds = bind::all(&plan)?;
     let layers = layers(&plan, container, privileged)?;
     let (namespaces, around) = joined(&plan)?;
     timing::mark(Mark::Opened);
@@ -358,29 +357,6 @@ pub(crate) fn group_names(spec: &Spec) -> Vec<String> {
 fn may_mount(process: &Process) -> bool {
     let bounding = process.capabilities().as_ref().and_then(|sets| sets.bounding().as_ref());
     process.capabilities().is_none() || bounding.is_some_and(|set| set.contains(&Capability::SysAdmin))
-}
-
-/// Opens the sources of bind mounts as detached clones, with their attributes set.
-pub(crate) fn binds(plan: &Plan) -> Result<BTreeMap<usize, OwnedFd>> {
-    let mut binds = BTreeMap::new();
-    for step in &plan.steps {
-        let Step::Mount(step) = step else { continue };
-        let MountKind::Bind { source, recursive } = &step.kind else { continue };
-        let at = source.display();
-        let clone = if *recursive { bind::clone_tree(source) } else { mount::clone_path(source, false) };
-        let clone = clone.doing(|| format!("bind mount {at}"))?;
-        let options = &step.options;
-        mount::set_attributes(&clone, false, options.attributes).doing(|| format!("set the mount options of {at}"))?;
-        let tree = MountAttr { propagation: 0, ..options.recursive };
-        mount::set_attributes(&clone, true, tree).doing(|| format!("set the mount options below {at}"))?;
-        if let Some(ids) = &step.id_maps {
-            let maps = ids.maps.as_ref().or(plan.id_maps.as_ref());
-            let maps = maps.ok_or_else(|| Error::invalid(format!("{at}: the ids of the mount are not given")))?;
-            mount::map_ids(&clone, ids.recursive, &maps.namespace()?).doing(|| format!("map the ids of {at}"))?;
-        }
-        binds.insert(step.index, clone);
-    }
-    Ok(binds)
 }
 
 /// Opens the layers that mounts show, by the number of the mount, with the path in them that is meant.

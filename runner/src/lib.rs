@@ -22,6 +22,7 @@ pub mod cgroup;
 mod container;
 mod create;
 pub mod diagnosis;
+mod disk_image;
 mod error;
 pub mod exec;
 mod foreign;
@@ -52,6 +53,7 @@ pub mod timing;
 pub mod validate;
 mod verbs;
 
+pub use bind::can_propagate;
 pub use container::{Container, HostsFile, MountedFile, MountedLayers, Rootfs};
 pub use error::{Error, Result};
 pub use init::dialogue::{Failure, FailureKind};

@@ -100,7 +100,7 @@ pub struct MountAttr {
     pub clear: u64,
     /// `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED`, `MS_UNBINDABLE`, or 0 to leave as it is.
     pub propagation: u64,
-    /// For `MOUNT_ATTR_IDMAP`; unused, 0.
+    /// The user namespace whose mapping `MOUNT_ATTR_IDMAP` takes, else 0.
     pub userns_fd: u64,
 }
 

@@ -8,7 +8,6 @@ use store::layer::{Entry, Kind, LayerPath};
 
 use super::Engine;
 use super::container::ContainerRecord;
-use super::container::prepare::parse_mounts;
 use crate::error::Result;
 
 impl Engine {
@@ -28,9 +27,7 @@ impl Engine {
         for mount in spec.mounts().iter().flatten() {
             targets.extend(mount.destination().to_str().map(str::to_owned));
         }
-        targets.extend(parse_mounts(&record.data.options)?.into_iter().map(|mount| mount.target));
-        let anonymous = record.data.anonymous_volumes.iter().filter_map(|line| line.rsplit_once('='));
-        targets.extend(anonymous.map(|(target, _)| target.to_owned()));
+        targets.extend(record.data.mounts()?.into_iter().map(|mount| mount.target));
         // A target that the layers cannot resolve was made or refused as it stands.
         let resolve = |target: &String| {
             below.resolve(target.as_bytes(), true).or_else(|_| LayerPath::parse(target.as_bytes())).ok()

@@ -123,12 +123,7 @@ impl Engine {
     fn prune_volumes(&self, dry_run: bool, report: &mut PruneReport) -> Result<()> {
         let mut used = Vec::new();
         for record in self.store.containers().list::<super::container::ContainerData>()? {
-            used.extend(
-                record.data.anonymous_volumes.iter().filter_map(|line| Some(line.rsplit_once('=')?.1.to_owned())),
-            );
-            for mount in super::container::prepare::parse_mounts(&record.data.options)? {
-                used.extend(mount.source.and_then(|name| self.store.volumes().find(&name).ok()));
-            }
+            used.extend(self.volumes_of(&record.data)?);
         }
         for record in self.store.volumes().list::<VolumeData>()? {
             if !used.contains(&record.id) {

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use runner::spec::parse::MountKind;
 use store::record::Record;
 
 use super::Engine;
 use super::container::ContainerData;
-use super::container::prepare::parse_mounts;
 use super::container::volumes::VolumeData;
 use crate::error::{CommandError, Result};
 
@@ -125,17 +125,18 @@ impl Engine {
         Ok(removed)
     }
 
+    /// The ids of the volumes that a container mounts.
+    pub(in crate::engine) fn volumes_of(&self, data: &ContainerData) -> Result<Vec<String>> {
+        let mounts = data.mounts()?.into_iter().filter(|mount| mount.kind == MountKind::Volume);
+        Ok(mounts.filter_map(|mount| self.store.volumes().find(&mount.source?).ok()).collect())
+    }
+
     /// Which containers mount which volume, by the volume's id.
     fn volume_users(&self) -> Result<BTreeMap<String, Vec<String>>> {
         let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for record in self.store.containers().list::<ContainerData>()? {
             let Record { name, data, .. } = record;
-            let anonymous = data.anonymous_volumes.iter().filter_map(|line| Some(line.rsplit_once('=')?.1.to_owned()));
-            let mut ids: Vec<String> = anonymous.collect();
-            for mount in parse_mounts(&data.options)? {
-                ids.extend(mount.source.and_then(|source| self.store.volumes().find(&source).ok()));
-            }
-            for id in ids {
+            for id in self.volumes_of(&data)? {
                 users.entry(id).or_default().push(name.clone());
             }
         }

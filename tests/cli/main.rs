@@ -42,6 +42,7 @@ mod leaks;
 mod lifecycle;
 mod limits;
 mod logs;
+mod mounts;
 mod network;
 mod networks;
 mod pull;

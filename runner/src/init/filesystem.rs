@@ -60,7 +60,7 @@ impl Child<'_> {
         let at = step.destination.display();
         let doing = || format!("mount on {at}");
         let (mounted, is_directory) = match &step.kind {
-            MountKind::Bind { source, .. } => {
+            MountKind::Bind { source, .. } | MountKind::DiskImage { source, .. } => {
                 let clone = self.materials.binds.get(&step.index);
                 let clone = clone.ok_or_else(|| Error::invalid(format!("{} was not opened", source.display())))?;
                 let kind = rustix::fs::fstat(clone).doing(|| format!("examine {}", source.display()))?.st_mode;

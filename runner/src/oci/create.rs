@@ -147,7 +147,7 @@ fn make(
     let seccomp = seccomp.map(seccomp::compile).transpose()?;
     let root = Rootfs::Directory { path: bundle.rootfs.clone(), readonly: false };
     let root = rootfs::prepare(directory, &root, true, false)?;
-    let binds = create::binds(plan)?;
+    let binds = crate::bind::all(plan)?;
     let devices = create::host_devices(plan)?;
     let (namespaces, around) = create::joined(plan)?;
     let stdio = stdio.open()?;

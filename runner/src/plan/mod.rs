@@ -59,6 +59,8 @@ pub struct Settings {
 pub const LAYERS: &str = "layers";
 /// The type of a mount that shows a file in memory handed in beside the Spec ([`crate::MountedFile`]).
 pub const FILE: &str = "file";
+/// The type of a mount of a file system that lies in a file or on a block device.
+pub const DISK_IMAGE: &str = "image-file";
 
 /// Files of /proc that may be replaced by a bind mount, as lxcfs does.
 const REPLACEABLE: [&str; 9] =
@@ -102,7 +104,7 @@ impl Plan {
             let is_dev = step.destination == Path::new("/dev");
             let fresh_dev = is_dev && matches!(step.kind, MountKind::FileSystem(_));
             has_dev |= is_dev;
-            steps.push(Step::Mount(step));
+            steps.push(Step::Mount(Box::new(step)));
             if fresh_dev {
                 steps.push(Step::MakeDevices(devices::nodes(listed)?));
             }
@@ -216,7 +218,7 @@ fn mount_step(index: usize, mount: &oci_spec::runtime::Mount, settings: Settings
     if destination == Path::new("/") {
         return Err(Error::invalid("a mount's destination cannot be /"));
     }
-    let options = mount_options::parse(mount.options().as_deref().unwrap_or_default())?;
+    let mut options = mount_options::parse(mount.options().as_deref().unwrap_or_default())?;
     let typ = mount.typ().as_deref().unwrap_or("");
     let kind = match (options.bind, typ) {
         (Some(_), _) | (None, "bind" | "none" | "") => {
@@ -228,6 +230,16 @@ fn mount_step(index: usize, mount: &oci_spec::runtime::Mount, settings: Settings
                 return Err(Error::invalid(format!("{at}: unknown option `{word}` of a bind mount")));
             }
             MountKind::Bind { source, recursive: options.bind.unwrap_or(!settings.staged) }
+        }
+        (None, DISK_IMAGE) => {
+            let source = mount.source().clone().filter(|source| source.is_absolute()).ok_or_else(|| {
+                Error::invalid(format!("{}: an image file needs an absolute source path", destination.display()))
+            })?;
+            let offset = options.data.iter().position(|(key, _)| key == "offset").map(|at| options.data.remove(at).1);
+            let offset = offset.map_or(Some(0), |text| text?.parse().ok()).ok_or_else(|| {
+                Error::invalid(format!("{}: the offset of an image file is a number of bytes", destination.display()))
+            })?;
+            MountKind::DiskImage { source, offset }
         }
         (None, LAYERS | FILE) => {
             let number = mount.source().as_deref().and_then(Path::to_str).and_then(|number| number.parse().ok());
@@ -249,6 +261,11 @@ fn mount_step(index: usize, mount: &oci_spec::runtime::Mount, settings: Settings
             return Err(Error::invalid(format!("{at}: a mount of type `{other}` is not supported")));
         }
     };
+    let from_host = matches!(kind, MountKind::Bind { .. } | MountKind::DiskImage { .. });
+    if !from_host && (options.overlay || options.subdir.is_some()) {
+        let at = destination.display();
+        return Err(Error::invalid(format!("{at}: only a bind mount takes X-overlay and X-mount.subdir")));
+    }
     let id_maps = mounted_ids(mount, &options, &kind, &destination)?;
     let source = mount.source().as_deref().and_then(Path::to_str).filter(|source| !source.is_empty());
     let source = settings.staged.then_some(source).flatten().map(str::to_owned);
@@ -270,7 +287,7 @@ fn mounted_ids(
         (recursive, _) => recursive == Some(true),
     };
     let at = destination.display();
-    if !matches!(kind, MountKind::Bind { .. }) {
+    if !matches!(kind, MountKind::Bind { .. } | MountKind::DiskImage { .. }) {
         return Err(Error::invalid(format!("{at}: only a bind mount can have ids of its own")));
     }
     if !maps.is_empty() && (users.is_empty() || groups.is_empty()) {

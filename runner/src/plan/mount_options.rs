@@ -4,6 +4,8 @@
 //! attribute of the mount or its propagation; all others go to the file system as they are. What this version cannot do is
 //! refused by name, never ignored.
 
+use std::path::PathBuf;
+
 use crate::error::{Error, Result};
 use crate::mount;
 use crate::sys::MountAttr;
@@ -23,6 +25,10 @@ pub struct MountOptions {
     pub id_map: Option<bool>,
     /// Begin with a copy of what the image has there.
     pub copy_up: bool,
+    /// What of the source is mounted (`X-mount.subdir=`, as mount(8) has it): looked up inside of it.
+    pub subdir: Option<PathBuf>,
+    /// Writes go to memory and are gone with the mount (`X-overlay`): the source is not changed.
+    pub overlay: bool,
     /// What the file system itself is told: `key=value` or a bare word.
     pub data: Vec<(String, Option<String>)>,
 }
@@ -100,6 +106,7 @@ pub fn parse(options: &[String]) -> Result<MountOptions> {
                 "bind" => parsed.bind = Some(parsed.bind.unwrap_or(false)),
                 "rbind" => parsed.bind = Some(true),
                 "defaults" | "async" | "nomand" | "loud" | "" => {}
+                "X-overlay" => parsed.overlay = true,
                 "idmap" => parsed.id_map = Some(false),
                 "ridmap" => parsed.id_map = Some(true),
                 "tmpcopyup" => parsed.copy_up = true,
@@ -107,6 +114,10 @@ pub fn parse(options: &[String]) -> Result<MountOptions> {
                     return Err(Error::invalid(format!("the mount option `{word}` is not supported")));
                 }
                 _ => parsed.data.push(match word.split_once('=') {
+                    Some(("X-mount.subdir", path)) => {
+                        parsed.subdir = Some(PathBuf::from(path));
+                        continue;
+                    }
                     Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
                     None => (word.to_owned(), None),
                 }),

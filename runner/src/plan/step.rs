@@ -25,7 +25,7 @@ pub enum Step {
     /// Mount the root file system and attach it where nobody else looks.
     MountRoot,
     /// One mount of the Spec, by its number there.
-    Mount(MountStep),
+    Mount(Box<MountStep>),
     /// Device nodes and the usual links in a fresh /dev.
     MakeDevices(Vec<DeviceNode>),
     /// A terminal of the container's own devpts; its master goes to the parent.
@@ -136,6 +136,13 @@ pub enum MountKind {
         /// Whether what is mounted below comes along.
         recursive: bool,
     },
+    /// A file system in a file or on a block device; opened and mounted by the parent.
+    DiskImage {
+        /// The file or device.
+        source: PathBuf,
+        /// Where in it the file system begins.
+        offset: u64,
+    },
     /// A stack of layers that was handed in beside the Spec, by its number.
     Layers(usize),
     /// A file in memory that was handed in beside the Spec, by its number.
@@ -177,6 +184,9 @@ impl fmt::Display for Step {
                 let at = mount.destination.display();
                 match &mount.kind {
                     MountKind::Bind { source, .. } => write!(f, "mount {} on {at}", source.display()),
+                    MountKind::DiskImage { source, .. } => {
+                        write!(f, "mount the image file {} on {at}", source.display())
+                    }
                     MountKind::Layers(number) => write!(f, "mount the layers {number} on {at}"),
                     MountKind::File(number) => write!(f, "mount the file {number} on {at}"),
                     MountKind::Cgroup => write!(f, "mount the cgroup view on {at}"),

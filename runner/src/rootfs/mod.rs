@@ -60,6 +60,17 @@ pub fn prepare_layers(run: &Path, layers: &MountedLayers, devices: bool) -> Resu
     Prepared::without_folder(Ok(mounted))
 }
 
+/// A detached directory with a writable layer in memory on top, which ends with the mount: the directory is not changed.
+pub fn throw_away(below: OwnedFd, attributes: u64) -> Result<OwnedFd> {
+    let (memory, upper, work) = memory_layer(None)?;
+    let context = Context::new("overlay").doing(joining)?;
+    context.set("source", "overlay").doing(joining)?;
+    context.set_fd("lowerdir+", below.as_fd()).doing(joining)?;
+    let mounted = writable(context, &upper, &work, true)?.mount(attributes).doing(joining);
+    drop(memory);
+    mounted
+}
+
 /// A layer with nothing in it.
 fn empty_layer() -> Result<OwnedFd> {
     mount::empty_tmpfs("0755", None, mount::MOUNT_ATTR_RDONLY).doing(|| "make an empty layer".into())
@@ -150,17 +161,23 @@ fn joining() -> String {
 
 /// Layers with a writable directory in memory on top.
 fn in_memory(run: &Path, lowers: &[layers::LayerMount], size: Option<u64>, attributes: u64) -> Result<Prepared> {
+    let (memory, upper, work) = memory_layer(size)?;
+    let mounted = joined(run, lowers, false, |context| {
+        // It is memory: there is nothing to sync to.
+        writable(context, &upper, &work, true)?.mount(attributes).doing(joining)
+    })?;
+    Ok(Prepared { mounted, _folder: Some(memory) })
+}
+
+/// A file system in memory, and the two directories in it that overlayfs wants.
+fn memory_layer(size: Option<u64>) -> Result<(OwnedFd, OwnedFd, OwnedFd)> {
     let memory = mount::empty_tmpfs("0755", size, 0).doing(|| "make the writable layer in memory".into())?;
     let folder = |name: &str| {
         rustix::fs::mkdirat(&memory, name, Mode::from_raw_mode(0o755))?;
         rustix::fs::openat(&memory, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
     };
     let (upper, work) = (folder("upper").doing(joining)?, folder("work").doing(joining)?);
-    let mounted = joined(run, lowers, false, |context| {
-        // It is memory: there is nothing to sync to.
-        writable(context, &upper, &work, true)?.mount(attributes).doing(joining)
-    })?;
-    Ok(Prepared { mounted, _folder: Some(memory) })
+    Ok((memory, upper, work))
 }
 
 /// An overlay over the layers, finished by `finish` while they may be taken. Redirects and metadata-only copies stay off: an

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Mount, MountBuilder};
+use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, Mount, MountBuilder};
 
 use super::options::{NamespaceMode, Options, SharedMemory};
 use super::parse::{BindRecursion, MountKind, MountRequest, Propagation};
@@ -92,7 +92,8 @@ fn maps_tty(options: &Options) -> bool {
 
 fn one(request: &MountRequest, target: &Path, options: &Options) -> Result<Mount> {
     let place = target.to_string_lossy();
-    if target.starts_with("/proc") && !options.privileged && request.kind != MountKind::Tmpfs {
+    if target.starts_with("/proc") && !options.privileged && !matches!(request.kind, MountKind::Tmpfs | MountKind::Proc)
+    {
         // What lies on /proc may be a masked path: a mount there would undo the mask (CVE-2019-16884). Files that
         // lxcfs and the like provide are the known exceptions.
         let known = [
@@ -131,10 +132,13 @@ fn one(request: &MountRequest, target: &Path, options: &Options) -> Result<Mount
                 add("nodev");
             }
             request.options.iter().for_each(|option| add(option));
-            if request.idmap.is_some() {
-                add("idmap");
+            if let Some(subpath) = &request.subpath {
+                add(&format!("X-mount.subdir={subpath}"));
             }
-            Ok(mount(&place, "bind", source, flags))
+            if request.overlay {
+                add("X-overlay");
+            }
+            mapped(request, mount(&place, "bind", source, flags))
         }
         MountKind::Tmpfs => {
             for (default, opposite) in [("noexec", "exec"), ("nosuid", "suid"), ("nodev", "dev")] {
@@ -158,6 +162,22 @@ fn one(request: &MountRequest, target: &Path, options: &Options) -> Result<Mount
         MountKind::Devpts => {
             Ok(mount(&place, "devpts", "devpts", words("nosuid,noexec,newinstance,ptmxmode=0666,mode=0620")))
         }
+        MountKind::Proc => {
+            let writable = if request.read_only { "ro" } else { "rw" };
+            Ok(mount(&place, "proc", "proc", words(&format!("nosuid,noexec,nodev,{writable}"))))
+        }
+        MountKind::DiskImage => {
+            let source = request.source.as_deref().filter(|source| source.starts_with('/'));
+            let source = source.ok_or_else(|| Error::invalid("mount", &place, "its source is not an absolute path"))?;
+            add("nosuid");
+            add("nodev");
+            add(if request.read_only { "ro" } else { "rw" });
+            request.options.iter().for_each(|option| add(option));
+            if request.overlay {
+                add("X-overlay");
+            }
+            mapped(request, mount(&place, crate::plan::DISK_IMAGE, source, flags))
+        }
         MountKind::Layers => Ok(mount(
             &place,
             crate::plan::LAYERS,
@@ -172,6 +192,27 @@ fn one(request: &MountRequest, target: &Path, options: &Options) -> Result<Mount
             Err(Error::invalid("mount", &place, "its volume or image was not resolved to a directory"))
         }
     }
+}
+
+/// The mount with the mapping of ids that was asked for.
+fn mapped(request: &MountRequest, mut mount: Mount) -> Result<Mount> {
+    let Some(text) = &request.idmap else { return Ok(mount) };
+    let mut options = mount.options().clone().unwrap_or_default();
+    options.push(if request.recursion == BindRecursion::Disabled { "idmap" } else { "ridmap" }.to_owned());
+    mount.set_options(Some(options));
+    // Without words the mapping is that of the container's user namespace, if it has one.
+    if !text.is_empty() {
+        let map = super::parse::id_map(text)?;
+        let list = |ranges: &[super::parse::IdRange]| -> Vec<LinuxIdMapping> {
+            let one = |&(from, to, count): &super::parse::IdRange| {
+                LinuxIdMappingBuilder::default().container_id(from).host_id(to).size(count).build()
+            };
+            ranges.iter().map(|range| one(range).expect("all of it was given")).collect()
+        };
+        mount.set_uid_mappings(Some(list(&map.uids)));
+        mount.set_gid_mappings(Some(list(&map.gids)));
+    }
+    Ok(mount)
 }
 
 fn mount(target: &str, kind: &str, source: &str, flags: Vec<String>) -> Mount {

@@ -7,6 +7,7 @@ pub mod limits;
 mod network;
 mod place;
 mod refused;
+mod storage;
 pub mod timing;
 
 use clap::Args;
@@ -62,6 +63,8 @@ pub struct ContainerFlags {
     /// Size of /dev/shm
     #[arg(long, value_name = "SIZE")]
     shm_size: Option<String>,
+    #[command(flatten)]
+    storage: storage::StorageFlags,
     /// Directory the program starts in
     #[arg(long, short, value_name = "PATH")]
     workdir: Option<String>,
@@ -175,6 +178,7 @@ impl ContainerFlags {
             mounts: self.mount,
             tmpfs: self.tmpfs,
             shm_size: self.shm_size,
+            storage: self.storage.options()?,
             workdir: self.workdir,
             user: self.user,
             groups: self.group_add,

@@ -49,13 +49,20 @@ impl Engine {
             layers: image.as_ref().map(|image| image.layers().to_vec()).unwrap_or_default(),
             args: merged.args.clone(),
             anonymous_volumes: Vec::new(),
+            image_tmpfs: Vec::new(),
+            inherited: Vec::new(),
+            mounted_images: std::collections::BTreeMap::new(),
+            directory: std::path::absolute(".").ok(),
             last: None,
         };
+        self.inherit_mounts(&mut data)?;
         // All words are understood before a volume is made or a record written.
         self.check_flags(&id, &data, config)?;
+        let mounted = self.hold_mounted_images(&mut data)?;
         let uses: Vec<Digest> = image
             .iter()
             .flat_map(|image| std::iter::once(image.id.0).chain(image.layers().iter().map(|layer| layer.0)))
+            .chain(mounted)
             .collect();
         self.make_volumes(&id, &mut data, &merged.volumes)?;
         if options.privileged {

@@ -64,7 +64,7 @@ impl Engine {
             "RestartCount": state.as_ref().map_or(0, |state| state.restarts),
             "HostConfig": host_config(&record),
             "GraphDriver": { "Name": self.driver_name(), "Data": { "UpperDir": paths.upper, "WorkDir": paths.work } },
-            "Mounts": mounts(&spec),
+            "Mounts": self.show_mounts(&record.data)?,
             "Config": {
                 "Hostname": spec.hostname(),
                 "User": options.user.clone().unwrap_or_default(),
@@ -129,19 +129,4 @@ fn host_config(record: &ContainerRecord) -> Value {
         "NanoCpus": limits.cpus.as_deref().and_then(|text| parse::cpus(text).ok()).unwrap_or(0),
         "BlkioWeight": limits.blkio_weight.unwrap_or(0),
     })
-}
-
-fn mounts(spec: &oci_spec::runtime::Spec) -> Vec<Value> {
-    let all = spec.mounts().as_deref().unwrap_or_default();
-    let bind = all.iter().filter(|mount| mount.source().as_ref().is_some_and(|source| source.is_absolute()));
-    bind.map(|mount| {
-        let options = mount.options().clone().unwrap_or_default();
-        json!({
-            "Type": "bind",
-            "Source": mount.source(),
-            "Destination": mount.destination(),
-            "RW": !options.iter().any(|option| option == "ro" || option == "rro"),
-        })
-    })
-    .collect()
 }

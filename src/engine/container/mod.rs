@@ -1,6 +1,7 @@
 //! Containers: their records, and everything that is done to them. A record is what the user asked for and what it was
 //! resolved to (`<root>/containers/<id>/container.json`); what is true now is the runner's state below the run directory.
 
+pub mod chown;
 pub mod clone;
 mod columns;
 pub mod condition;
@@ -15,6 +16,7 @@ pub mod lifecycle;
 mod limits;
 pub mod list;
 pub mod logs;
+pub mod mounts;
 pub mod names;
 mod namespaces;
 pub mod network;
@@ -30,9 +32,11 @@ pub mod stats;
 pub mod top;
 pub mod volumes;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use runner::spec::parse::MountRequest;
 use runner::state::{self, State};
 use serde::{Deserialize, Serialize};
 use store::record::Record;
@@ -56,6 +60,18 @@ pub struct ContainerData {
     /// Anonymous volumes that were made for it.
     #[serde(default)]
     pub anonymous_volumes: Vec<String>,
+    /// Directories of the image's volumes that are kept in memory instead (`--image-volume tmpfs`).
+    #[serde(default)]
+    pub image_tmpfs: Vec<String>,
+    /// Mounts that it takes from other containers.
+    #[serde(default)]
+    pub inherited: Vec<MountRequest>,
+    /// The images that its mounts show, by the name that was asked for.
+    #[serde(default)]
+    pub mounted_images: BTreeMap<String, ImageId>,
+    /// Where it was made: relative paths begin there.
+    #[serde(default)]
+    pub directory: Option<PathBuf>,
     /// How it ended last.
     #[serde(default)]
     pub last: Option<LastExit>,

@@ -1,12 +1,11 @@
 //! From a record to what the runner takes: the flags parsed, joined with the image, names resolved, layers found.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use runner::log::LogConfig;
 use runner::network::Mode;
-use runner::spec::parse::{self, MountKind, MountRequest, SeccompChoice, SecurityOptions};
+use runner::spec::parse::{self, MountKind, SeccompChoice, SecurityOptions};
 use runner::spec::{
     Merged, NamespaceMode, Namespaces, Options as SpecOptions, ResourceOptions, SharedMemory, build, device, merge,
 };
@@ -18,13 +17,11 @@ use super::ContainerData;
 use super::create::{choices, defaults, hostname, usage};
 use super::files::{EtcFiles, Names};
 use super::network::who_answers;
-use super::options::Options;
 use super::run::Startable;
-use super::volumes::bind_source;
 use super::{inside, namespaces, secrets};
 use crate::engine::Engine;
 use crate::engine::layers::to_runner;
-use crate::error::{CommandError, Context as _, Kind, Result};
+use crate::error::{CommandError, Context as _, Result};
 
 /// Largest seccomp profile read, bytes.
 const PROFILE_MAX: u64 = 4 << 20;
@@ -41,11 +38,7 @@ impl Engine {
         EtcFiles::parse(&data.options, id, Names::Copied)?;
         inside::mounts(&data.options)?;
         secrets::check(&data.options)?;
-        for mut mount in parse_mounts(&data.options)? {
-            if matches!(mount.kind, MountKind::Bind) {
-                bind_source(&mut mount)?;
-            }
-        }
+        self.check_mounts(data)?;
         if let Some(keys) = &data.options.detach_keys {
             parse::detach_keys(keys).map_err(usage)?;
         }
@@ -81,7 +74,8 @@ impl Engine {
         let given = self.secrets(&data.options, 0)?;
         mounts.extend(given.mounts);
         options.env.extend(given.env);
-        mounts.extend(self.resolve_mounts(id, data)?);
+        let mountable = self.resolve_mounts(data)?;
+        mounts.extend(mountable.requests);
         // What the user mounts wins over ours.
         let targets: Vec<String> = mounts.iter().map(|mount| mount.target.trim_end_matches('/').to_owned()).collect();
         let mut index = 0;
@@ -108,7 +102,7 @@ impl Engine {
             init: data.options.init,
             log: Some(LogConfig::new(paths.log)),
             create_cwd: true,
-            layer_mounts: Vec::new(),
+            layer_mounts: mountable.layers,
             file_mounts: given.files,
             cgroup_parent: data.options.place.cgroup_parent.clone(),
             stop_signal: merged.stop_signal,
@@ -125,13 +119,9 @@ impl Engine {
             None => None,
         };
         let (mut options, _) = self.spec_options(id, data, image.as_ref())?;
-        options.mounts = parse_mounts(&data.options)?;
-        // A volume has no path here; what is shown is where it is mounted.
-        options.mounts.retain(|mount| !matches!(mount.kind, MountKind::Volume));
-        for mount in options.mounts.iter_mut().filter(|mount| matches!(mount.kind, MountKind::Bind)) {
-            let source = std::path::absolute(mount.source.as_deref().unwrap_or_default())?;
-            mount.source = source.to_str().map(str::to_owned);
-        }
+        options.mounts = data.mounts()?;
+        // Volumes and images have no path here.
+        options.mounts.retain(|mount| !matches!(mount.kind, MountKind::Volume | MountKind::Image));
         Ok(build(&options)?)
     }
 
@@ -221,45 +211,6 @@ impl Engine {
         namespaces::set(asked, &mut options)?;
         Ok((options, merged))
     }
-}
-
-/// All mounts the flags ask for, in the order in which they are made; two at one place are refused.
-pub(in crate::engine) fn parse_mounts(asked: &Options) -> Result<Vec<MountRequest>> {
-    let mut mounts = Vec::new();
-    for text in &asked.volumes {
-        mounts.push(parse::volume(text).map_err(usage)?);
-    }
-    for text in &asked.mounts {
-        mounts.push(parse::mount(text).map_err(usage)?);
-    }
-    for text in &asked.tmpfs {
-        mounts.push(parse::tmpfs(text).map_err(usage)?);
-    }
-    let mut seen = BTreeMap::new();
-    for mount in &mounts {
-        if seen.insert(mount.target.trim_end_matches('/').to_owned(), ()).is_some() {
-            return Err(CommandError::usage(format!("two mounts at {}", mount.target)).kind(Kind::Usage));
-        }
-        let in_proc = std::path::Component::Normal("proc".as_ref());
-        if Path::new(&mount.target).components().nth(1) == Some(in_proc)
-            && !runner::plan::allowed_in_proc(
-                Path::new(&mount.target),
-                matches!(mount.kind, MountKind::Bind),
-                if matches!(mount.kind, MountKind::Tmpfs) { "tmpfs" } else { "" },
-            )
-        {
-            return Err(CommandError::usage(format!("nothing can be mounted on {}: it lies in procfs", mount.target))
-                .hint("programs trust what they read there; only files such as /proc/cpuinfo may be replaced"));
-        }
-        if matches!(mount.kind, MountKind::Image) || mount.overlay || mount.idmap.is_some() || mount.chown {
-            return Err(CommandError::usage(format!(
-                "the mount at {} asks for what is not supported yet",
-                mount.target
-            ))
-            .hint("image mounts, overlay (O), idmap and chown (U) come later"));
-        }
-    }
-    Ok(mounts)
 }
 
 /// `DIR[:O]`: the directory, and whether what is written is thrown away.

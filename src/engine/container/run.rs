@@ -11,7 +11,6 @@ use runner::timing::{self, Mark};
 use runner::{After, DetachKeys, Exit, Foreground, MonitorOptions, OnExit, run_foreground, start_monitored};
 use store::Store;
 use store::image::RunConfig;
-use store::journal::{Event, Subject};
 
 use super::create::usage;
 use super::{ContainerData, ContainerRecord, LastExit, time};
@@ -301,14 +300,7 @@ pub(super) fn remove_all(store: &Store, states: &Path, id: &str, removal: Remova
         Removal::Retire => runner::retire(&states.join(id))?,
     }
     if let Some(record) = &record {
-        for line in &record.data.anonymous_volumes {
-            let Some((_, volume)) = line.rsplit_once('=') else { continue };
-            match store.volumes().remove(volume) {
-                Ok(()) => tell(store, &Event::now(Subject::Volume, "destroy", volume).with("driver", "local")),
-                Err(error) if !error.is_not_found() => return Err(error.into()),
-                Err(_) => {}
-            }
-        }
+        super::volumes::remove_anonymous(store, record)?;
         let removed = match removal {
             Removal::Whole => store.containers().remove_read(record),
             Removal::Retire => store.containers().retire(record),

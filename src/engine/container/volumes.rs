@@ -8,11 +8,13 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use runner::spec::parse::{MountKind, MountRequest};
 use serde::{Deserialize, Serialize};
+use store::Store;
+use store::journal::{Event, Subject};
 use store::record::Record;
 
-use super::ContainerData;
-use super::prepare::parse_mounts;
+use super::{ContainerData, ContainerRecord};
 use crate::engine::Engine;
+use crate::engine::events::tell;
 use crate::error::{CommandError, Context as _, Result};
 
 /// What the record of a volume holds.
@@ -20,6 +22,9 @@ use crate::error::{CommandError, Context as _, Result};
 pub struct VolumeData {
     /// The container it was made for, if it has no name of its own.
     pub anonymous_for: Option<String>,
+    /// Further containers were made that mount it by name or take it over.
+    #[serde(default)]
+    pub shared: bool,
     /// It has been filled from an image, or must not be.
     #[serde(default)]
     pub filled: bool,
@@ -32,7 +37,7 @@ impl Engine {
     /// Makes the volumes that a new container needs and that are not there yet. `declared` are the image's VOLUME paths;
     /// those at which the user mounts something get none.
     pub(super) fn make_volumes(&self, id: &str, data: &mut ContainerData, declared: &[String]) -> Result<()> {
-        let asked = parse_mounts(&data.options)?;
+        let asked = data.mounts()?;
         let covered =
             |path: &str| asked.iter().any(|mount| mount.target.trim_end_matches('/') == path.trim_end_matches('/'));
         for mount in asked.iter().filter(|mount| matches!(mount.kind, MountKind::Volume)) {
@@ -42,6 +47,14 @@ impl Engine {
             }
         }
         for path in declared.iter().filter(|path| !covered(path)) {
+            match data.options.storage.image_volume.as_deref() {
+                Some("ignore") => continue,
+                Some("tmpfs") => {
+                    data.image_tmpfs.push(path.clone());
+                    continue;
+                }
+                _ => {}
+            }
             data.anonymous_volumes.push(format!("{path}={}", self.anonymous_volume(id)?));
         }
         Ok(())
@@ -53,7 +66,7 @@ impl Engine {
                 .hint("only local volumes are supported"));
         }
         match self.store.volumes().find(name) {
-            Ok(_) => return Ok(()),
+            Ok(id) => return self.share_volume(&id),
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error.into()),
         }
@@ -63,6 +76,16 @@ impl Engine {
             Err(_) if self.store.volumes().find(name).is_ok() => Ok(()),
             result => result.map(drop),
         }
+    }
+
+    /// Notes that another container than its owner mounts an anonymous volume: it then stays as long as one does.
+    fn share_volume(&self, id: &str) -> Result<()> {
+        let mut record: Record<VolumeData> = self.store.volumes().read(id)?;
+        if record.data.anonymous_for.is_some() && !record.data.shared {
+            record.data.shared = true;
+            self.store.volumes().replace(&record)?;
+        }
+        Ok(())
     }
 
     fn anonymous_volume(&self, container: &str) -> Result<String> {
@@ -92,34 +115,12 @@ impl Engine {
         Ok(self.store.volumes().path(id)?.join("data"))
     }
 
-    /// The mounts of a container with volumes turned into directories of the host, filled if they are new.
-    pub(super) fn resolve_mounts(&self, _id: &str, data: &ContainerData) -> Result<Vec<MountRequest>> {
-        let mut mounts = Vec::new();
-        for mut mount in parse_mounts(&data.options)? {
-            match mount.kind {
-                MountKind::Volume => {
-                    let Some(name) = mount.source.clone() else { continue };
-                    let volume = self.store.volumes().find(&name)?;
-                    self.mount_volume(&volume, &mut mount, data)?;
-                }
-                MountKind::Bind => bind_source(&mut mount)?,
-                _ => {}
-            }
-            mounts.push(mount);
-        }
-        for line in &data.anonymous_volumes {
-            let Some((target, volume)) = line.rsplit_once('=') else { continue };
-            let mut mount = MountRequest::new(MountKind::Volume, Some(volume), target);
-            self.mount_volume(volume, &mut mount, data)?;
-            mounts.push(mount);
-        }
-        Ok(mounts)
-    }
-
     /// Turns the mount of a volume into a bind mount of its directory.
-    fn mount_volume(&self, id: &str, mount: &mut MountRequest, data: &ContainerData) -> Result<()> {
-        let path = self.volume_path(id)?;
-        let mut record: Record<VolumeData> = self.store.volumes().read(id)?;
+    pub(super) fn mount_volume(&self, mount: &mut MountRequest, data: &ContainerData) -> Result<()> {
+        let name = mount.source.as_deref().unwrap_or_default();
+        let id = self.store.volumes().find(name)?;
+        let path = self.volume_path(&id)?;
+        let mut record: Record<VolumeData> = self.store.volumes().read(&id)?;
         if !record.data.filled {
             if !mount.no_copy && data.image.is_some() {
                 self.fill_volume(&path, &mount.target, &data.layers)?;
@@ -127,34 +128,66 @@ impl Engine {
             record.data.filled = true;
             self.store.volumes().replace(&record)?;
         }
-        let source = match &mount.subpath {
-            None => path,
-            Some(subpath) => {
-                let plain = subpath.split('/').all(|name| !name.is_empty() && name != "." && name != "..");
-                if !plain {
-                    return Err(CommandError::usage(format!("{subpath:?} is no path in a volume")));
-                }
-                path.join(subpath)
-            }
-        };
-        mount.source = source.to_str().map(str::to_owned);
+        mount.source = path.to_str().map(str::to_owned);
         mount.kind = MountKind::Bind;
-        mount.subpath = None;
+        Ok(())
+    }
+
+    /// `--volumes-from`: takes over what other containers mount from the host, volumes and directories; memory is each
+    /// container's own.
+    pub(super) fn inherit_mounts(&self, data: &mut ContainerData) -> Result<()> {
+        for text in &data.options.storage.volumes_from {
+            let (name, mode) = text.split_once(':').unwrap_or((text, "rw"));
+            let mut read_only = false;
+            for word in mode.split(',') {
+                match word {
+                    "ro" => read_only = true,
+                    "rw" | "z" | "Z" => {}
+                    other => {
+                        return Err(CommandError::usage(format!("--volumes-from {text}: {other:?} is not known"))
+                            .hint("as CONTAINER, CONTAINER:ro or CONTAINER:rw"));
+                    }
+                }
+            }
+            let other = self.container_record(&self.find_container(name)?)?;
+            for mut mount in other.data.mounts()? {
+                if !matches!(mount.kind, MountKind::Bind | MountKind::Volume) {
+                    continue;
+                }
+                mount.read_only |= read_only;
+                data.inherited.retain(|known| known.target != mount.target);
+                data.inherited.push(mount);
+            }
+        }
         Ok(())
     }
 }
 
-/// Checks and completes the source of a bind mount.
-pub(super) fn bind_source(mount: &mut MountRequest) -> Result<()> {
-    let source = mount.source.clone().unwrap_or_default();
-    let path = std::path::absolute(&source).with_context(|| format!("cannot use {source}"))?;
-    if !path.exists() {
-        // docker makes a missing source for -v, which hides slips of the finger: podman refuses, and so do we.
-        return Err(CommandError::usage(format!(
-            "cannot mount {source}: there is no such file or directory on the host"
-        ))
-        .hint(format!("`mkdir -p {source}` makes it")));
+/// Removes the anonymous volumes of a container that goes, but for those that others mount too.
+pub(super) fn remove_anonymous(store: &Store, record: &ContainerRecord) -> Result<()> {
+    for line in &record.data.anonymous_volumes {
+        let Some((_, volume)) = line.rsplit_once('=') else { continue };
+        match store.volumes().read::<VolumeData>(volume) {
+            Ok(found) if found.data.shared && mounted_by_another(store, volume, &record.id)? => continue,
+            Err(error) if !error.is_not_found() => return Err(error.into()),
+            _ => {}
+        }
+        match store.volumes().remove(volume) {
+            Ok(()) => tell(store, &Event::now(Subject::Volume, "destroy", volume).with("driver", "local")),
+            Err(error) if !error.is_not_found() => return Err(error.into()),
+            Err(_) => {}
+        }
     }
-    mount.source = path.to_str().map(str::to_owned);
     Ok(())
+}
+
+/// Whether a container other than `own` mounts the volume.
+fn mounted_by_another(store: &Store, volume: &str, own: &str) -> Result<bool> {
+    for other in store.containers().list::<ContainerData>()?.into_iter().filter(|other| other.id != own) {
+        let mut mounts = other.data.mounts()?.into_iter();
+        if mounts.any(|mount| mount.kind == MountKind::Volume && mount.source.as_deref() == Some(volume)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -1,9 +1,11 @@
 //! `--mount`, and the one form that all kinds of mount flags come to.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Error, Result, boolean, size, unknown};
 
 /// What is mounted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MountKind {
     /// A file or directory of the host.
     Bind,
@@ -15,6 +17,10 @@ pub enum MountKind {
     Image,
     /// A pseudo terminal file system of its own.
     Devpts,
+    /// A file system in a file of the host, or on a block device.
+    DiskImage,
+    /// procfs; at /proc only.
+    Proc,
     /// Layers that are handed in beside the spec; the source is their number. No flag of a command line makes one.
     Layers,
     /// A file in memory that is handed in beside the spec; the source is its number. No flag of a command line makes one.
@@ -22,7 +28,7 @@ pub enum MountKind {
 }
 
 /// Whether mounts made later on one side show up on the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Propagation {
     /// Neither way, this mount only.
     Private,
@@ -60,7 +66,7 @@ impl Propagation {
 }
 
 /// Whether submounts of a bind mount come along, and read only.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BindRecursion {
     /// They come along, and are read only if the mount is: the default.
     #[default]
@@ -74,7 +80,7 @@ pub enum BindRecursion {
 }
 
 /// SELinux labels for the content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Relabel {
     /// `z`: containers share it.
     Shared,
@@ -83,7 +89,7 @@ pub enum Relabel {
 }
 
 /// A mount as it was asked for. The engine turns volumes and images into bind mounts before a spec is built.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountRequest {
     /// What.
     pub kind: MountKind,
@@ -101,7 +107,7 @@ pub struct MountRequest {
     pub create_source: bool,
     /// Do not copy the image's files into a new volume.
     pub no_copy: bool,
-    /// A path inside the volume or image.
+    /// A path inside the source: of a volume, an image, a directory that stands for either.
     pub subpath: Option<String>,
     /// The driver for a new volume.
     pub volume_driver: Option<String>,
@@ -121,6 +127,9 @@ pub struct MountRequest {
     pub idmap: Option<String>,
     /// Writes go to a layer that is thrown away (`O`).
     pub overlay: bool,
+    /// Left out if its source is missing.
+    #[serde(default)]
+    pub optional: bool,
     /// Further mount options, as `noexec` or `uid=5`, already checked.
     pub options: Vec<String>,
 }
@@ -147,6 +156,7 @@ impl MountRequest {
             chown: false,
             idmap: None,
             overlay: false,
+            optional: false,
             options: Vec::new(),
         }
     }
@@ -154,7 +164,7 @@ impl MountRequest {
 
 pub(super) const WHAT: &str = "mount";
 
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 30] = [
     "type",
     "source",
     "src",
@@ -179,8 +189,12 @@ const KEYS: [&str; 26] = [
     "tmpfs-size",
     "tmpfs-mode",
     "relabel",
+    "tmpfs-uid",
+    "tmpfs-gid",
     "chown",
     "idmap",
+    "overlay",
+    "offset",
 ];
 
 /// `--mount`: comma-separated `key=value` pairs; a field may be in double quotes to hold commas.
@@ -242,11 +256,14 @@ pub fn mount(text: &str) -> Result<MountRequest> {
                 });
             }
             "chown" => request.chown = flag()?,
+            "overlay" => request.overlay = flag()?,
+            "tmpfs-uid" | "tmpfs-gid" | "offset" => {
+                let value = needed()?;
+                let number = if key == "offset" { size(WHAT, value)? } else { u64::from(id(text, value)?) };
+                request.options.push(format!("{}={number}", key.trim_start_matches("tmpfs-")));
+            }
             _ => request.idmap = Some(value.unwrap_or_default().to_owned()),
         }
-    }
-    if request.kind == MountKind::Image && read_only == Some(false) {
-        return Err(error("the files of an image cannot be written".to_owned()));
     }
     request.read_only = read_only.unwrap_or(request.kind == MountKind::Image);
     check(text, &request, &seen)?;
@@ -266,6 +283,8 @@ fn check(text: &str, request: &MountRequest, seen: &[&str]) -> Result<()> {
                 "relabel",
                 "chown",
                 "idmap",
+                "overlay",
+                "subpath",
             ],
             "bind",
         ),
@@ -280,12 +299,15 @@ fn check(text: &str, request: &MountRequest, seen: &[&str]) -> Result<()> {
                 "relabel",
                 "chown",
                 "idmap",
+                "overlay",
             ],
             "volume",
         ),
-        MountKind::Tmpfs => (&["tmpfs-size", "tmpfs-mode", "chown"], "tmpfs"),
+        MountKind::Tmpfs => (&["tmpfs-size", "tmpfs-mode", "tmpfs-uid", "tmpfs-gid"], "tmpfs"),
         MountKind::Image => (&["image-subpath", "subpath"], "image"),
         MountKind::Devpts => (&[], "devpts"),
+        MountKind::DiskImage => (&["offset", "idmap", "overlay"], "image-file"),
+        MountKind::Proc => (&[], "proc"),
         MountKind::Layers => (&[], "layers"),
         MountKind::File => (&[], "file"),
     };
@@ -298,7 +320,15 @@ fn check(text: &str, request: &MountRequest, seen: &[&str]) -> Result<()> {
             Err(error("a bind mount needs a source".to_owned()).with_hint("add src=/path/on/the/host"))
         }
         (MountKind::Image, None) => Err(error("an image mount needs a source".to_owned()).with_hint("add src=IMAGE")),
-        (MountKind::Tmpfs | MountKind::Devpts, Some(_)) => Err(error(format!("type={name} takes no source"))),
+        (MountKind::DiskImage, None) => {
+            Err(error("an image file needs a source".to_owned()).with_hint("add src=disk.img"))
+        }
+        (MountKind::Proc, _) if request.target.trim_end_matches('/') != "/proc" => {
+            Err(error("procfs can only be mounted at /proc, where what must be hidden is hidden".to_owned()))
+        }
+        (MountKind::Tmpfs | MountKind::Devpts | MountKind::Proc, Some(_)) => {
+            Err(error(format!("type={name} takes no source")))
+        }
         (MountKind::Volume, Some(source)) if source.starts_with(['/', '.', '~']) => {
             Err(error(format!("`{source}` is a path, not the name of a volume")).with_hint("add type=bind"))
         }
@@ -308,6 +338,9 @@ fn check(text: &str, request: &MountRequest, seen: &[&str]) -> Result<()> {
         }
         _ if request.recursion == BindRecursion::ReadOnly && !request.read_only => {
             Err(error("bind-recursive=readonly needs readonly".to_owned()))
+        }
+        _ if request.overlay && request.read_only => {
+            Err(error("overlay (writes are thrown away) and readonly exclude each other".to_owned()))
         }
         _ => Ok(()),
     }
@@ -320,7 +353,12 @@ fn kind(text: &str, name: &str) -> Result<MountKind> {
         "tmpfs" => MountKind::Tmpfs,
         "image" => MountKind::Image,
         "devpts" => MountKind::Devpts,
-        _ => return Err(unknown(WHAT, text, name, &["bind", "volume", "tmpfs", "image", "devpts"])),
+        "image-file" => MountKind::DiskImage,
+        "proc" => MountKind::Proc,
+        _ => {
+            let known = ["bind", "volume", "tmpfs", "image", "devpts", "image-file", "proc"];
+            return Err(unknown(WHAT, text, name, &known));
+        }
     })
 }
 
@@ -332,6 +370,10 @@ fn recursion(text: &str, name: &str) -> Result<BindRecursion> {
         "readonly" => BindRecursion::ReadOnly,
         _ => return Err(unknown(WHAT, text, name, &["enabled", "disabled", "writable", "readonly"])),
     })
+}
+
+fn id(text: &str, value: &str) -> Result<u32> {
+    value.parse().map_err(|_| Error::invalid(WHAT, text, format!("`{value}` is not the number of a user or group")))
 }
 
 pub(super) fn mode(text: &str, value: &str) -> Result<u32> {

@@ -116,7 +116,7 @@ fn ports() {
 fn volumes() {
     let bind = volume("/src:/dst:ro,z,rslave").unwrap();
     assert_eq!((bind.kind, bind.source.as_deref(), bind.target.as_str()), (MountKind::Bind, Some("/src"), "/dst"));
-    assert!(bind.read_only && bind.create_source);
+    assert!(bind.read_only && !bind.create_source);
     assert_eq!((bind.relabel, bind.propagation), (Some(Relabel::Shared), Some(Propagation::RSlave)));
     assert_eq!(volume("./a:/b").unwrap().kind, MountKind::Bind);
     let named = volume("data:/var/lib:nocopy").unwrap();
@@ -159,6 +159,9 @@ fn long_mounts() {
     let tmpfs = mount("type=tmpfs,dst=/t,tmpfs-size=64m,tmpfs-mode=1770").unwrap();
     assert_eq!((tmpfs.tmpfs_size, tmpfs.tmpfs_mode), (Some(64 << 20), Some(0o1770)));
     let image = mount("type=image,src=alpine,dst=/i,image-subpath=etc").unwrap();
+    assert!(!mount("type=image,src=a,dst=/b,rw").unwrap().read_only);
+    let file = mount("type=image-file,src=/d.img,dst=/d,offset=1m,idmap=uids=0-5-1#gids=0-5-1").unwrap();
+    assert_eq!((file.kind, file.options.as_slice()), (MountKind::DiskImage, &["offset=1048576".to_owned()][..]));
     assert!(image.read_only && image.subpath.as_deref() == Some("etc"));
     assert!(!mount("type=bind,src=/a,dst=/b,ro=false").unwrap().read_only);
     for (text, why) in [
@@ -172,7 +175,6 @@ fn long_mounts() {
         ("type=nfs,src=/a,dst=/b", "`nfs` is not known"),
         ("type=bind,src=/a,dst=/b,reedonly", "`reedonly` is not known"),
         ("type=bind,\"src=/a", "not closed"),
-        ("type=image,src=a,dst=/b,ro=false", "cannot be written"),
         ("type=bind,src=/a,dst=/b,bind-recursive=readonly", "needs readonly"),
         ("type=volume,src=vv,dst=/b,volume-subpath=../x", "does not lie inside"),
         ("type=tmpfs,dst=/b,tmpfs-mode=99", "not a mode"),

@@ -32,7 +32,7 @@ const VOLUME_OPTIONS: [&str; 22] = [
     "consistent",
 ];
 
-/// `-v`: `[source:]target[:options]`. A source with a slash, `.` or `~` in front is a path of the host (made if missing), else the name
+/// `-v`: `[source:]target[:options]`. A source with a slash, `.` or `~` in front is a path of the host, else the name
 /// of a volume; none is an anonymous volume.
 pub fn volume(text: &str) -> Result<MountRequest> {
     const WHAT: &str = "volume";
@@ -63,7 +63,6 @@ pub fn volume(text: &str) -> Result<MountRequest> {
         mount::volume_name(WHAT, text, source)?;
     }
     let mut request = MountRequest::new(if path { MountKind::Bind } else { MountKind::Volume }, source, target);
-    request.create_source = path;
     let mut access = None;
     for option in options.split(',').filter(|_| !options.is_empty()) {
         match option {

@@ -6,6 +6,7 @@ pub mod inside;
 pub mod limits;
 pub mod network;
 pub mod place;
+pub mod storage;
 
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,8 @@ pub struct Options {
     pub tmpfs: Vec<String>,
     /// `--shm-size`
     pub shm_size: Option<String>,
+    /// Mounts by other flags, and storage.
+    pub storage: storage::StorageOptions,
     /// `-w`
     pub workdir: Option<String>,
     /// `-u`
