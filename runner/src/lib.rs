@@ -37,6 +37,7 @@ pub mod layers;
 pub mod log;
 pub mod monitor;
 mod mount;
+mod names;
 pub mod network;
 mod networks;
 pub mod oci;

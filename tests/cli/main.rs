@@ -43,6 +43,7 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod mounts;
+mod names;
 mod network;
 mod networks;
 mod pull;

@@ -23,6 +23,7 @@ use crate::create::{self, Created};
 use crate::error::{Doing, Error, Result};
 use crate::init::dialogue::Failure;
 use crate::log::Writer;
+use crate::names::Server;
 use crate::state::{self, Exit, ProcessId, State, Status};
 use crate::sys::{self, Ended};
 use crate::timing::{self, Mark};
@@ -86,10 +87,11 @@ pub fn run_foreground(container: &Container, options: Foreground, started: impl 
     // Blocked before the clone: a signal that comes in between waits here. The child sets its own.
     let signals =
         if options.forward_signals { Some(sys::signal_fd(&FORWARDED).doing(|| "watch signals".into())?) } else { None };
-    let (running, program) = session.begin()?;
+    let (mut running, program) = session.begin()?;
     started(&session.state);
     let mut relay = Relay::new(program, session.log(), container.stop_signal);
     relay.signals = signals;
+    relay.aside = running.aside(&container.state_dir);
     relay.add_peer(Peer::local(options.stdin));
     let ended = relay.run(&running.pidfd)?;
     let exit = session.end(running, ended, relay.take_log_error())?;
@@ -123,6 +125,7 @@ pub fn start_monitored(
         report.send(Ok(&session.state));
         let mut relay = Relay::new(program, log, container.stop_signal);
         relay.listener = Some(listener);
+        relay.aside = running.aside(&container.state_dir);
         relay.signals = sys::signal_fd(&FORWARDED).ok();
         if let Some(owner) = owner.and_then(|stream| Peer::socket(stream, true).ok()) {
             relay.add_peer(owner);
@@ -139,6 +142,7 @@ pub fn start_monitored(
             match session.begin() {
                 Ok((next, program)) => {
                     running = next;
+                    relay.aside = running.aside(&container.state_dir);
                     relay.reconnect(program);
                 }
                 Err(_) => break Some(exit),
@@ -187,6 +191,14 @@ pub(crate) struct Session<'a> {
 pub(crate) struct Running {
     pub pidfd: OwnedFd,
     created: Option<Parts>,
+}
+
+impl Running {
+    /// What is looked after beside the program: its questions for names.
+    fn aside(&mut self, state_dir: &Path) -> Option<Box<dyn relay::Aside>> {
+        let names = self.created.as_mut()?.network.as_mut()?.names.take()?;
+        Some(Box::new(Server::new(names, state_dir)))
+    }
 }
 
 #[derive(Debug)]

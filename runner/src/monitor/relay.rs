@@ -47,6 +47,21 @@ pub struct ProgramIo {
 /// A callback for output, instead of a terminal or a pipe.
 pub type Sink<'a> = Box<dyn FnMut(Stream, &[u8]) + 'a>;
 
+/// Something beside the program that the loop looks after.
+pub trait Aside {
+    /// Names the descriptors to wait for, with the events.
+    fn interests(&self, add: &mut dyn FnMut(RawFd, i16));
+
+    /// When it must be called at the latest.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// One of its descriptors is ready.
+    fn serve(&mut self, fd: RawFd);
+
+    /// Called after each turn of the loop, for what is over.
+    fn tick(&mut self);
+}
+
 /// Everything the loop looks after.
 pub struct Relay<'a> {
     /// The program's side.
@@ -61,6 +76,8 @@ pub struct Relay<'a> {
     pub listener: Option<UnixListener>,
     /// The signals to pass on (a signalfd).
     pub signals: Option<OwnedFd>,
+    /// What else is looked after while the program runs.
+    pub aside: Option<Box<dyn Aside + 'a>>,
     /// What asks the program to stop, if its owner vanishes without a terminal.
     pub stop_signal: i32,
     input: VecDeque<u8>,
@@ -83,6 +100,7 @@ enum Source {
     Listener,
     Output(Stream),
     Input,
+    Aside,
     Peer(usize),
 }
 
@@ -96,6 +114,7 @@ impl<'a> Relay<'a> {
             peers: Vec::new(),
             listener: None,
             signals: None,
+            aside: None,
             stop_signal,
             input: VecDeque::new(),
             input_ended: false,
@@ -129,7 +148,9 @@ impl<'a> Relay<'a> {
                 self.kill_at = None;
                 let _ = sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
             }
-            let ready = self.wait(Some(pidfd), self.kill_at)?;
+            let aside = self.aside.as_ref().and_then(|aside| aside.deadline());
+            let until = self.kill_at.into_iter().chain(aside).min();
+            let ready = self.wait(Some(pidfd), until)?;
             let mut over = false;
             for (source, fd, events) in ready {
                 match source {
@@ -138,10 +159,14 @@ impl<'a> Relay<'a> {
                     Source::Listener => self.greet()?,
                     Source::Output(stream) => drop(self.read_output(stream, &mut buffer)),
                     Source::Input => self.write_input(),
+                    Source::Aside => self.aside.iter_mut().for_each(|aside| aside.serve(fd)),
                     Source::Peer(index) => self.serve_peer(index, fd, events, pidfd, &mut buffer),
                 }
             }
             self.drop_closed(pidfd);
+            if let Some(aside) = &mut self.aside {
+                aside.tick();
+            }
             if over && let Some(ended) = sys::reap(pidfd.as_fd()).doing(|| "wait for the program".into())? {
                 break ended;
             }
@@ -204,6 +229,9 @@ impl<'a> Relay<'a> {
             }
             if let Some(listener) = &self.listener {
                 sources.push((Source::Listener, listener.as_raw_fd(), libc::POLLIN));
+            }
+            if let Some(aside) = &self.aside {
+                aside.interests(&mut |fd, events| sources.push((Source::Aside, fd, events)));
             }
         }
         let held_up = self.peers.iter().any(|peer| peer.holds_up() && peer.backlog() >= HOLD_UP);

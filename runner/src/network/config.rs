@@ -25,6 +25,9 @@ pub struct Config {
     pub container_id: String,
     /// The kind of network.
     pub mode: Mode,
+    /// Who is asked for names that are no container's; none is the host's servers.
+    #[serde(default)]
+    pub name_servers: Vec<IpAddr>,
 }
 
 /// The kinds of network.
@@ -209,6 +212,12 @@ pub(super) fn check_container_id(id: &str) -> Result<()> {
 }
 
 impl Config {
+    /// The network of a container that asks the host's servers for names.
+    #[must_use]
+    pub fn new(container_id: &str, mode: Mode) -> Self {
+        Self { container_id: container_id.to_owned(), mode, name_servers: Vec::new() }
+    }
+
     /// Checks all that can be checked without asking the kernel.
     pub fn validate(&self) -> Result<()> {
         check_container_id(&self.container_id)?;
@@ -395,7 +404,7 @@ mod tests {
     fn bridge(change: impl FnOnce(&mut BridgeConfig)) -> Config {
         let mut bridge = BridgeConfig::default();
         change(&mut bridge);
-        Config { container_id: "abc".to_owned(), mode: Mode::bridge(bridge) }
+        Config::new("abc", Mode::bridge(bridge))
     }
 
     #[test]
@@ -418,7 +427,7 @@ mod tests {
         let many = PortMapping { range: 1025, ..PortMapping::new(1, 1, Protocol::Udp) };
         assert!(bridge(|b| b.publish.push(many)).validate().is_err());
         for id in ["", "a/b", "..", "é", &"a".repeat(65)] {
-            assert!(Config { container_id: id.to_owned(), mode: Mode::None }.validate().is_err(), "{id}");
+            assert!(Config::new(id, Mode::None).validate().is_err(), "{id}");
         }
     }
 }

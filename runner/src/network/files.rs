@@ -64,6 +64,12 @@ fn parse(text: &str) -> Parsed<'_> {
     parsed
 }
 
+/// The name servers that a resolv.conf names.
+#[must_use]
+pub fn name_servers(text: &str) -> Vec<IpAddr> {
+    parse(text).servers
+}
+
 /// A word that may stand in one of the files.
 fn check(word: &str) -> Result<()> {
     let legal = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');

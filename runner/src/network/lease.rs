@@ -65,7 +65,7 @@ pub(super) fn make_dir(path: &Path) -> Result<()> {
 impl Leases {
     /// The leases of `bridge` below the state directory, which is made if it is missing.
     pub(super) fn open(state_dir: &Path, bridge: &str) -> Result<Self> {
-        let dir = state_dir.join("leases").join(bridge);
+        let dir = directory(state_dir, bridge);
         if !dir.is_dir() {
             make_dir(&dir)?;
         }
@@ -196,9 +196,24 @@ pub(super) fn bridges(state_dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// The directory of a bridge's leases.
+pub(crate) fn directory(state_dir: &Path, bridge: &str) -> PathBuf {
+    state_dir.join("leases").join(bridge)
+}
+
+/// The ids of those who hold a lease of this directory, each once.
+pub(crate) fn owners(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let owners = entries.filter_map(|entry| fs::read_link(entry.path()).ok()?.into_os_string().into_string().ok());
+    let mut owners: Vec<String> = owners.collect();
+    owners.sort_unstable();
+    owners.dedup();
+    owners
+}
+
 /// Removes the directory of a bridge that is gone, with its leases.
 pub(super) fn remove_bridge(state_dir: &Path, bridge: &str) -> Result<()> {
-    let dir = state_dir.join("leases").join(bridge);
+    let dir = directory(state_dir, bridge);
     match fs::remove_dir_all(&dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", &dir)(error)),
         _ => Ok(()),

@@ -22,12 +22,13 @@ mod namespace;
 mod netlink;
 mod nft;
 mod publish;
+mod resolver;
 mod route;
 mod state;
 mod subnets;
 mod sys;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -37,6 +38,8 @@ pub use config::{
     BridgeConfig, Config, DEFAULT_BRIDGE, Endpoint, Join, MAX_PUBLISHED_PORTS, Mode, PortMapping, Protocol,
 };
 pub use error::{Error, KernelError, Result};
+pub(crate) use lease::{directory as leases_of, owners};
+pub use resolver::NameSockets;
 pub use state::{Attachment, Attachment6, PublishedPort, State, Swept};
 pub use subnets::Subnets;
 
@@ -64,6 +67,8 @@ pub struct Network {
     /// One bound socket per published port. While somebody (the container's monitor) keeps them open, no program of the
     /// host can take the ports; closing them does no other harm.
     pub held_ports: Vec<OwnedFd>,
+    /// Where the container's programs ask for names, if one of its networks has names. Nobody answers there yet.
+    pub names: Option<NameSockets>,
 }
 
 /// Brings up the loopback device of a network namespace that gets nothing else.
@@ -90,7 +95,7 @@ struct Place<'a> {
 pub fn setup(config: &Config, site: &Site<'_>, netns: Option<BorrowedFd<'_>>) -> Result<Network> {
     config.validate()?;
     let id = config.container_id.as_str();
-    let plain = |driver| Ok(Network { state: State::plain(id, driver), held_ports: Vec::new() });
+    let plain = |driver| Ok(Network { state: State::plain(id, driver), held_ports: Vec::new(), names: None });
     let missing = || Error::Config("this network needs the container's namespace".to_owned());
     match &config.mode {
         Mode::Host => plain("host"),
@@ -101,19 +106,36 @@ pub fn setup(config: &Config, site: &Site<'_>, netns: Option<BorrowedFd<'_>>) ->
             plain("none")
         }
         Mode::Networks(endpoints) => {
-            let mut network = Network { state: State::plain(id, "bridge"), held_ports: Vec::new() };
+            let mut network = Network { state: State::plain(id, "bridge"), held_ports: Vec::new(), names: None };
             let netns = netns.ok_or_else(missing)?;
             for (index, endpoint) in endpoints.iter().enumerate() {
                 if let Err(first) = attach(&mut network, endpoint, &Place { site, id, index, netns }) {
-                    return Err(match teardown(&network.state, site) {
-                        Ok(()) => first,
-                        Err(error) => Error::Cleanup { first: Box::new(first), cleanup: vec![error] },
-                    });
+                    return Err(undone(&network, site, first));
+                }
+            }
+            if network.state.attachments.iter().any(|place| place.resolve) {
+                match open_names(netns, &config.name_servers) {
+                    Ok(names) => network.names = Some(names),
+                    Err(error) => return Err(undone(&network, site, error)),
                 }
             }
             Ok(network)
         }
     }
+}
+
+/// Takes back a network whose set-up failed.
+fn undone(network: &Network, site: &Site<'_>, first: Error) -> Error {
+    match teardown(&network.state, site) {
+        Ok(()) => first,
+        Err(error) => Error::Cleanup { first: Box::new(first), cleanup: vec![error] },
+    }
+}
+
+/// Opens the sockets of the name service in a container's namespace. `servers` are asked instead of the host's.
+pub(crate) fn open_names(netns: BorrowedFd<'_>, servers: &[IpAddr]) -> Result<NameSockets> {
+    let sockets = resolver::open(netns)?;
+    Ok(NameSockets { servers: servers.to_vec(), ..sockets })
 }
 
 fn attach(network: &mut Network, endpoint: &Endpoint, place: &Place<'_>) -> Result<()> {

@@ -16,7 +16,7 @@ fn networks_come_and_go() {
     let lab = Lab::new();
     let run = |mode: Mode, script: &str| {
         let mut container = lab.container(script, json!({}));
-        container.network = Some(Config { container_id: container.id.clone(), mode });
+        container.network = Some(Config::new(&container.id, mode));
         let mut network = None;
         let options = Foreground { stdin: false, forward_signals: false };
         let (exit, text) =

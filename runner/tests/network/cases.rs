@@ -10,7 +10,7 @@ const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 
 pub fn none_has_loopback_only() {
     let (house, netns) = (House::new(), new_netns());
-    let config = Config { container_id: "c1".into(), mode: Mode::None };
+    let config = Config::new("c1", Mode::None);
     use std::os::fd::AsFd;
     assert!(network::setup(&config, &house.site(), None).is_err());
     let network = network::setup(&config, &house.site(), Some(netns.as_fd())).unwrap();
@@ -24,7 +24,7 @@ pub fn host_and_join_make_nothing() {
     let house = House::new();
     let before = run("ip -o link; nft list ruleset");
     for mode in [Mode::Host, Mode::Join(Join::Pid(1)), Mode::Join(Join::Path("/run/netns/x".into()))] {
-        let config = Config { container_id: "c1".into(), mode };
+        let config = Config::new("c1", mode);
         let network = network::setup(&config, &house.site(), None).unwrap();
         network::teardown(&network.state, &house.site()).unwrap();
     }

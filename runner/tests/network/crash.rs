@@ -59,7 +59,7 @@ pub fn failed_setup_leaves_nothing() {
     // An interface of that name is in the container's namespace already.
     let netns = new_netns();
     within(&netns, || run("ip link add eth0 type bridge"));
-    let config = Config { container_id: "second".into(), mode: Mode::bridge(BridgeConfig::default()) };
+    let config = Config::new("second", Mode::bridge(BridgeConfig::default()));
     let error = network::setup(&config, &house.site(), Some(netns.as_fd())).err().unwrap();
     assert_eq!(error.errno(), Some(libc::EEXIST), "{}", words(&error));
     assert_eq!(house.traces(), before);
@@ -85,7 +85,7 @@ pub fn worker(arguments: &[String]) {
     let mut held = Vec::new();
     for number in 0..count.parse().unwrap() {
         let bridge = BridgeConfig { publish: vec![PortMapping::new(0, 80, Protocol::Tcp)], ..BridgeConfig::default() };
-        let config = Config { container_id: format!("{name}x{number}"), mode: Mode::bridge(bridge) };
+        let config = Config::new(&format!("{name}x{number}"), Mode::bridge(bridge));
         let netns = new_netns();
         let network =
             network::setup(&config, &site, Some(netns.as_fd())).unwrap_or_else(|error| panic!("{}", words(&error)));
@@ -176,7 +176,7 @@ pub fn no_privilege_is_explained() {
     nix::unistd::setresgid(nix::unistd::Gid::from_raw(1), 1.into(), 1.into()).unwrap();
     run(&format!("chown -R 1 {}", house.dir.path().display()));
     nix::unistd::setresuid(nix::unistd::Uid::from_raw(1), 1.into(), 1.into()).unwrap();
-    let config = Config { container_id: "c".into(), mode: Mode::bridge(BridgeConfig::default()) };
+    let config = Config::new("c", Mode::bridge(BridgeConfig::default()));
     let error = network::setup(&config, &house.site(), Some(netns.as_fd())).err().unwrap();
     assert!(words(&error).starts_with("cannot create the bridge img0: Operation not permitted"), "{}", words(&error));
     assert!(error.hint().unwrap().contains("CAP_NET_ADMIN"));
@@ -198,7 +198,7 @@ pub fn setup_time() {
         let (mut up, mut down) = (Vec::new(), Vec::new());
         for number in 0..50 {
             let netns = new_netns();
-            let config = Config { container_id: format!("c{number}"), mode: mode.clone() };
+            let config = Config::new(&format!("c{number}"), mode.clone());
             let begin = Instant::now();
             let network = network::setup(&config, &house.site(), Some(netns.as_fd())).unwrap();
             up.push(begin.elapsed());

@@ -156,7 +156,7 @@ impl House {
         let mut bridge = BridgeConfig::default();
         change(&mut bridge);
         let netns = new_netns();
-        let config = Config { container_id: id.to_owned(), mode: Mode::bridge(bridge) };
+        let config = Config::new(id, Mode::bridge(bridge));
         let network = network::setup(&config, &self.site(), Some(netns.as_fd()))?;
         Ok(Guest { netns, network })
     }

@@ -116,7 +116,7 @@ impl<'a> RunExecutor<'a> {
                 volatile: true,
             },
             spec: build(&spec)?,
-            network: Some(NetworkConfig { container_id: id, mode: network }),
+            network: Some(NetworkConfig::new(&id, network)),
             init: false,
             log: None,
             create_cwd: true,

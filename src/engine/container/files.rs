@@ -67,11 +67,7 @@ impl EtcFiles {
             extra.push((name.to_owned(), address));
         }
         let asked = &options.network;
-        let dns = asked
-            .dns
-            .iter()
-            .map(|text| text.parse().map_err(|_| CommandError::usage(format!("--dns {text:?} is not an address"))))
-            .collect::<Result<_>>()?;
+        let dns = super::network::servers(asked)?;
         let (search, options_of_resolver) = (asked.dns_search.clone(), asked.dns_options.clone());
         let left = [("hosts", options.inside.no_hosts), ("hostname", options.inside.no_hostname)];
         let left = left.into_iter().filter(|(_, left)| *left).map(|(name, _)| name).collect();

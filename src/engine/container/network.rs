@@ -1,6 +1,8 @@
 //! From the flags of networks to what the runner sets up: the kind of namespace, a place on each network, and the ports
 //! that are published. Networks are looked up here, at each start, so that a container follows changes of its record.
 
+use std::net::IpAddr;
+
 use runner::network::{BridgeConfig, Config as NetworkConfig, Endpoint, Join, Mode, PortMapping, Protocol};
 use runner::spec::parse::{self, NetworkChoice, NetworkRequest};
 
@@ -19,6 +21,7 @@ const SHORT_ID: usize = 12;
 pub(super) fn who_answers(mode: &Mode) -> Names {
     match mode {
         Mode::Host => Names::Host,
+        Mode::Networks(places) if places.iter().any(|Endpoint::Bridge(place)| place.resolve) => Names::Served,
         _ => Names::Copied,
     }
 }
@@ -29,7 +32,7 @@ impl Engine {
         let asked = &options.network;
         let requests = match choices(asked)? {
             Choices::Alone(choice) => {
-                return Ok(NetworkConfig { container_id: id.to_owned(), mode: self.alone(choice, asked)? });
+                return Ok(NetworkConfig::new(id, self.alone(choice, asked)?));
             }
             Choices::Networks(requests) => requests,
         };
@@ -55,7 +58,8 @@ impl Engine {
             places[router].publish = publish;
         }
         let mode = Mode::Networks(places.into_iter().map(Endpoint::Bridge).collect());
-        Ok(NetworkConfig { container_id: id.to_owned(), mode })
+        let name_servers = servers(asked)?;
+        Ok(NetworkConfig { name_servers, ..NetworkConfig::new(id, mode) })
     }
 
     /// A namespace that is not attached to networks.
@@ -127,6 +131,13 @@ impl Engine {
         bridge.subnet = settings.subnet.as_deref().map(str::parse).transpose()?;
         Ok(bridge)
     }
+}
+
+/// `--dns`, parsed.
+pub(super) fn servers(asked: &Networking) -> Result<Vec<IpAddr>> {
+    let parse =
+        |text: &String| text.parse().map_err(|_| CommandError::usage(format!("--dns {text:?} is not an address")));
+    asked.dns.iter().map(parse).collect()
 }
 
 /// What all `--network` together ask for.

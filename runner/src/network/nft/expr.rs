@@ -3,7 +3,7 @@
 //! of the same place, register 2 the next 16 bytes, whose four-byte parts are 12 to 15. Where an address lies in the
 //! header, and what follows it in a register, depends on the family.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::super::netlink::Writer;
 use super::{Family, NFTA_DATA_VALUE, NFTA_LIST_ELEM};
@@ -208,6 +208,29 @@ impl Expressions<'_, '_> {
     /// Rewrites the source to the address of the interface the packet leaves by.
     pub(super) fn masquerade(&mut self) {
         self.expression("masq", |_| {});
+    }
+
+    /// Goes on if a fact about the packet is this.
+    pub(super) fn meta_is(&mut self, key: u32, value: &[u8]) -> &mut Self {
+        self.meta(key, REG_1).compare(CMP_EQ, value)
+    }
+
+    /// Goes on if the packet is for this address and port.
+    pub(super) fn destination_is(&mut self, address: Ipv4Addr, port: u16) -> &mut Self {
+        self.address(Address::Destination).compare(CMP_EQ, &address.octets());
+        self.destination_port(REG_1).compare(CMP_EQ, &port.to_be_bytes())
+    }
+
+    /// Rewrites the destination to this address and port.
+    pub(super) fn redirect_to(&mut self, address: Ipv4Addr, port: u16) {
+        for (register, value) in [(REG_1, &address.octets()[..]), (REG_1B, &port.to_be_bytes()[..])] {
+            self.expression("immediate", |w| {
+                w.be32(1, register).nest(2, |w| {
+                    w.attr(NFTA_DATA_VALUE, value);
+                });
+            });
+        }
+        self.redirect();
     }
 
     /// Rewrites the destination to the address in register 1 and the port in the four bytes after it.
