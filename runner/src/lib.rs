@@ -51,6 +51,7 @@ pub mod spec;
 pub mod state;
 mod sys;
 pub mod timing;
+pub mod tool;
 pub mod validate;
 mod verbs;
 

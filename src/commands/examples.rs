@@ -161,6 +161,20 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     ("rm", &[("img rm box", "an ended one"), ("img rm -fv $(img ps -aq)", "all, running or not, with their volumes")]),
     ("ps", &[("img ps", "what runs"), ("img ps -a --filter status=exited", "what ended"), ("img ps -aq", "ids only")]),
     ("exec", &[("img exec -it web sh", "a shell in a running container"), ("img exec -u 0 web id", "as another user")]),
+    (
+        "nsenter",
+        &[
+            ("img nsenter --net web ss -lt", "this machine's ss shows what the container listens on"),
+            ("img nsenter web -- ps ax", "its processes, with a program its image lacks"),
+        ],
+    ),
+    (
+        "unshare",
+        &[
+            ("img unshare --uts sh -c 'hostname other; hostname'", "the machine keeps its name"),
+            ("img unshare --pid --mount top", "sees itself alone"),
+        ],
+    ),
     ("logs", &[("img logs -f web", "as it is written"), ("img logs --tail 20 -t web", "the last lines, with times")]),
     ("attach", &[("img attach box", "your terminal becomes its; leave with ctrl-p ctrl-q")]),
     (

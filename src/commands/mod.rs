@@ -49,6 +49,7 @@ mod table;
 mod tag;
 mod targets;
 mod top;
+mod unshare;
 mod version;
 mod volume;
 mod why;

@@ -9,7 +9,7 @@ use clap::ArgMatches;
 use super::{
     Run, blame, build, builder, builder_cache, commit, container, cp, diff, doctor, events, exec, export, generate,
     history, images, import, inspect, is_option, load, login, logs, network, pause, ps, pull, push, rm, rmi, run, save,
-    start, stats, stop, system, tag, top, version, volume, why,
+    start, stats, stop, system, tag, top, unshare, version, volume, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -100,6 +100,8 @@ pub const COMMANDS: &[Command] = &[
     command::<rm::Rm>("rm", &[], Containers),
     command::<ps::Ps>("ps", &["ls"], Containers),
     command::<exec::Exec>("exec", &[], Containers),
+    command::<unshare::Nsenter>("nsenter", &[], Containers),
+    command::<unshare::Unshare>("unshare", &[], Containers),
     command::<logs::Logs>("logs", &[], Containers),
     command::<logs::Attach>("attach", &[], Containers),
     command::<top::Top>("top", &[], Containers),

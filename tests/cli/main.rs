@@ -42,6 +42,7 @@ mod leaks;
 mod lifecycle;
 mod limits;
 mod logs;
+mod machine;
 mod mounts;
 mod names;
 mod network;

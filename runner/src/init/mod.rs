@@ -13,6 +13,8 @@ mod identity;
 mod memory_file;
 mod reaper;
 
+pub(crate) use filesystem::isolate as isolate_mounts;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::container::{MountedLayers, Rootfs};
 use crate::error::{Doing, Error, Result};
 use crate::mount::{self, Context, MOUNT_ATTR_NODEV};
-use crate::{layers, state, sys};
+use crate::{bind, layers, state, sys};
 
 /// Overlayfs takes at most this many lower layers (fs/overlayfs, `OVL_MAX_STACK`).
 const MAX_LOWERS: usize = 500;
@@ -113,8 +113,7 @@ pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool, starting: bool) -> Re
         }
         Rootfs::TmpfsOverlay { lowers, size } => in_memory(run, lowers, *size, attributes),
         Rootfs::Directory { path, readonly } => {
-            let clone =
-                mount::clone_path(path, true).doing(|| format!("open the root directory {}", path.display()))?;
+            let clone = bind::clone_tree(path).doing(|| format!("open the root directory {}", path.display()))?;
             mount::make_private(&clone, true).doing(|| "make the root private".into())?;
             if *readonly {
                 mount::make_read_only(&clone, true).doing(|| "make the root read-only".into())?;

@@ -157,6 +157,8 @@ impl ContainerFlags {
     pub fn options(self, context: &Context) -> Result<Options> {
         self.refused.check()?;
         let (env, environment) = self.environment.environment(context)?;
+        let mut network = self.network.networking();
+        let place = self.place.place(&mut network.networks)?;
         let mut words = self.words.into_iter();
         let image = if self.rootfs.is_some() { String::new() } else { words.next().unwrap_or_default() };
         // Whatever follows the image is the program's, so a flag that nobody knows is found where the image should be.
@@ -184,9 +186,9 @@ impl ContainerFlags {
             groups: self.group_add,
             entrypoint: self.entrypoint,
             hostname: self.hostname,
-            network: self.network.networking(),
+            network,
             limits: self.limits.limits(),
-            place: self.place.place(),
+            place,
             cap_add: self.cap_add,
             cap_drop: self.cap_drop,
             security: self.security_opt,

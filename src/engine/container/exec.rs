@@ -78,6 +78,19 @@ impl Engine {
         Ok(u8::try_from(code & 0xff).unwrap_or(Kind::Container.code()))
     }
 
+    /// The state directory of a container that runs.
+    ///
+    /// # Errors
+    /// It does not, or there is none.
+    pub fn running_directory(&self, name: &str) -> Result<std::path::PathBuf> {
+        let id = self.find_container(name)?;
+        match self.state(&id)?.is_some_and(|state| state.is_running()) {
+            true => Ok(self.state_dir(&id)),
+            false => Err(CommandError::new(format!("container {name} is not running"))
+                .hint(format!("`img start {name}` starts it"))),
+        }
+    }
+
     /// The spec of the container with the words of `exec` in place of its own.
     fn exec_spec(&self, record: &super::ContainerRecord, options: &ExecOptions) -> Result<Spec> {
         let mut data = record.data.clone();

@@ -84,6 +84,7 @@ impl Engine {
             !targets[index..].iter().any(|target| *target == mount.target.trim_end_matches('/'))
         });
         options.mounts = mounts;
+        options.security.mask.extend(self.own_places(data)?);
         let spec = build(&options)?;
         let rootfs = self.rootfs(id, data)?;
         let paths = self.store.containers().container_paths(id)?;
@@ -123,6 +124,18 @@ impl Engine {
         // Volumes and images have no path here.
         options.mounts.retain(|mount| !matches!(mount.kind, MountKind::Volume | MountKind::Image));
         Ok(build(&options)?)
+    }
+
+    /// Where the store and its running containers lie in a throw-away copy of the machine: it is not shown to itself,
+    /// which overlayfs would refuse anyway for the copy's own layer.
+    fn own_places(&self, data: &ContainerData) -> Result<Vec<String>> {
+        let Some((path, true)) = data.options.rootfs.as_deref().map(split_rootfs) else { return Ok(Vec::new()) };
+        let root = std::fs::canonicalize(&path).with_context(|| format!("cannot use --rootfs {}", path.display()))?;
+        let places = [self.store.root(), self.runroot.as_path()].into_iter().filter_map(|place| {
+            let below = std::fs::canonicalize(place).ok()?.strip_prefix(&root).ok()?.to_str().map(str::to_owned)?;
+            Some(format!("/{below}"))
+        });
+        Ok(places.filter(|place| place != "/").collect())
     }
 
     /// The root file system: layers with the container's own on top, or a directory.
