@@ -16,6 +16,7 @@ mod build_cache;
 mod build_check;
 mod build_exchange;
 mod build_flags;
+mod build_git;
 mod build_given;
 mod build_inputs;
 mod build_keep;

@@ -37,6 +37,8 @@ impl Git {
             command.env_remove(name);
         }
         command.env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
+        // Nor does ssh ask, which would use the terminal by itself: whoever is asked in its place gives no answer.
+        command.env("SSH_ASKPASS", "false").env("SSH_ASKPASS_REQUIRE", "force");
         command.env("GIT_HTTP_LOW_SPEED_LIMIT", "1").env("GIT_HTTP_LOW_SPEED_TIME", SILENCE);
         if let Some(agent) = &self.agent {
             command.env("SSH_AUTH_SOCK", agent);
@@ -64,7 +66,8 @@ impl Git {
         if text.len() > SAID_MAX {
             text.truncate((0..=SAID_MAX).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0));
         }
-        let verb = words.iter().find(|word| !word.starts_with('-') && !word.starts_with('/')).unwrap_or(&"");
+        // Behind the settings, which are pairs.
+        let verb = words.chunks(2).find(|pair| !matches!(pair[0], "-c" | "-C")).map_or("", |pair| pair[0]);
         Err(CommandError::new(format!("git {verb}: {}", if text.is_empty() { "it failed" } else { &text })))
     }
 
@@ -115,14 +118,23 @@ impl Git {
             git(&["fetch", "-q", "--tags", "--", &source.url, "+refs/*:refs/img/*"])?;
         }
         git(&["checkout", "-q", "--detach", commit])?;
-        if source.keep_git_dir {
-            git(&["remote", "add", "origin", &source.url])?;
-        }
+        // Addresses of submodules may be relative to it.
+        git(&["remote", "add", "origin", &source.url])?;
         if !source.no_submodules && into.join(".gitmodules").is_file() {
             // Their addresses come from the repository.
-            let settings = ["-c", "protocol.file.allow=never"];
-            let words = ["submodule", "update", "-q", "--init", "--recursive", "--depth=1"];
-            git(&[&settings[..], &words].concat())?;
+            let words = ["-c", "protocol.file.allow=never", "submodule", "update", "-q", "--init", "--recursive"];
+            if git(&[&words[..], &["--depth=1"]].concat()).is_err() {
+                // As above; what is there already is cut short, and would stay so.
+                git(&["submodule", "deinit", "-q", "-f", "--all"])?;
+                let modules = into.join(".git/modules");
+                match fs::remove_dir_all(&modules) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
+                        return Err(error).with_context(|| format!("cannot empty {}", modules.display()));
+                    }
+                    _ => {}
+                }
+                git(&words)?;
+            }
         }
         let time = git(&["log", "-1", "--format=%ct", commit])?;
         let seconds = time.parse().map_err(|_| CommandError::new(format!("git says {time:?} for a time")))?;
