@@ -38,6 +38,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[("img container prune -f --filter until=24h", "those made before yesterday, without asking")],
     ),
     ("container exists", &[("img container exists web && img start web", "only if it is there")]),
+    ("image prune", &[("img image prune -a --dry-run", "what all images without a container take")]),
     ("image exists", &[("img image exists debian:12 || img pull debian:12", "only if it is not here")]),
     (
         "top",

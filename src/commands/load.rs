@@ -14,10 +14,10 @@ use crate::ui::{self, progress::Bars};
 /// Read images from an archive
 ///
 /// Takes what `img save`, `docker save`, `podman save` and `skopeo copy` write: OCI archives and docker archives,
-/// compressed or not. Members of the archive are only read as streams, never followed as links.
+/// compressed or not, and directories that are OCI layouts. Members of the archive are only read as streams, never followed as links.
 #[derive(Args)]
 pub struct Load {
-    /// Read this file instead of standard input
+    /// Read this file, or layout directory, instead of standard input
     #[arg(long, short, value_name = "FILE")]
     input: Option<PathBuf>,
     /// Print the names only

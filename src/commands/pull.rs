@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::Run;
 use crate::config::Context;
+use crate::engine::Engine;
 use crate::engine::pull::PullOptions;
 use crate::error::Result;
 use crate::ui::{self, progress::Bars};
@@ -23,6 +24,9 @@ pub struct Pull {
     /// Take this platform of a multi-platform image, as linux/arm64/v8
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<String>,
+    /// Fetch every tag of the repository
+    #[arg(long, short)]
+    all_tags: bool,
     /// Print the image id only
     #[arg(long, short)]
     quiet: bool,
@@ -32,7 +36,8 @@ impl Run for Pull {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         let options = PullOptions { platform: self.platform };
-        for image in &self.images {
+        let images = if self.all_tags { all_tags(&engine, &self.images)? } else { self.images };
+        for image in &images {
             let bars = Bars::new(self.quiet);
             let pulled = engine.pull(image, &options, &bars)?;
             drop(bars);
@@ -45,4 +50,13 @@ impl Run for Pull {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The names of all tags of these repositories.
+fn all_tags(engine: &Engine, repositories: &[String]) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for repository in repositories {
+        names.extend(engine.remote_tags(repository)?);
+    }
+    Ok(names)
 }

@@ -1,12 +1,13 @@
 //! `img push`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::Run;
 use crate::config::Context;
-use crate::error::Result;
+use crate::error::{Context as _, Result};
 use crate::ui::{self, progress::Bars};
 
 /// Send an image to a registry
@@ -20,6 +21,12 @@ pub struct Push {
     image: String,
     /// Where to push it, if not to the name it is tagged with
     destination: Option<String>,
+    /// Push every tag that the repository has here
+    #[arg(long, short, conflicts_with = "destination")]
+    all_tags: bool,
+    /// Write the digest of the pushed manifest to this file
+    #[arg(long, value_name = "FILE", conflicts_with = "all_tags")]
+    digestfile: Option<PathBuf>,
     /// Print nothing but the digest
     #[arg(long, short)]
     quiet: bool,
@@ -28,13 +35,20 @@ pub struct Push {
 impl Run for Push {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
-        let bars = Bars::new(self.quiet);
-        let pushed = engine.push(&self.image, self.destination.as_deref(), &bars)?;
-        drop(bars);
-        if !self.quiet {
-            ui::note(format_args!("Pushed {}", pushed.name));
+        let images = if self.all_tags { engine.local_tags(&self.image)? } else { vec![self.image] };
+        for image in &images {
+            let bars = Bars::new(self.quiet);
+            let pushed = engine.push(image, self.destination.as_deref(), &bars)?;
+            drop(bars);
+            if let Some(file) = &self.digestfile {
+                std::fs::write(file, pushed.digest.to_string())
+                    .with_context(|| format!("cannot write {}", file.display()))?;
+            }
+            if !self.quiet {
+                ui::note(format_args!("Pushed {}", pushed.name));
+            }
+            ui::outln(pushed.digest)?;
         }
-        ui::outln(pushed.digest)?;
         Ok(ExitCode::SUCCESS)
     }
 }

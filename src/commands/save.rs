@@ -24,7 +24,7 @@ pub struct Save {
     /// Write to this file instead of standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// oci-archive or docker-archive
+    /// oci-archive, docker-archive, or oci-dir for a directory
     #[arg(long, default_value = "oci-archive", value_name = "FORMAT")]
     format: String,
 }
@@ -34,12 +34,13 @@ impl Run for Save {
         let format = match self.format.as_str() {
             "oci-archive" => ArchiveFormat::Oci,
             "docker-archive" => ArchiveFormat::Docker,
+            "oci-dir" => ArchiveFormat::OciDirectory,
             other => {
                 return Err(CommandError::usage(format!("{other:?} is no archive format"))
-                    .hint("--format takes oci-archive or docker-archive"));
+                    .hint("--format takes oci-archive, docker-archive or oci-dir"));
             }
         };
-        if self.output.is_none() && std::io::stdout().is_terminal() {
+        if self.output.is_none() && format != ArchiveFormat::OciDirectory && std::io::stdout().is_terminal() {
             return Err(CommandError::new("an archive is not for a terminal")
                 .hint("use -o FILE, or send standard output to a file or pipe"));
         }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Run;
 use crate::config::Context;
-use crate::engine::system::PruneOptions;
+use crate::engine::system::{PruneOptions, PruneReport};
 use crate::error::{CommandError, Result};
 use crate::ui::{self, format, human};
 
@@ -80,14 +80,46 @@ impl Run for Prune {
             return Ok(ExitCode::SUCCESS);
         }
         let options = PruneOptions { all: self.all, volumes: self.volumes, dry_run: self.dry_run };
-        let report = engine.prune(&options)?;
-        for line in &report.removed {
-            ui::outln(ui::Escaped(line))?;
-        }
-        let verb = if self.dry_run { "Would reclaim" } else { "Total reclaimed space" };
-        ui::outln(format_args!("{verb}: {}", human::size(report.bytes)))?;
-        Ok(ExitCode::SUCCESS)
+        pruned(&engine.prune(&options)?, self.dry_run)
     }
+}
+
+/// Remove images that have no tag
+///
+/// Images that a container was made from stay, and so do layers that another image or the build cache needs.
+#[derive(Args)]
+pub struct PruneImages {
+    /// All images that no container was made from, tags and all
+    #[arg(long, short)]
+    all: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    force: bool,
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Run for PruneImages {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let engine = context.engine()?;
+        let what =
+            if self.all { "Remove all images that no container uses?" } else { "Remove all images without a tag?" };
+        if !self.force && !self.dry_run && !confirm(what)? {
+            return Ok(ExitCode::SUCCESS);
+        }
+        pruned(&engine.prune_images(self.all, self.dry_run)?, self.dry_run)
+    }
+}
+
+/// Says what went, or would go.
+fn pruned(report: &PruneReport, dry_run: bool) -> Result<ExitCode> {
+    for line in &report.removed {
+        ui::outln(ui::Escaped(line))?;
+    }
+    let verb = if dry_run { "Would reclaim" } else { "Total reclaimed space" };
+    ui::outln(format_args!("{verb}: {}", human::size(report.bytes)))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Verify that everything in the store is what its name says

@@ -111,6 +111,7 @@ pub const COMMANDS: &[Command] = &[
     command::<container::Prune>("container prune", &[], Containers),
     command::<container::Exists>("container exists", &[], Containers),
     command::<container::ImageExists>("image exists", &[], Images),
+    command::<system::PruneImages>("image prune", &[], Images),
     command::<commit::Commit>("commit", &[], Containers),
     command::<cp::Cp>("cp", &[], Containers),
     command::<diff::Diff>("diff", &[], Containers),

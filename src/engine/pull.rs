@@ -54,6 +54,11 @@ pub struct Pulled {
     pub fetched: bool,
 }
 
+/// Whether the text itself has a tag or a digest.
+pub fn names_one(text: &str, reference: &Reference) -> bool {
+    reference.digest().is_some() || text.rsplit('/').next().unwrap_or_default().contains(':')
+}
+
 /// The client's digest as the store's.
 pub fn to_store(digest: &registry_client::Digest) -> Digest {
     Digest::from_bytes(*digest.as_bytes())
@@ -82,6 +87,23 @@ impl Engine {
         let reference = self.reference(name)?;
         self.pull_reference(&reference, options, progress)
             .with_context(|| format!("cannot pull {}", reference.familiar()))
+    }
+
+    /// The names, with their tags, of all that the registry has in a repository.
+    ///
+    /// # Errors
+    /// A name that says which tag, a registry that cannot be reached or does not list.
+    pub fn remote_tags(&self, repository: &str) -> Result<Vec<String>> {
+        let reference = self.reference(repository)?;
+        if names_one(repository, &reference) {
+            return Err(CommandError::usage(format!("{repository} names one image already"))
+                .hint("all tags are those of a repository: leave tag and digest out"));
+        }
+        let tags = self.client()?.tags(&reference).with_context(|| format!("cannot list the tags of {repository}"))?;
+        if tags.is_empty() {
+            return Err(CommandError::new(format!("{repository} has no tags")));
+        }
+        Ok(tags.into_iter().map(|tag| format!("{repository}:{tag}")).collect())
     }
 
     fn pull_reference(&self, reference: &Reference, options: &PullOptions, progress: &dyn Progress) -> Result<Pulled> {

@@ -18,8 +18,9 @@ use store::{DiffId, Digest};
 
 use super::Engine;
 use super::form::{Form, Manifest, layer_type};
+use super::names::familiar_parts;
 use super::progress::{Event, Progress};
-use super::pull::to_client;
+use super::pull::{names_one, to_client};
 use crate::error::{CommandError, Context as _, Result};
 
 /// Layers pushed at one time.
@@ -51,6 +52,28 @@ impl Engine {
         };
         let manifest = self.push_as(&found.image, &target, &Form::of(&found.image), progress)?;
         Ok(Pushed { name: target.familiar(), digest: Digest::of(&manifest.bytes) })
+    }
+
+    /// The names, with their tags, that a repository has here.
+    ///
+    /// # Errors
+    /// A name that says which tag, a repository without tags.
+    pub fn local_tags(&self, repository: &str) -> Result<Vec<String>> {
+        let reference = self.reference(repository)?;
+        if names_one(repository, &reference) {
+            return Err(CommandError::usage(format!("{repository} names one image already"))
+                .hint("all tags are those of a repository: leave the tag out"));
+        }
+        let (wanted, _) = familiar_parts(&reference.canonical());
+        let tags = self.store.refs().list()?.into_iter().filter_map(|tag| match familiar_parts(&tag.name) {
+            (name, Some(tag)) if name == wanted => Some(format!("{name}:{tag}")),
+            _ => None,
+        });
+        let tags: Vec<String> = tags.collect();
+        if tags.is_empty() {
+            return Err(CommandError::new(format!("there is no image of the repository {wanted}")));
+        }
+        Ok(tags)
     }
 
     /// Pushes an image to `target` in the form that is wished for; gives the manifest it has there.

@@ -120,6 +120,18 @@ impl Engine {
         Ok(report)
     }
 
+    /// Removes images without a tag, or all that no container was made from.
+    ///
+    /// # Errors
+    /// Something that cannot be removed.
+    pub fn prune_images(&self, all: bool, dry_run: bool) -> Result<PruneReport> {
+        let images = if all { ImageScope::Unused } else { ImageScope::Dangling };
+        let collected = self.collect_as(GcOptions { images, dry_run, ..GcOptions::default() })?;
+        let mut report = PruneReport::default();
+        describe(&collected, &mut report);
+        Ok(report)
+    }
+
     fn prune_volumes(&self, dry_run: bool, report: &mut PruneReport) -> Result<()> {
         let mut used = Vec::new();
         for record in self.store.containers().list::<super::container::ContainerData>()? {

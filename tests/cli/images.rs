@@ -140,3 +140,19 @@ fn a_broken_pipe_is_success() {
         assert_eq!((out.code(), out.stderr().as_str()), (0, ""), "{command}\n{out}");
     }
 }
+
+#[test]
+fn prune_takes_what_has_no_tag_and_all_only_when_asked() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    sandbox.pull("odd");
+    sandbox.ok(&["create", "--name", "user", "busybox", "true"]);
+    let id = sandbox.inspect("odd")["Id"].as_str().unwrap().to_owned();
+    sandbox.img(&["image", "prune", "-f"]).ok().prints(&["Total reclaimed space: 0B"]);
+    sandbox.img(&["image", "prune", "-a", "--dry-run"]).ok().prints(&["untagged", &id, "Would reclaim"]);
+    sandbox.ok(&["image", "exists", "odd"]);
+    sandbox.img(&["image", "prune", "-a"]).refuses(125, &["terminal"]).hints();
+    sandbox.img(&["image", "prune", "-af"]).ok().prints(&["untagged", &id]);
+    sandbox.img(&["image", "exists", "odd"]).exits(1);
+    sandbox.ok(&["image", "exists", "busybox"]);
+}

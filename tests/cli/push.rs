@@ -126,3 +126,28 @@ fn refusals() {
     sandbox.ok(&["tag", "busybox", &there]);
     sandbox.img(&["push", &there]).refuses(1, &[Registry::bases().address()]);
 }
+
+#[test]
+fn every_tag_of_a_repository() {
+    let registry = Registry::fresh();
+    let mut sandbox = Sandbox::new();
+    sandbox.trust(&registry);
+    sandbox.pull("busybox");
+    let repository = registry.name("team/all");
+    for tag in ["one", "two"] {
+        sandbox.ok(&["tag", "busybox", &format!("{repository}:{tag}")]);
+    }
+    let pushed = sandbox.img(&["push", "--all-tags", &repository]);
+    assert_eq!(pushed.ok().stdout().lines().count(), 2);
+    sandbox.img(&["push", "-a", &format!("{repository}:one")]).refuses(125, &["names one image"]);
+    sandbox.img(&["push", "-a", &registry.name("team/none")]).refuses(1, &["no image of the repository"]);
+    let file = sandbox.text("digest");
+    let digest = sandbox.ok(&["push", "-q", "--digestfile", &file, &format!("{repository}:one")]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), digest.trim());
+
+    let mut other = sandbox.sibling();
+    other.trust(&registry);
+    other.img(&["pull", "--all-tags", &repository]).ok().prints(&["team/all:one", "team/all:two"]);
+    other.img(&["pull", "-a", &format!("{repository}:one")]).refuses(125, &["names one image"]);
+    assert_eq!(other.img(&["images", "-q", &repository]).ok().stdout().lines().count(), 2);
+}

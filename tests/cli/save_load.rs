@@ -94,3 +94,24 @@ fn what_is_no_archive_is_refused_and_nothing_is_kept() {
     assert_eq!(sandbox.store_picture(), before);
     sandbox.img(&["load", "-i", &sandbox.text("missing.tar")]).refuses(1, &["missing.tar", "no such file"]);
 }
+
+#[test]
+fn a_layout_directory_goes_out_and_comes_in() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("odd");
+    let directory = sandbox.text("layout");
+    sandbox.img(&["save", "--format", "oci-dir", "-o", &directory, "odd"]).ok();
+    tools::run("skopeo", ["inspect", &format!("oci:{directory}:latest")]).prints(&["Layers"]);
+    let other = sandbox.sibling();
+    other.img(&["load", "-i", &directory]).ok().prints(&["Loaded image: odd:latest"]);
+    assert_eq!(other.inspect("odd")["Id"], sandbox.inspect("odd")["Id"]);
+    // What others made: names are bare tags there.
+    let made = images::layout("busybox").display().to_string();
+    other.img(&["load", "-i", &made]).ok().prints(&["Loaded image ID: sha256:"]);
+    // Never over something, and never half.
+    sandbox.img(&["save", "--format", "oci-dir", "-o", &directory, "odd"]).refuses(1, &["is there already"]).hints();
+    sandbox.img(&["save", "--format", "oci-dir", "odd"]).refuses(125, &["standard output"]);
+    sandbox.img(&["load", "-i", &sandbox.text("home")]).refuses(1, &["without index.json"]).hints();
+    let left: Vec<_> = std::fs::read_dir(sandbox.path("")).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".part")), "{left:?}");
+}

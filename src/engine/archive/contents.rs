@@ -46,7 +46,11 @@ impl Engine {
                 let mut file = File::open(path)?;
                 let about = file.metadata()?;
                 if about.is_dir() {
-                    return Err(CommandError::new("it is a directory").hint("load takes an archive"));
+                    if !path.join("index.json").is_file() {
+                        return Err(CommandError::new("it is a directory without index.json")
+                            .hint("load takes an archive, or the directory of an OCI layout"));
+                    }
+                    return Contents::layout(path);
                 }
                 let mut start = [0; 4];
                 if about.is_file()

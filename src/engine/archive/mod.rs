@@ -23,6 +23,8 @@ const MANIFEST_MAX: u64 = 4 << 20;
 pub enum ArchiveFormat {
     /// An OCI layout with docker's manifest.json beside it.
     Oci,
+    /// An OCI layout as a directory.
+    OciDirectory,
     /// Docker's form alone, as dockers before 25 write it.
     Docker,
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use store::image::{CompressedLayer, Image};
@@ -17,7 +17,7 @@ use super::{ArchiveFormat, DockerImage, NAME_ANNOTATION, REF_ANNOTATION};
 use crate::engine::Engine;
 use crate::engine::form::{Form, Manifest, layer_type};
 use crate::engine::names::{Found, familiar_parts};
-use crate::error::{Context as _, Result};
+use crate::error::{CommandError, Context as _, Result};
 
 /// Bytes written at one time.
 const BUFFER: usize = 1 << 20;
@@ -32,6 +32,12 @@ impl Engine {
         self.store.protect(&images.iter().map(|found| found.image.id.0).collect::<Vec<_>>())?;
         let members: Vec<Member> = images.iter().map(Member::of).collect();
         match output {
+            Some(path) if format == ArchiveFormat::OciDirectory => self.write_layout(&members, path)?,
+            None if format == ArchiveFormat::OciDirectory => {
+                return Err(
+                    CommandError::usage("a directory cannot go to standard output").hint("name the directory with -o")
+                );
+            }
             None => self.write_archive(&members, format, io::stdout().lock()).map(drop)?,
             Some(path) => write_file(path, |file| self.write_archive(&members, format, file).map(drop))?,
         }
@@ -51,12 +57,48 @@ impl Engine {
         format: ArchiveFormat,
         output: impl Write,
     ) -> Result<Vec<Manifest>> {
-        let mut archive =
-            Archive { tar: Writer::new(BufWriter::with_capacity(BUFFER, output)), written: BTreeSet::new() };
+        let tar = Writer::new(BufWriter::with_capacity(BUFFER, output));
+        let mut archive = Archive { place: Place::Tar(tar), written: BTreeSet::new() };
+        let manifests = self.write_members(images, format, &mut archive)?;
+        if let Place::Tar(tar) = archive.place {
+            tar.finish()?.flush().context("cannot write the archive")?;
+        }
+        Ok(manifests)
+    }
+
+    /// Writes images as an OCI layout in the new directory `path` (image-spec, "Image Layout"), which appears when it is whole.
+    fn write_layout(&self, images: &[Member<'_>], path: &Path) -> Result<()> {
+        let doing = || format!("cannot write {}", path.display());
+        let taken = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+        if taken || path.is_file() {
+            return Err(CommandError::new(format!("{} is there already", path.display()))
+                .hint("name a directory that does not exist, or an empty one"));
+        }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let partial = tempfile_in(parent, path).with_context(doing)?;
+        let written = std::fs::create_dir_all(partial.join("blobs/sha256")).with_context(doing).and_then(|()| {
+            let mut archive =
+                Archive::<io::Sink> { place: Place::Directory(partial.clone()), written: BTreeSet::new() };
+            self.write_members(images, ArchiveFormat::OciDirectory, &mut archive)?;
+            std::fs::rename(&partial, path).with_context(doing)
+        });
+        if written.is_err() {
+            let _ = std::fs::remove_dir_all(&partial);
+        }
+        written
+    }
+
+    fn write_members<W: Write>(
+        &self,
+        images: &[Member<'_>],
+        format: ArchiveFormat,
+        archive: &mut Archive<W>,
+    ) -> Result<Vec<Manifest>> {
+        let oci = format != ArchiveFormat::Docker;
         let mut index = Vec::new();
         let mut manifests = Vec::new();
         let mut docker: Vec<DockerImage> = Vec::new();
-        if format == ArchiveFormat::Oci {
+        if oci {
             archive.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         }
         for member in images {
@@ -64,16 +106,16 @@ impl Engine {
             let config = archive.blob(&image.raw, format)?;
             let (mut paths, mut layers) = (Vec::new(), Vec::new());
             for layer in image.layers() {
-                let (path, layer) = self.write_layer(&mut archive, layer, format, &member.form)?;
+                let (path, layer) = self.write_layer(archive, layer, format, &member.form)?;
                 paths.push(path);
                 layers.push(layer);
             }
-            if format == ArchiveFormat::Oci {
+            if oci {
                 let manifest = member.form.manifest(image, &layers, &self.known_manifests(image)?)?;
-                archive.blob(&manifest.bytes, ArchiveFormat::Oci)?;
+                archive.blob(&manifest.bytes, format)?;
                 let around = member.form.index(image, &manifest)?;
                 if let Some(around) = &around {
-                    archive.blob(&around.bytes, ArchiveFormat::Oci)?;
+                    archive.blob(&around.bytes, format)?;
                 }
                 let manifest = around.unwrap_or(manifest);
                 index.extend(lines(&manifest, member));
@@ -93,12 +135,13 @@ impl Engine {
                 None => docker.push(DockerImage { config, repo_tags: tags, layers: paths }),
             }
         }
-        if format == ArchiveFormat::Oci {
+        if oci {
             let index = json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": index });
             archive.file("index.json", &serde_json::to_vec(&index)?)?;
         }
-        archive.file("manifest.json", &serde_json::to_vec(&docker)?)?;
-        archive.tar.finish()?.flush().context("cannot write the archive")?;
+        if format != ArchiveFormat::OciDirectory {
+            archive.file("manifest.json", &serde_json::to_vec(&docker)?)?;
+        }
         Ok(manifests)
     }
 
@@ -112,7 +155,7 @@ impl Engine {
     ) -> Result<(String, CompressedLayer)> {
         let compression = form.compression.unwrap_or(Compression::None);
         let place = |digest: &Digest| match format {
-            ArchiveFormat::Oci => format!("blobs/sha256/{}", digest.hex()),
+            ArchiveFormat::Oci | ArchiveFormat::OciDirectory => format!("blobs/sha256/{}", digest.hex()),
             ArchiveFormat::Docker => format!("{}.tar", layer.hex()),
         };
         let media_type = layer_type(compression).to_owned();
@@ -176,14 +219,38 @@ fn lines(manifest: &Manifest, member: &Member<'_>) -> Vec<Value> {
     names.into_iter().map(line).collect()
 }
 
+/// A directory of this process's own beside `path`.
+fn tempfile_in(parent: &Path, path: &Path) -> io::Result<PathBuf> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let partial = parent.join(name);
+    std::fs::create_dir(&partial)?;
+    Ok(partial)
+}
+
+/// Where an archive's members go.
+enum Place<W: Write> {
+    Tar(Writer<BufWriter<W>>),
+    Directory(PathBuf),
+}
+
 /// An archive that is being written.
 struct Archive<W: Write> {
-    tar: Writer<BufWriter<W>>,
+    place: Place<W>,
     written: BTreeSet<String>,
 }
 
 impl<W: Write> Archive<W> {
     fn member(&mut self, path: &str, size: u64, data: &mut dyn Read) -> Result<()> {
+        let tar = match &mut self.place {
+            Place::Tar(tar) => tar,
+            Place::Directory(directory) => {
+                let path = directory.join(path);
+                let mut file = File::create_new(&path).with_context(|| format!("cannot write {}", path.display()))?;
+                io::copy(data, &mut file).with_context(|| format!("cannot write {}", path.display()))?;
+                return Ok(());
+            }
+        };
         let entry = Entry {
             path: LayerPath::parse(path.as_bytes())?,
             kind: Kind::File { size, extents: Vec::new() },
@@ -193,7 +260,7 @@ impl<W: Write> Archive<W> {
             mtime: Time::default(),
             xattrs: Vec::new(),
         };
-        self.tar.append(&entry, Some(data))?;
+        tar.append(&entry, Some(data))?;
         Ok(())
     }
 
@@ -205,7 +272,7 @@ impl<W: Write> Archive<W> {
     fn blob(&mut self, bytes: &[u8], format: ArchiveFormat) -> Result<String> {
         let hex = Digest::of(bytes).hex();
         let path = match format {
-            ArchiveFormat::Oci => format!("blobs/sha256/{hex}"),
+            ArchiveFormat::Oci | ArchiveFormat::OciDirectory => format!("blobs/sha256/{hex}"),
             ArchiveFormat::Docker => format!("{hex}.json"),
         };
         if self.written.insert(path.clone()) {
