@@ -54,6 +54,26 @@ fn a_directory_brings_every_step_to_an_empty_store() {
 }
 
 #[test]
+fn reset_leaves_one_cache_and_nothing_else() {
+    let one = prepared();
+    let dir = one.text("cache");
+    let blobs = || std::fs::read_dir(one.path("cache/blobs/sha256")).unwrap().count();
+    build(&one, &one, &["--cache-to", &format!("type=local,dest={dir},mode=max,tag=old,compression=gzip")]);
+    build(&one, &one, &["--cache-to", &format!("type=local,dest={dir},mode=max")]);
+    let both = blobs();
+    let words = format!("type=local,dest={dir},mode=max,reset=true,image-manifest=true,oci-mediatypes=true");
+    build(&one, &one, &["--cache-to", &words]);
+    assert!(blobs() < both, "{} of {both}", blobs());
+    let index = std::fs::read_to_string(one.path("cache/index.json")).unwrap();
+    assert!(index.contains("latest") && !index.contains("old"), "{index}");
+    // What it names is all there, and nothing else is.
+    let layout = format!("oci:{dir}:latest");
+    tools::run("skopeo", ["copy", "-q", &layout, &format!("dir:{}", one.text("copy"))]).ok();
+    let again = build(&one.sibling(), &one, &["--cache-from", &format!("type=local,src={dir}")]);
+    assert_eq!(ran(&again), 0, "{again}");
+}
+
+#[test]
 fn mode_min_has_the_steps_of_the_image_alone() {
     let one = prepared();
     let dir = one.text("cache");

@@ -36,6 +36,17 @@ fn local_gives_the_files_to_whoever_builds() {
     let source = std::fs::metadata(sandbox.path("context/a")).unwrap();
     assert_eq!((about("a").mtime(), about("a").mtime_nsec()), (source.mtime(), source.mtime_nsec()));
     assert!(about("s").mode() & 0o4000 != 0, "root's own set-user-id files stay that");
+    // With mode=delete nothing stays that is not in the image, whatever it is, and nothing behind a link is touched.
+    sandbox.write("elsewhere/kept", "");
+    sandbox.write("out/x/more/deep", "");
+    std::os::unix::fs::symlink(sandbox.path("elsewhere"), sandbox.path("out/x/away")).unwrap();
+    std::fs::remove_file(sandbox.path("out/b")).unwrap();
+    sandbox.write("out/b/was/a-file", "");
+    sandbox.img(&["build", "--target", "all", "-o", &out, &context]).refuses(1, &["/out"]);
+    sandbox.img(&["build", "--target", "all", "-o", &format!("type=local,dest={out},mode=delete"), &context]).ok();
+    let there = |name: &str| std::fs::symlink_metadata(sandbox.path("out").join(name)).is_ok();
+    assert!(!there("before") && !there("x/more") && !there("x/away") && there("x/y") && about("b").is_file());
+    assert!(sandbox.path("elsewhere/kept").exists());
     // A file of somebody else would become a program that runs as root.
     sandbox.write("context/Buildfile", "FROM busybox\nCOPY --chown=7 --chmod=4755 a /a\n");
     sandbox.img(&["build", "-o", &sandbox.text("other"), &context]).ok();

@@ -37,8 +37,8 @@ impl Engine {
         for to in to {
             let (shown, how, result) = match to {
                 CacheTo::Inline => continue,
-                CacheTo::Local { dest, tag, how } => {
-                    (dest.display().to_string(), how, self.export_local(&Layout::new(dest), tag, *how, output))
+                CacheTo::Local { dest, tag, reset, how } => {
+                    (dest.display().to_string(), how, self.export_local(&Layout::new(dest), tag, *reset, *how, output))
                 }
                 CacheTo::Registry { reference, how } => {
                     (reference.clone(), how, self.export_registry(reference, *how, output, progress))
@@ -66,7 +66,7 @@ impl Engine {
         Ok(found.into_values().collect())
     }
 
-    fn export_local(&self, layout: &Layout, tag: &str, how: How, output: &BuildOutput) -> Result<()> {
+    fn export_local(&self, layout: &Layout, tag: &str, reset: bool, how: How, output: &BuildOutput) -> Result<()> {
         let steps = self.steps(how.mode, &output.steps)?;
         let mut put = |layer: &DiffId| {
             let mut size = 0;
@@ -83,7 +83,7 @@ impl Engine {
             io::Write::write_all(file, &config)?;
             Ok(Digest::of(&config))
         })?;
-        layout.publish(tag, &manifest(&config, &layers)?)
+        layout.publish(tag, &manifest(&config, &layers)?, reset)
     }
 
     fn export_registry(&self, name: &str, how: How, output: &BuildOutput, progress: &dyn Progress) -> Result<()> {

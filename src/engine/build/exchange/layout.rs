@@ -98,11 +98,11 @@ impl Layout {
         result.with_context(|| format!("cannot write to {}", folder.display()))
     }
 
-    /// Names the manifest `bytes`, which is written too, as the cache `tag`; others in the layout stay.
+    /// Names the manifest `bytes`, which is written too, as the cache `tag`; others in the layout stay unless `reset`.
     ///
     /// # Errors
     /// The directory cannot be written, or is something else.
-    pub fn publish(&self, tag: &str, bytes: &[u8]) -> Result<()> {
+    pub fn publish(&self, tag: &str, bytes: &[u8], reset: bool) -> Result<()> {
         self.put(|file| {
             io::Write::write_all(file, bytes)?;
             Ok(Digest::of(bytes))
@@ -110,7 +110,7 @@ impl Layout {
         let fresh = json!({ "schemaVersion": 2, "mediaType": registry_client::MediaType::OCI_INDEX, "manifests": [] });
         let mut index = self.index()?.unwrap_or(fresh);
         if let Some(entries) = index["manifests"].as_array_mut() {
-            entries.retain(|entry| entry["annotations"][TAG] != tag);
+            entries.retain(|entry| !reset && entry["annotations"][TAG] != tag);
             entries.push(json!({
                 "mediaType": registry_client::MediaType::OCI_MANIFEST,
                 "artifactType": ARTIFACT,
@@ -120,7 +120,32 @@ impl Layout {
             }));
         }
         self.replace("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        self.replace("index.json", &serde_json::to_vec(&index)?)
+        self.replace("index.json", &serde_json::to_vec(&index)?)?;
+        if reset { self.remove_others(bytes) } else { Ok(()) }
+    }
+
+    /// Removes all blobs but those of this manifest, once nothing names them any more.
+    fn remove_others(&self, manifest: &[u8]) -> Result<()> {
+        let named: Value = serde_json::from_slice(manifest)?;
+        let layers = named["layers"].as_array().into_iter().flatten();
+        let mut kept: Vec<Digest> = layers
+            .chain([&named["config"]])
+            .map(|blob| Ok(serde_json::from_value(blob["digest"].clone())?))
+            .collect::<Result<_>>()?;
+        kept.push(Digest::of(manifest));
+        let kept: std::collections::HashSet<PathBuf> = kept.iter().map(|digest| self.blob_path(digest)).collect();
+        let folder = self.path.join("blobs/sha256");
+        let empty = || -> io::Result<()> {
+            for entry in fs::read_dir(&folder)? {
+                let path = entry?.path();
+                // What somebody else is writing has a name with an ending.
+                if path.extension().is_none() && !kept.contains(&path) {
+                    fs::remove_file(&path)?;
+                }
+            }
+            Ok(())
+        };
+        empty().with_context(|| format!("cannot tidy {}", folder.display()))
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {

@@ -40,6 +40,8 @@ pub enum CacheTo {
         dest: PathBuf,
         /// The name of this cache in it.
         tag: String,
+        /// Nothing else stays in it.
+        reset: bool,
         /// What is exported, and how.
         how: How,
     },
@@ -149,14 +151,24 @@ impl Words {
             how.level =
                 Some(level.ok_or_else(|| CommandError::usage(format!("the compression level is 1 to {most}")))?);
         }
-        how.ignore_error = match self.take("ignore-error").as_deref() {
-            None | Some("false" | "0") => false,
-            Some("true" | "1") => true,
-            Some(other) => {
-                return Err(CommandError::usage(format!("ignore-error is true or false, not {other:?}")));
+        how.ignore_error = self.flag("ignore-error")?.unwrap_or(false);
+        // What BuildKit may be asked for, and what is always so here.
+        for key in ["image-manifest", "oci-mediatypes"] {
+            if self.flag(key)? == Some(false) {
+                return Err(CommandError::usage(format!("a cache is not written with {key}=false"))
+                    .hint("it is always an image manifest with OCI media types"));
             }
-        };
+        }
         Ok(how)
+    }
+
+    fn flag(&mut self, key: &str) -> Result<Option<bool>> {
+        match self.take(key).as_deref() {
+            None => Ok(None),
+            Some("false" | "0") => Ok(Some(false)),
+            Some("true" | "1") => Ok(Some(true)),
+            Some(other) => Err(CommandError::usage(format!("{key} is true or false, not {other:?}"))),
+        }
     }
 }
 
@@ -201,7 +213,7 @@ impl CacheTo {
             "local" => {
                 let dest = words.need("dest", &kind)?.into();
                 let tag = words.take("tag").unwrap_or_else(|| "latest".to_owned());
-                Self::Local { dest, tag, how: words.how()? }
+                Self::Local { dest, tag, reset: words.flag("reset")?.unwrap_or(false), how: words.how()? }
             }
             "registry" => Self::Registry { reference: words.need("ref", &kind)?, how: words.how()? },
             "inline" => Self::Inline,

@@ -6,10 +6,12 @@ mod spec;
 
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use registry_client::Reference;
 use store::image::Image;
+use store::layer::LayerPath;
 use store::refs::Expect;
 
 use crate::engine::Engine;
@@ -77,7 +79,7 @@ impl Delivery {
         }
         for output in &self.outputs {
             match output {
-                Output::Local(path) => match std::fs::metadata(path) {
+                Output::Local { path, .. } => match std::fs::metadata(path) {
                     Ok(about) if !about.is_dir() => {
                         return Err(CommandError::usage(format!("the destination {} is a file", path.display()))
                             .hint("type=local writes a directory; type=tar writes a file"));
@@ -138,8 +140,9 @@ impl Engine {
         }
         for output in &delivery.outputs {
             match output {
-                Output::Local(path) => {
-                    self.write_local(image, path).with_context(|| format!("cannot write to {}", path.display()))?;
+                Output::Local { path, delete } => {
+                    self.write_local(image, path, *delete)
+                        .with_context(|| format!("cannot write to {}", path.display()))?;
                 }
                 Output::Tar(to) => {
                     let merged = Merged::new(&self.store, image.layers())?;
@@ -188,12 +191,15 @@ impl Engine {
     }
 
     /// Writes the files of an image below a directory, over what is there: they belong to whoever runs the build, and
-    /// have the modes, times, links and extended attributes they have in the image.
-    fn write_local(&self, image: &Image, path: &Path) -> Result<()> {
+    /// have the modes, times, links and extended attributes they have in the image. With `delete` nothing else stays.
+    fn write_local(&self, image: &Image, path: &Path, delete: bool) -> Result<()> {
         let mut builder = std::fs::DirBuilder::new();
         std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700).create(path)?;
         let top = File::open(path)?;
         let merged = Merged::new(&self.store, image.layers())?;
+        if delete {
+            remove_others(path, &LayerPath::root(), &merged)?;
+        }
         let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let mut sink = Sink::exporting(top.into(), path.display().to_string(), owner);
         each_entry(&merged, &mut |entry, data| sink.put(entry, data))?;
@@ -225,6 +231,28 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Removes what is below `directory`, which stands for `at` in the image, and not there or something else there. Links
+/// are not followed.
+fn remove_others(directory: &Path, at: &LayerPath, image: &Merged) -> Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let (path, is_directory) = (entry.path(), entry.file_type()?.is_dir());
+        let inside = at.join(entry.file_name().as_bytes())?;
+        let removed = match image.tree.get(&inside) {
+            Some(node) if node.is_directory() == is_directory => {
+                if is_directory {
+                    remove_others(&path, &inside, image)?;
+                }
+                Ok(())
+            }
+            _ if is_directory => std::fs::remove_dir_all(&path),
+            _ => std::fs::remove_file(&path),
+        };
+        removed.with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// The form of an output with the annotations of the whole build below its own.

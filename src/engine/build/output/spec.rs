@@ -13,7 +13,12 @@ use crate::error::{CommandError, Result};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// The files of the image, below a directory.
-    Local(PathBuf),
+    Local {
+        /// The directory.
+        path: PathBuf,
+        /// What is in it and not in the image goes.
+        delete: bool,
+    },
     /// The files of the image, as a tar.
     Tar(Destination),
     /// The image as an archive.
@@ -69,7 +74,7 @@ impl Output {
             return Ok(match only.as_str() {
                 "" => return Err(CommandError::usage("an output without words").hint("use -o DIR, or -o type=…")),
                 "-" => Self::Tar(Destination::Stdout),
-                directory => Self::Local(directory.into()),
+                directory => Self::Local { path: directory.into(), delete: false },
             });
         }
         let mut wishes = Wishes::default();
@@ -88,6 +93,8 @@ impl Output {
 struct Wishes {
     kind: Option<String>,
     dest: Option<String>,
+    /// `mode=` of a directory.
+    delete: Option<bool>,
     names: Vec<String>,
     push: bool,
     form: Form,
@@ -102,12 +109,19 @@ impl Wishes {
             "false" | "0" => Ok(false),
             _ => Err(CommandError::usage(format!("{key} is true or false, not {value:?}"))),
         };
-        if !matches!(key, "type" | "dest" | "rewrite-timestamp") {
+        if !matches!(key, "type" | "dest" | "mode" | "rewrite-timestamp") {
             self.of_image.get_or_insert_with(|| key.to_owned());
         }
         match key {
             "type" => self.kind = Some(value.to_owned()),
             "dest" => self.dest = Some(value.to_owned()),
+            "mode" => {
+                self.delete = Some(match value {
+                    "copy" => false,
+                    "delete" => true,
+                    _ => return Err(CommandError::usage(format!("mode is copy or delete, not {value:?}"))),
+                });
+            }
             "name" => self.names.extend(value.split(',').map(|name| name.trim().to_owned())),
             "push" => self.push = flag(value)?,
             "compression" => self.form.compression = Some(compression(value)?),
@@ -134,7 +148,7 @@ impl Wishes {
                 }
                 _ => {
                     return Err(CommandError::usage(format!("an output has no key {key:?}")).hint(
-                        "there are type, dest, name, push, compression, compression-level, force-compression, \
+                        "there are type, dest, mode, name, push, compression, compression-level, force-compression, \
                          oci-mediatypes, rewrite-timestamp, annotation.KEY and annotation-LEVEL.KEY",
                     ));
                 }
@@ -149,6 +163,9 @@ impl Wishes {
                 .hint("there are local, tar, oci, docker, image, registry and cacheonly")
         })?;
         check_level(&self.form)?;
+        if self.delete.is_some() && kind != "local" {
+            return Err(CommandError::usage(format!("type={kind} has no mode")).hint("type=local has"));
+        }
         let archive_to = |dest: &Option<String>| match dest.as_deref() {
             None | Some("-" | "") => Destination::Stdout,
             Some(path) => Destination::File(path.into()),
@@ -172,7 +189,7 @@ impl Wishes {
                             CommandError::usage("type=local cannot go to standard output").hint("type=tar,dest=- can")
                         );
                     }
-                    Some(path) => Output::Local(path.into()),
+                    Some(path) => Output::Local { path: path.into(), delete: self.delete.unwrap_or(false) },
                 }
             }
             "tar" => {
@@ -263,7 +280,9 @@ mod tests {
 
     #[test]
     fn short_forms() {
-        assert_eq!(Output::parse("out/x").unwrap(), Output::Local("out/x".into()));
+        assert_eq!(Output::parse("out/x").unwrap(), Output::Local { path: "out/x".into(), delete: false });
+        let delete = Output::parse("type=local,dest=d,mode=delete").unwrap();
+        assert_eq!(delete, Output::Local { path: "d".into(), delete: true });
         assert_eq!(Output::parse("-").unwrap(), Output::Tar(Destination::Stdout));
         assert_eq!(Output::parse("type=tar").unwrap(), Output::Tar(Destination::Stdout));
         assert_eq!(Output::parse("type=cacheonly").unwrap(), Output::CacheOnly);
@@ -291,6 +310,8 @@ mod tests {
             "type=local,dest=x,compression=gzip",
             "type=image,dest=x",
             "type=oci,push=true",
+            "type=tar,mode=copy",
+            "type=local,dest=x,mode=move",
             "type=image,compression=lz4",
             "type=image,compression=gzip,compression-level=10",
             "type=image,compression=uncompressed,compression-level=1",
