@@ -13,6 +13,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::cgroup::Cgroup;
 use crate::container::{Container, HostsFile, Rootfs};
+use crate::denied::Witness;
 use crate::error::{Doing, Error, Result};
 use crate::init::dialogue::{Channel, Failure, Message};
 use crate::init::{self, Materials};
@@ -53,8 +54,8 @@ pub(crate) fn check_id(id: &str) -> Result<()> {
 }
 
 /// Starts the container's first process. `stdio` are the child's descriptors, not used with a terminal. The caller is
-/// single-threaded, and the state directory exists.
-pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Result<Created> {
+/// single-threaded, and the state directory exists. A `witness` watches the program from its exec on.
+pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>, witness: Option<&Witness>) -> Result<Created> {
     check_id(&container.id)?;
     let settings = Settings { init: container.init, create_cwd: container.create_cwd, ..Settings::default() };
     let plan = Plan::for_container(&container.spec, settings)?;
@@ -95,7 +96,11 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>) -> Resu
             first_closed: 3,
             die_with_parent: true,
         };
-        let work = Work { meanwhile: |pid| setup_network(container, pid), mounted: |_| Ok(()) };
+        let meanwhile = |pid| {
+            witness.map_or(Ok(()), |witness| witness.watch(pid))?;
+            setup_network(container, pid)
+        };
+        let work = Work { meanwhile, mounted: |_| Ok(()) };
         start_child(&cgroup, &around, materials, work)
     })();
     match result {

@@ -21,6 +21,7 @@ mod broker;
 pub mod cgroup;
 mod container;
 mod create;
+pub mod denied;
 pub mod diagnosis;
 mod disk_image;
 mod error;
@@ -59,7 +60,9 @@ pub use bind::can_propagate;
 pub use container::{Container, HostsFile, MountedFile, MountedLayers, Rootfs};
 pub use error::{Error, Result};
 pub use init::dialogue::{Failure, FailureKind};
-pub use monitor::{After, DetachKeys, Foreground, MonitorOptions, OnExit, run_foreground, start_monitored};
+pub use monitor::{
+    After, DetachKeys, Foreground, MonitorOptions, OnExit, run_explained, run_foreground, start_monitored,
+};
 pub use networks::{NETWORK_STATE, make_bridge, remove_bridge};
 pub use rootfs::{mount_stopped, root_of_running};
 pub use run_in::run_in;

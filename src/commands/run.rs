@@ -36,6 +36,9 @@ pub struct RunCommand {
     sig_proxy: bool,
     #[command(flatten)]
     attach: AttachFlags,
+    /// Say at the end who refused what the program was refused, and the flag that would allow it; slow
+    #[arg(long)]
+    explain_denied: bool,
     #[command(flatten)]
     timing: TimingFlag,
     #[command(flatten)]
@@ -58,6 +61,11 @@ impl RunCommand {
         if !self.detach {
             wants_terminal(options.interactive, options.tty)?;
         }
+        if self.explain_denied && (self.detach || options.interactive || options.tty) {
+            return Err(CommandError::usage(
+                "--explain-denied wants a program in the foreground without -d, -i and -t",
+            ));
+        }
         let container = engine.create(&options, self.cidfile.as_deref(), &bars).map_err(container_failed)?;
         drop(bars);
         if self.detach {
@@ -67,6 +75,11 @@ impl RunCommand {
         }
         let attachment = Attachment { stdin: options.interactive, signals: self.sig_proxy };
         let _dropped = self.attach.drop_others()?;
+        if self.explain_denied {
+            let (code, denials) = engine.run_explained(&container, &attachment).map_err(container_failed)?;
+            ui::denied::show(&denials);
+            return Ok(ExitCode::from(code));
+        }
         engine.run_attached(&container, &attachment).map(ExitCode::from).map_err(container_failed)
     }
 }

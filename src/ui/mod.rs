@@ -3,6 +3,7 @@
 
 pub mod build_progress;
 pub mod build_rawjson;
+pub mod denied;
 pub mod explain;
 pub mod format;
 pub mod human;

@@ -27,6 +27,7 @@ mod build_ssh;
 mod build_steps;
 mod commit;
 mod cp_diff;
+mod denied;
 mod diagnosis;
 mod events;
 mod examples;

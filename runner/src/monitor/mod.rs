@@ -20,6 +20,7 @@ pub use keys::DetachKeys;
 
 use crate::container::Container;
 use crate::create::{self, Created};
+use crate::denied::{Denial, Witness};
 use crate::error::{Doing, Error, Result};
 use crate::init::dialogue::Failure;
 use crate::log::Writer;
@@ -80,6 +81,28 @@ pub type OnExit = Box<dyn FnMut(&Exit, u32) -> After>;
 /// # Errors
 /// [`Error::Start`] if the program could not be started (see [`Error::exit_code`]); nothing is left behind then.
 pub fn run_foreground(container: &Container, options: Foreground, started: impl FnOnce(&State)) -> Result<Exit> {
+    run_watched(container, options, started, None).map(|(exit, _)| exit)
+}
+
+/// As [`run_foreground`], with every refusal that the program met, put down to the layer that refused. Much slower.
+///
+/// # Errors
+/// As [`run_foreground`], and if nobody may be traced here.
+pub fn run_explained(
+    container: &Container,
+    options: Foreground,
+    started: impl FnOnce(&State),
+) -> Result<(Exit, Vec<Denial>)> {
+    let witness = Witness::start(container)?;
+    run_watched(container, options, started, Some(witness))
+}
+
+fn run_watched(
+    container: &Container,
+    options: Foreground,
+    started: impl FnOnce(&State),
+    witness: Option<Witness>,
+) -> Result<(Exit, Vec<Denial>)> {
     if container.has_terminal() {
         return Err(Error::invalid("a container with a terminal needs a monitor"));
     }
@@ -87,6 +110,7 @@ pub fn run_foreground(container: &Container, options: Foreground, started: impl 
     // Blocked before the clone: a signal that comes in between waits here. The child sets its own.
     let signals =
         if options.forward_signals { Some(sys::signal_fd(&FORWARDED).doing(|| "watch signals".into())?) } else { None };
+    session.witness = witness;
     let (mut running, program) = session.begin()?;
     started(&session.state);
     let mut relay = Relay::new(program, session.log(), container.stop_signal);
@@ -96,7 +120,8 @@ pub fn run_foreground(container: &Container, options: Foreground, started: impl 
     let ended = relay.run(&running.pidfd)?;
     let exit = session.end(running, ended, relay.take_log_error())?;
     relay.finish(exit.code.unwrap_or(125))?;
-    Ok(exit)
+    let denials = session.witness.take().map_or(Ok(Vec::new()), |witness| witness.finish(&exit))?;
+    Ok((exit, denials))
 }
 
 /// Starts a container under a monitor and returns when the program runs, or could not be started. With
@@ -184,6 +209,8 @@ pub(crate) struct Session<'a> {
     pub state: State,
     stdin: bool,
     recorded: bool,
+    /// Who watches the program, if refusals are to be explained.
+    witness: Option<Witness>,
 }
 
 /// The program of a session.
@@ -229,7 +256,7 @@ impl<'a> Session<'a> {
             state.save(&container.state_dir)?;
         }
         timing::mark(Mark::Monitored);
-        Ok(Self { container, state, stdin, recorded })
+        Ok(Self { container, state, stdin, recorded, witness: None })
     }
 
     /// Starts the program.
@@ -255,7 +282,8 @@ impl<'a> Session<'a> {
 
     /// Starts the program on these descriptors and records it.
     pub fn start(&mut self, stdio: Option<[OwnedFd; 3]>) -> Result<(Running, Option<OwnedFd>)> {
-        let Created { process, pidfd, console, cgroup, network, stubs } = create::create(self.container, stdio)?;
+        let Created { process, pidfd, console, cgroup, network, stubs } =
+            create::create(self.container, stdio, self.witness.as_ref())?;
         self.state.process = Some(process);
         self.state.status = Status::Running;
         self.state.started_at = Some(state::now());

@@ -28,13 +28,14 @@ pub(super) fn process_steps(process: &Process, seccomp: bool, settings: Settings
     if let Some(score) = process.oom_score_adj() {
         steps.push(Step::SetOomScore(score));
     }
+    let mut limits = Vec::new();
     for limit in process.rlimits().iter().flatten() {
         let name = limit.typ().to_string();
         let number = rlimit_number(&name)?;
         if limit.soft() > limit.hard() {
             return Err(Error::invalid(format!("{name}: the soft limit is above the hard one")));
         }
-        steps.push(Step::SetRlimit(name, number, limit.soft(), limit.hard()));
+        limits.push(Step::SetRlimit(name, number, limit.soft(), limit.hard()));
     }
     for (label, kind) in [
         (process.apparmor_profile(), crate::security::label::Label::AppArmor as fn(String) -> _),
@@ -50,8 +51,10 @@ pub(super) fn process_steps(process: &Process, seccomp: bool, settings: Settings
         Step::EnterWorkingDirectory(absolute(process.cwd(), "the working directory")?),
         Step::ConnectStdio,
         Step::SetUmask(process.user().umask().unwrap_or(0o022) & 0o7777),
-        Step::DropBoundingCapabilities,
     ]);
+    // Meant for the program: a low limit of open files would keep the steps above from opening anything.
+    steps.extend(limits);
+    steps.push(Step::DropBoundingCapabilities);
     // Loading a filter needs no_new_privs or CAP_SYS_ADMIN. So with the first it comes last, and without it before the user
     // and the capabilities change, whose few calls every usable filter allows.
     let no_new_privileges = process.no_new_privileges() == Some(true);

@@ -5,10 +5,14 @@
 
 use std::path::Path;
 
+use runner::Container;
 use runner::attach::{AttachOptions, Outcome, attach, connect};
+use runner::denied::Denial;
 use runner::spec::parse;
 use runner::timing::{self, Mark};
-use runner::{After, DetachKeys, Exit, Foreground, MonitorOptions, OnExit, run_foreground, start_monitored};
+use runner::{
+    After, DetachKeys, Exit, Foreground, MonitorOptions, OnExit, run_explained, run_foreground, start_monitored,
+};
 use store::Store;
 use store::image::RunConfig;
 
@@ -66,22 +70,7 @@ impl Engine {
         let container = self.prepare(startable).map_err(|error| self.unprepared(record, error))?;
         timing::mark(Mark::Specified);
         if !asked.tty && !asked.interactive {
-            let options = Foreground { stdin: false, forward_signals: attachment.signals };
-            let started = |state: &runner::State| {
-                self.container_event(record, "start");
-                self.show_notices(state.network.as_ref());
-                // What earlier runs left to be done while somebody waits anyway; the collector finds what cannot be.
-                let _ = self.store.containers().clear_retired();
-                let _ = runner::clear_retired(&self.state_dir(&record.id));
-            };
-            let exit =
-                run_foreground(&container, options, started).map_err(|error| self.start_failed(record, error))?;
-            if exit.code == Some(127) {
-                explain_end(runner::diagnosis::after_run(&container));
-            }
-            let removal = asked.remove.then_some(Removal::Retire);
-            ended(&self.store, &self.states(), &record.id, &exit, removal).context("the container has ended, but")?;
-            return Ok(self.exit_code(record, exit.code, exit.oom));
+            return self.foreground(record, &container, attachment, false).map(|(code, _)| code);
         }
         let keys = detach_keys(asked.detach_keys.as_deref())?;
         let options = MonitorOptions { stdin: asked.interactive, foreground: true };
@@ -96,6 +85,46 @@ impl Engine {
             detach_keys: keys,
         };
         self.outcome(record, attach(stream, options)?)
+    }
+
+    /// As [`Engine::run_attached`] without a terminal and standard input, and every refusal that the program met.
+    ///
+    /// # Errors
+    /// As [`Engine::start_detached`].
+    pub fn run_explained(&self, startable: &Startable, attachment: &Attachment) -> Result<(u8, Vec<Denial>)> {
+        let record = &startable.record;
+        let container = self.prepare(startable).map_err(|error| self.unprepared(record, error))?;
+        self.foreground(record, &container, attachment, true)
+    }
+
+    /// Runs a container as its own monitor.
+    fn foreground(
+        &self,
+        record: &ContainerRecord,
+        container: &Container,
+        attachment: &Attachment,
+        explain: bool,
+    ) -> Result<(u8, Vec<Denial>)> {
+        let options = Foreground { stdin: false, forward_signals: attachment.signals };
+        let started = |state: &runner::State| {
+            self.container_event(record, "start");
+            self.show_notices(state.network.as_ref());
+            // What earlier runs left to be done while somebody waits anyway; the collector finds what cannot be.
+            let _ = self.store.containers().clear_retired();
+            let _ = runner::clear_retired(&self.state_dir(&record.id));
+        };
+        let result = if explain {
+            run_explained(container, options, started)
+        } else {
+            run_foreground(container, options, started).map(|exit| (exit, Vec::new()))
+        };
+        let (exit, denials) = result.map_err(|error| self.start_failed(record, error))?;
+        if exit.code == Some(127) {
+            explain_end(runner::diagnosis::after_run(container));
+        }
+        let removal = record.data.options.remove.then_some(Removal::Retire);
+        ended(&self.store, &self.states(), &record.id, &exit, removal).context("the container has ended, but")?;
+        Ok((self.exit_code(record, exit.code, exit.oom), denials))
     }
 
     /// Connects to a running container.

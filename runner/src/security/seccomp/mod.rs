@@ -7,6 +7,7 @@
 
 mod assembler;
 mod compiler;
+pub(crate) mod evaluate;
 pub mod policy;
 pub mod profile;
 mod rules;

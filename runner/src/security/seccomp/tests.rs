@@ -13,34 +13,8 @@ use crate::security::{capabilities, sys};
 const EPERM: u32 = RET_ERRNO | libc::EPERM as u32;
 const ENOSYS: u32 = RET_ERRNO | libc::ENOSYS as u32;
 
-/// Runs a program as the kernel would: the return value and the number of instructions executed.
 fn interpret(program: &[Instruction], audit: u32, number: u32, arguments: [u64; 6]) -> (u32, usize) {
-    let mut data = [0u8; 64];
-    data[..4].copy_from_slice(&number.to_le_bytes());
-    data[4..8].copy_from_slice(&audit.to_le_bytes());
-    for (index, argument) in arguments.iter().enumerate() {
-        data[16 + 8 * index..24 + 8 * index].copy_from_slice(&argument.to_le_bytes());
-    }
-    let (mut at, mut accumulator, mut steps) = (0usize, 0u32, 0usize);
-    loop {
-        let instruction = program[at];
-        at += 1;
-        steps += 1;
-        let mut jump = |holds: bool| at += usize::from(if holds { instruction.jt } else { instruction.jf });
-        match instruction.code {
-            0x20 => {
-                let offset = instruction.k as usize;
-                accumulator = u32::from_le_bytes(data[offset..offset + 4].try_into().unwrap());
-            }
-            0x05 => at += instruction.k as usize,
-            0x15 => jump(accumulator == instruction.k),
-            0x25 => jump(accumulator > instruction.k),
-            0x35 => jump(accumulator >= instruction.k),
-            0x54 => accumulator &= instruction.k,
-            0x06 => return (instruction.k, steps),
-            other => panic!("instruction {other:#x} at {}", at - 1),
-        }
-    }
+    evaluate::interpret(program, audit, number, arguments).expect("a program of ours")
 }
 
 /// What the profile means for one architecture, worked out rule by rule without ranges or trees.
