@@ -121,6 +121,26 @@ fn the_budget_is_kept_while_building() {
 }
 
 #[test]
+fn a_directory_of_a_cache_is_mounted_and_nothing_outside_of_it() {
+    let sandbox = Sandbox::new();
+    let whole = "FROM busybox\nRUN --mount=type=cache,id=c,target=/c mkdir -p /c/a/b && echo in > /c/a/b/f && \
+                 ln -s / /c/top && ln -s /proc /c/out && ln -s ../../../.. /c/up\n";
+    let inside = |source: &str, command: &str| {
+        let line = format!("RUN --mount=type=cache,id=c,source={source},target=/s,sharing=locked {command}\n");
+        sandbox.build("context", "app", &format!("{whole}{line}"))
+    };
+    inside("a/b", "test \"$(cat /s/f)\" = in && echo out > /s/g").ok();
+    inside("/a//../a/./b/", "cat /s/f /s/g").ok();
+    // Links are those of the cache: the top is the cache's own.
+    for source in ["top", "up", "../.."] {
+        inside(source, "test -f /s/a/b/g && test ! -e /s/passwd").ok();
+    }
+    for source in ["out", "none", "a/b/f"] {
+        inside(source, "true").refuses(1, &["Buildfile:3:1", "the cache c has no directory"]).hints();
+    }
+}
+
+#[test]
 fn a_cache_mount_travels_as_a_tar() {
     let one = Sandbox::new();
     let make = "FROM busybox\nRUN --mount=type=cache,target=/c mkdir -p /c/d && echo data > /c/d/f && ln -s d/f /c/l && chown 5:6 /c/d/f\n";

@@ -225,20 +225,7 @@ pub enum PlannedSource {
         text: String,
     },
     /// A directory kept between builds.
-    Cache {
-        /// Its name.
-        id: String,
-        /// How it is shared.
-        sharing: Sharing,
-        /// What a new one begins with: the directory of this path there.
-        from: Option<(Origin, String)>,
-        /// Mode of the directory, if one is asked for.
-        mode: Option<u32>,
-        /// Owner of the directory, if one is asked for.
-        uid: Option<u32>,
-        /// Group of the directory, if one is asked for.
-        gid: Option<u32>,
-    },
+    Cache(CacheMount),
     /// Memory.
     Tmpfs {
         /// Size in bytes.
@@ -274,4 +261,23 @@ pub struct SecretVariable {
     pub id: String,
     /// The step fails without it.
     pub required: bool,
+}
+
+/// A directory kept between builds.
+#[derive(Clone, Debug)]
+pub struct CacheMount {
+    /// Its name.
+    pub id: String,
+    /// How it is shared.
+    pub sharing: Sharing,
+    /// What a new one begins with: the directory of this path there.
+    pub from: Option<(Origin, String)>,
+    /// Directory of it that is shown; empty for all of it.
+    pub inside: String,
+    /// Mode of the directory, if one is asked for.
+    pub mode: Option<u32>,
+    /// Owner of the directory, if one is asked for.
+    pub uid: Option<u32>,
+    /// Group of the directory, if one is asked for.
+    pub gid: Option<u32>,
 }

@@ -2,7 +2,7 @@
 
 use super::dispatch::Dispatch;
 use super::stages::{PROXY_ARGS, Planner};
-use super::{Op, PlannedMount, PlannedSource, RunOp, given};
+use super::{CacheMount, Op, PlannedMount, PlannedSource, RunOp, given};
 use crate::buildfile::{Command, Expander, Heredoc, Instruction, MountKind, MountOption, NetworkMode, Run, Span};
 use crate::error::BuildError;
 use crate::inputs::Entitlement;
@@ -130,14 +130,9 @@ impl Planner<'_> {
                 let from = option.from.map(|from| self.source(&from, index, span)).transpose()?.unwrap_or_default();
                 PlannedSource::Bind { from, path: option.source }
             }
-            MountKind::Cache if option.from.is_none() && !option.source.is_empty() => {
-                let problem =
-                    self.problem(span, "source= of a cache mount names a directory of from=, which is missing");
-                return Err(
-                    Box::new(problem.hint("from=STAGE,source=DIRECTORY is what a new cache begins with")).into()
-                );
-            }
-            MountKind::Cache => PlannedSource::Cache {
+            MountKind::Cache => PlannedSource::Cache(CacheMount {
+                // Of a cache that begins with something, it is what it begins with.
+                inside: if option.from.is_none() { cleaned(&option.source) } else { String::new() },
                 from: match &option.from {
                     Some(from) => Some((self.source(from, index, span)?, option.source.clone())),
                     None => None,
@@ -147,7 +142,7 @@ impl Planner<'_> {
                 mode: option.mode,
                 uid: option.uid,
                 gid: option.gid,
-            },
+            }),
             _ => PlannedSource::Tmpfs { size: option.size },
         };
         self.planned(stage, span, &target, source, option.read_only)
@@ -200,4 +195,17 @@ fn command_line(stage: &Dispatch, run: &Run) -> (Vec<String>, Option<PlannedMoun
     let args = vec![format!("{SCRIPTS}/{name}")];
     let source = PlannedSource::Script { name, text: body };
     (args, Some(PlannedMount { target: SCRIPTS.to_owned(), source, read_only: true }))
+}
+
+/// A path without what means nothing in it, relative to where it begins; `..` leads nowhere beyond that.
+fn cleaned(path: &str) -> String {
+    let mut names = Vec::new();
+    for name in path.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => drop(names.pop()),
+            name => names.push(name),
+        }
+    }
+    names.join("/")
 }

@@ -8,6 +8,7 @@
 //!                        wait for the stages it reads         └─► slot ─► op ─► layer ─► record
 //! ```
 
+mod cache_mount;
 mod contexts;
 mod explain;
 mod gate;

@@ -3,20 +3,17 @@
 //! them, so that a command sees what the key was made of, without what the ignore file hides, and cannot change it.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use store::DiffId;
 use store::layer::{DiffOptions, LayerInfo};
-use store::lock::{LockFile, LockMode};
 
+use super::cache_mount::{Beginning, Held};
 use super::lines::Lines;
-use super::{Prepared, Solver, StageResult, TICK, Work};
-use crate::buildfile::Sharing;
+use super::{Prepared, Solver, StageResult, Work};
 use crate::event::Event;
 use crate::files::{self, Files};
 use crate::op::chmod::Chmod;
@@ -26,10 +23,6 @@ use crate::op::{OpError, layer};
 use crate::plan::{Origin, PlannedMount, PlannedSource, PlannedStage, PlannedStep, RunOp};
 use crate::ports::{RunMount, RunMountSource, RunStep};
 
-/// Longest wait for a cache mount that another step holds.
-const CACHE_PATIENCE: Duration = Duration::from_secs(6 * 3600);
-/// Most directories that one private cache is spread over.
-const PRIVATE_MAX: usize = 64;
 /// The one directory in a layer that is made to be mounted.
 const MOUNTED: &str = "mount";
 
@@ -85,19 +78,15 @@ impl Solver<'_> {
                     input
                 }
                 PlannedSource::Script { name, text } => format!("script {name} {text}"),
-                PlannedSource::Cache { id, sharing, from: Some((Origin::Stage(index), path)), .. } => {
-                    let stage = self.source(*index)?;
-                    let input = format!("cache {id:?} {sharing:?} stage {} {path:?}", stage.id.0);
-                    source = Some(stage);
+                PlannedSource::Cache(cache) => {
+                    let (input, beginning) = self.cache_input(cache)?;
+                    match beginning {
+                        Some(Beginning::Stage(stage)) => source = Some(stage),
+                        Some(Beginning::Files(found)) => selected = Some(found),
+                        None => {}
+                    }
                     input
                 }
-                PlannedSource::Cache { id, sharing, from: Some((from, path)), .. } => {
-                    let found = self.select_directory(&self.context(from.named())?, path)?;
-                    let input = format!("cache {id:?} {sharing:?} context {}", select::digest(&found));
-                    selected = Some(found);
-                    input
-                }
-                PlannedSource::Cache { id, sharing, .. } => format!("cache {id:?} {sharing:?}"),
                 PlannedSource::Tmpfs { size } => format!("tmpfs {size:?}"),
                 // That it is wanted, and how; never what it is.
                 PlannedSource::Secret(given) => format!("secret {given:?}"),
@@ -125,13 +114,12 @@ impl Solver<'_> {
     ) -> Result<Option<LayerInfo>, OpError> {
         let op = work.op;
         let (mut mounts, mut mounted) = (Vec::new(), Vec::new());
-        // Held until the command is done.
-        let mut locks = Vec::new();
+        let mut held = Held::default();
         for (number, mount) in op.mounts.iter().enumerate() {
             let source = match &mount.source {
                 PlannedSource::Secret(given) => self.secret_file(given)?,
                 PlannedSource::Agent(given) => self.agent_socket(given)?,
-                _ => Some(self.mount(mount, work, number, &mut locks)?),
+                _ => Some(self.mount(mount, work, number, &mut held)?),
             };
             if let Some(source) = source {
                 mounts.push(RunMount { target: mount.target.clone(), source, read_only: mount.read_only });
@@ -190,7 +178,7 @@ impl Solver<'_> {
         mount: &PlannedMount,
         work: &mut RunWork<'_>,
         number: usize,
-        locks: &mut Vec<LockFile>,
+        held: &mut Held,
     ) -> Result<RunMountSource, OpError> {
         Ok(match &mount.source {
             PlannedSource::Bind { from: Origin::Stage(index), path } => {
@@ -222,63 +210,15 @@ impl Solver<'_> {
                 let executable = Chmod::parse("0755").map_err(OpError::Message)?;
                 RunMountSource::Layers { layers: self.mounted_layer(Some(executable), fill)?, path: MOUNTED.to_owned() }
             }
-            PlannedSource::Cache { id, sharing, from, mode, uid, gid } => {
-                // What it begins with is part of what it is: another beginning is another cache.
-                let (id, filling) = match from {
-                    None => (id.clone(), None),
-                    Some((Origin::Stage(index), path)) => {
-                        let source = work.sources[number].take().ok_or(OpError::Cancelled)?;
-                        let files: Arc<dyn Files> = self.stage_files(&source, *index)?;
-                        let id = format!("{id} from {} {path}", source.id.0);
-                        (id, Some(self.select_directory(&files, path)?))
-                    }
-                    Some((_, path)) => {
-                        let found = work.selected[number].take().unwrap_or_default();
-                        (format!("{id} from {} {path}", select::digest(&found)), Some(found))
-                    }
-                };
-                let path = self.cache_mount(&id, *sharing, locks)?;
-                if let Some(found) = filling.as_ref().and_then(|found| found.first()) {
-                    self.fill_cache(&path, found)?;
-                }
-                prepare_cache(&path, *mode, *uid, *gid)
-                    .map_err(|error| OpError::io(format!("prepare the cache mount {id}"), error))?;
-                RunMountSource::Cache { path }
+            PlannedSource::Cache(cache) => {
+                let (selected, source) = (work.selected[number].take(), work.sources[number].take());
+                RunMountSource::Cache { path: self.cache(cache, selected, source, held)? }
             }
             PlannedSource::Tmpfs { size } => RunMountSource::Tmpfs { size: *size },
             PlannedSource::Secret(_) | PlannedSource::Agent(_) => {
                 return Err(OpError::Message(format!("{} is given from outside", mount.target)));
             }
         })
-    }
-
-    /// The directory `path` of `files`, with all that is in it, hashed.
-    fn select_directory(&self, files: &Arc<dyn Files>, path: &str) -> Result<Vec<Selected>, OpError> {
-        let path = if path.is_empty() { "/" } else { path };
-        let mut found = select::select(files, &escape(path), How::default())?;
-        if found.iter().any(|found| !found.root.node.is_directory()) {
-            let message = format!("the source {path} of the cache mount is no directory of {}", files.name());
-            return Err(OpError::Message(message));
-        }
-        select::hash(&mut found, &self.cancel)?;
-        Ok(found)
-    }
-
-    /// Puts what a cache begins with into its directory, if nothing is there: whole or not at all.
-    fn fill_cache(&self, path: &Path, found: &Selected) -> Result<(), OpError> {
-        let cannot = |error| OpError::io(format!("fill the cache mount {}", path.display()), error);
-        if fs::read_dir(path).map_err(cannot)?.next().is_some() {
-            return Ok(());
-        }
-        let scratch = Scratch(self.store.scratch()?);
-        let fresh = scratch.0.join("cache");
-        fs::create_dir(&fresh).map_err(cannot)?;
-        files::unpack(found, &fresh, &self.cancel)?;
-        match fs::rename(&fresh, path) {
-            // Another step filled it meanwhile.
-            Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => Ok(()),
-            other => other.map_err(cannot),
-        }
     }
 
     /// A layer of its own that is only mounted; its files keep their modes unless `chmod` says otherwise.
@@ -293,48 +233,6 @@ impl Solver<'_> {
         fill(&mut draft)?;
         Ok(layer::write(self.store, draft, &self.cancel)?.into_iter().map(|info| info.diff_id).collect())
     }
-
-    /// The directory of a cache mount, locked as `sharing` asks.
-    fn cache_mount(&self, id: &str, sharing: Sharing, locks: &mut Vec<LockFile>) -> Result<PathBuf, OpError> {
-        let cache = self.store.cache();
-        let mut own = id.to_owned();
-        match sharing {
-            Sharing::Shared => {}
-            Sharing::Locked => {
-                let path = cache.mount_lock(id);
-                let deadline = Instant::now() + CACHE_PATIENCE;
-                loop {
-                    if self.cancel.is_cancelled() {
-                        return Err(OpError::Cancelled);
-                    }
-                    if let Some(lock) = LockFile::try_acquire(&path, LockMode::Exclusive)? {
-                        locks.push(lock);
-                        break;
-                    }
-                    if Instant::now() > deadline {
-                        return Err(OpError::Message(format!("the cache mount {id} is still in use after six hours")));
-                    }
-                    std::thread::sleep(TICK);
-                }
-            }
-            Sharing::Private => {
-                let name = |number: usize| if number == 0 { id.to_owned() } else { format!("{id} private {number}") };
-                let free = (0..PRIVATE_MAX).map(name).find_map(|name| {
-                    let lock = LockFile::try_acquire(&cache.mount_lock(&name), LockMode::Exclusive).transpose()?;
-                    Some(lock.map(|lock| (name, lock)))
-                });
-                let Some(found) = free else {
-                    return Err(OpError::Message(format!("the cache mount {id} is in use {PRIVATE_MAX} times over")));
-                };
-                let (name, lock) = found?;
-                locks.push(lock);
-                own = name;
-            }
-        }
-        let used = cache.use_mount(&own)?;
-        locks.push(used.lock);
-        Ok(used.path)
-    }
 }
 
 /// A path as a source pattern that means nothing but it.
@@ -347,18 +245,6 @@ pub(super) fn escape(path: &str) -> String {
         out.push(c);
     }
     out
-}
-
-/// Gives a cache directory that nobody has used yet its mode and owner.
-fn prepare_cache(path: &Path, mode: Option<u32>, uid: Option<u32>, gid: Option<u32>) -> std::io::Result<()> {
-    if fs::read_dir(path)?.next().is_some() {
-        return Ok(());
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(mode.unwrap_or(0o755)))?;
-    if uid.is_some() || gid.is_some() {
-        chown(path, uid, gid)?;
-    }
-    Ok(())
 }
 
 /// The scratch directory of one command, removed with it.
