@@ -19,6 +19,12 @@ use crate::error::{CommandError, Kind, Result};
 /// Largest configuration file read, bytes.
 const FILE_MAX: u64 = 1 << 20;
 
+/// Where images, layers and containers are kept unless said otherwise.
+const ROOT: &str = "/var/lib/img";
+
+/// Where the state of running containers is kept unless said otherwise.
+const RUNROOT: &str = "/run/img";
+
 /// The configuration file.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -79,6 +85,7 @@ pub struct Context {
     pub root: PathBuf,
     /// Where the state of running containers is kept.
     pub runroot: PathBuf,
+    named_file: Option<PathBuf>,
     /// Shared with the engine, which reads secrets from it.
     pub environment: Arc<BTreeMap<OsString, OsString>>,
     engine: OnceCell<Engine>,
@@ -101,9 +108,10 @@ impl Context {
             let path = flag.as_ref().or(variable(name)).map(PathBuf::from).or_else(|| file.clone());
             std::path::absolute(path.unwrap_or_else(|| default.into()))
         };
-        let root = place(&globals.root, "IMG_ROOT", &file.root, "/var/lib/img")?;
-        let runroot = place(&globals.runroot, "IMG_RUNROOT", &file.runroot, "/run/img")?;
-        Ok(Self { file, root, runroot, environment: Arc::new(environment), engine: OnceCell::new() })
+        let root = place(&globals.root, "IMG_ROOT", &file.root, ROOT)?;
+        let runroot = place(&globals.runroot, "IMG_RUNROOT", &file.runroot, RUNROOT)?;
+        let named_file = named.map(std::path::absolute).transpose()?;
+        Ok(Self { named_file, file, root, runroot, environment: Arc::new(environment), engine: OnceCell::new() })
     }
 
     /// The engine over the store at [`Context::root`].
@@ -117,6 +125,16 @@ impl Context {
         require_root()?;
         let engine = Engine::open(self)?;
         Ok(self.engine.get_or_init(|| engine))
+    }
+
+    /// What must stand before the command so that another process finds the same store.
+    #[must_use]
+    pub fn own_arguments(&self) -> Vec<String> {
+        let places = [("--root", &self.root, ROOT), ("--runroot", &self.runroot, RUNROOT)];
+        let other = places.into_iter().filter(|(_, path, usual)| path.as_path() != Path::new(usual));
+        let words = other.flat_map(|(flag, path, _)| [flag.to_owned(), path.to_string_lossy().into_owned()]);
+        let file = self.named_file.iter().flat_map(|path| ["--config".to_owned(), path.to_string_lossy().into_owned()]);
+        words.chain(file).collect()
     }
 
     /// A variable of the environment, if it is set and UTF-8.

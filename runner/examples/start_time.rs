@@ -48,9 +48,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     file_mounts: Vec::new(),
                     cgroup_parent: None,
                     stop_signal: 15,
+                    supervision: runner::Supervision::default(),
                 };
                 let begin = Instant::now();
-                let exit = run_foreground(&container, Foreground { stdin: false, forward_signals: false }, |_| ())?;
+                let exit =
+                    run_foreground(&container, Foreground { stdin: false, forward_signals: false }, &mut |_| ())?;
                 times.push(begin.elapsed());
                 if exit.code != Some(0) {
                     return Err(format!("the program ended with {exit:?}").into());

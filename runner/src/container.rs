@@ -10,6 +10,7 @@ use oci_spec::runtime::Spec;
 
 use crate::layers::LayerMount;
 use crate::log::LogConfig;
+use crate::monitor::Supervision;
 use crate::network;
 
 /// A container to be started.
@@ -44,6 +45,8 @@ pub struct Container {
     pub cgroup_parent: Option<String>,
     /// The signal that asks it to stop (`STOPSIGNAL`), usually SIGTERM.
     pub stop_signal: i32,
+    /// What its monitor does beside waiting for it.
+    pub supervision: Supervision,
 }
 
 /// Layers as a mount inside of a container, beside its root.

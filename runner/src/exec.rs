@@ -74,7 +74,7 @@ pub fn exec_foreground(dir: &Path, exec: &Exec, options: Foreground) -> Result<i
     let mut relay = Relay::new(program, None, libc::SIGTERM);
     relay.signals = signals;
     relay.add_peer(Peer::local(options.stdin));
-    let code = code_of(relay.run(&started.pidfd)?);
+    let code = code_of(relay.run(&started.pidfd, &mut |_| ())?.0);
     relay.finish(code)?;
     Ok(code)
 }
@@ -109,7 +109,7 @@ pub fn exec_monitored(dir: &Path, exec: &Exec, stdin: bool) -> Result<(ProcessId
                     relay.add_peer(owner);
                 }
                 sys::trim_memory();
-                if let Ok(ended) = relay.run(&pidfd) {
+                if let Ok((ended, _)) = relay.run(&pidfd, &mut |_| ()) {
                     // The client may have gone.
                     let _ = relay.finish(code_of(ended));
                 }

@@ -61,7 +61,8 @@ pub use container::{Container, HostsFile, MountedFile, MountedLayers, Rootfs};
 pub use error::{Error, Result};
 pub use init::dialogue::{Failure, FailureKind};
 pub use monitor::{
-    After, DetachKeys, Foreground, MonitorOptions, OnExit, run_explained, run_foreground, start_monitored,
+    DetachKeys, Foreground, Happening, MonitorOptions, Observer, Supervision, run_explained, run_foreground,
+    start_monitored,
 };
 pub use networks::{NETWORK_STATE, make_bridge, remove_bridge};
 pub use rootfs::{mount_stopped, root_of_running};

@@ -7,7 +7,7 @@ use crate::attach::{AttachOptions, Outcome, attach};
 use crate::broker;
 use crate::container::Container;
 use crate::error::{Error, Result};
-use crate::monitor::{After, MonitorOptions, start_monitored};
+use crate::monitor::{MonitorOptions, start_monitored};
 use crate::verbs;
 
 /// Runs the container, whose spec asks for a terminal, until its program ends; gives the exit code, or none if the user
@@ -21,7 +21,7 @@ pub fn run_with_terminal(container: &Container) -> Result<Option<i32>> {
     }
     let result = broker::in_child(|| {
         let options = MonitorOptions { stdin: true, foreground: true };
-        let (_, stream) = start_monitored(container.clone(), options, Box::new(|_, _| After::Done))?;
+        let (_, stream) = start_monitored(container.clone(), options, Box::new(|_| ()))?;
         let stream = stream.ok_or_else(|| Error::invalid("the container's monitor cannot be reached"))?;
         let options = AttachOptions { stdin: true, forward_signals: true, ..AttachOptions::default() };
         Ok(match attach(stream, options)? {

@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -146,6 +146,24 @@ impl ProcessId {
     }
 }
 
+impl ProcessId {
+    /// Waits for its end; false if the time is over first.
+    pub fn wait(&self, limit: Duration) -> Result<bool> {
+        let until = Instant::now() + limit;
+        let Some(pidfd) = self.open()? else { return Ok(true) };
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let mut entry = [libc::pollfd { fd: pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+            if sys::poll(&mut entry, Some(left)).doing(|| format!("wait for process {}", self.pid))? > 0 {
+                return Ok(true);
+            }
+            if left.is_zero() {
+                return Ok(false);
+            }
+        }
+    }
+}
+
 /// The start time of a process that is not a zombie.
 fn parse_stat(text: &str) -> Option<u64> {
     // The name in parentheses may contain anything: fields are counted from the last one.
@@ -178,6 +196,11 @@ impl State {
     /// Whether its first process lives (running or paused).
     pub fn is_running(&self) -> bool {
         matches!(self.status, Status::Running | Status::Paused)
+    }
+
+    /// Whether it has not ended for good: it lives, or waits to be started again.
+    pub fn is_up(&self) -> bool {
+        self.is_running() || self.status == Status::Restarting
     }
 
     /// A pidfd of its first process.

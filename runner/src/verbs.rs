@@ -3,7 +3,7 @@
 //! Every verb takes the state directory, loads the truth, acts through a pidfd or the cgroup, and is done; nothing is kept. The
 //! rule: a pid is never signalled by its number, and deleting twice is no error.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,13 +24,21 @@ fn name_of(dir: &Path) -> String {
     dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Sends a signal to the container's first process, or to all of its processes.
+/// Sends a signal to the container's first process, or to all of its processes. One that ends it, SIGKILL or its own stop signal,
+/// also means that it is not started again, whatever its restart policy.
 ///
 /// # Errors
 /// [`Error::NotRunning`].
 pub fn kill(dir: &Path, signal: i32, all: bool) -> Result<()> {
     let state = state::load(dir)?;
+    let ends = signal == libc::SIGKILL || signal == state.stop_signal;
+    if state.status == Status::Restarting && ends {
+        return stop(dir, Some(signal), None).map(drop);
+    }
     let pidfd = state.pidfd()?;
+    if ends {
+        request_stop(dir)?;
+    }
     if !all {
         return sys::pidfd_send_signal(pidfd.as_fd(), signal).doing(|| format!("signal container {}", state.id));
     }
@@ -59,50 +67,75 @@ pub fn kill(dir: &Path, signal: i32, all: bool) -> Result<()> {
 /// Asks the container to stop with `signal` (its own if `None`), waits, and kills it when the time is over (`None`: never). Ends
 /// a pending restart too. A container that is not running is stopped already.
 pub fn stop(dir: &Path, signal: Option<i32>, timeout: Option<Duration>) -> Result<Option<Exit>> {
-    let state = state::load(dir)?;
+    let mut state = state::load(dir)?;
     if state.status == Status::Stopped {
         return Ok(state.exit);
     }
-    let marker = dir.join("stop-requested");
-    std::fs::write(&marker, "").doing(|| format!("write {}", marker.display()))?;
-    if let Some(pidfd) = open_first(&state)? {
-        if state.status == Status::Paused {
-            // A frozen process takes no signal.
-            unpause(dir)?;
-        }
-        let signal = signal.unwrap_or(state.stop_signal);
-        match sys::pidfd_send_signal(pidfd.as_fd(), signal) {
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-            result => result.doing(|| format!("signal container {}", state.id))?,
-        }
-        if !wait_for(pidfd.as_fd().as_raw_fd(), timeout)? {
-            // Its first process, and with it the pid namespace; then whatever else is in its groups.
-            let _ = sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
-            if !wait_for(pidfd.as_fd().as_raw_fd(), Some(KILL_LIMIT))? {
-                return Err(Error::Timeout {
-                    doing: format!("killing container {}", state.id),
-                    seconds: KILL_LIMIT.as_secs(),
-                });
-            }
-        }
-    }
-    let deadline = Instant::now() + KILL_LIMIT;
+    request_stop(dir)?;
+    let mut ended = None;
+    let mut deadline = Instant::now() + KILL_LIMIT;
     loop {
-        match state::load(dir) {
+        match open_first(&state)? {
+            // Its monitor is about to record its end.
+            Some(_) if state.process == ended => {}
+            // What was started again just before the request was seen is stopped as well.
+            Some(pidfd) => {
+                end_process(dir, &state, &pidfd, signal.unwrap_or(state.stop_signal), timeout)?;
+                ended = state.process;
+                deadline = Instant::now() + KILL_LIMIT;
+            }
+            None => wake_monitor(&state)?,
+        }
+        state = match state::load(dir) {
             Ok(state) if state.status == Status::Stopped => return Ok(state.exit),
             // `--rm`: its monitor has removed it.
             Err(Error::NotFound(_)) => return Ok(None),
-            Ok(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
+            Ok(state) if Instant::now() < deadline => state,
             Ok(_) => {
                 let doing = format!("waiting for the monitor of container {}", name_of(dir));
                 return Err(Error::Timeout { doing, seconds: KILL_LIMIT.as_secs() });
             }
             Err(error) => return Err(error),
-        }
+        };
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-fn open_first(state: &State) -> Result<Option<std::os::fd::OwnedFd>> {
+/// Signals the first process, waits, and kills it when the time is over.
+fn end_process(dir: &Path, state: &State, pidfd: &OwnedFd, signal: i32, timeout: Option<Duration>) -> Result<()> {
+    if state.status == Status::Paused {
+        // A frozen process takes no signal.
+        unpause(dir)?;
+    }
+    match sys::pidfd_send_signal(pidfd.as_fd(), signal) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+        result => result.doing(|| format!("signal container {}", state.id))?,
+    }
+    if !wait_for(pidfd.as_fd().as_raw_fd(), timeout)? {
+        // Its first process, and with it the pid namespace; then whatever else is in its groups.
+        let _ = sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+        if !wait_for(pidfd.as_fd().as_raw_fd(), Some(KILL_LIMIT))? {
+            return Err(Error::Timeout {
+                doing: format!("killing container {}", state.id),
+                seconds: KILL_LIMIT.as_secs(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A monitor that waits for the next start looks for the request at once.
+fn wake_monitor(state: &State) -> Result<()> {
+    if state.status == Status::Restarting
+        && let Some(monitor) = state.monitor.map(|monitor| monitor.open()).transpose()?.flatten()
+    {
+        // One that has no use for the signal goes on; it may also just have ended.
+        let _ = sys::pidfd_send_signal(monitor.as_fd(), libc::SIGCONT);
+    }
+    Ok(())
+}
+
+fn open_first(state: &State) -> Result<Option<OwnedFd>> {
     match state.pidfd() {
         Ok(fd) => Ok(Some(fd)),
         Err(Error::NotRunning(_)) => Ok(None),
@@ -123,6 +156,12 @@ fn wait_for(pidfd: i32, timeout: Option<Duration>) -> Result<bool> {
             return Ok(false);
         }
     }
+}
+
+/// Leaves word that the container is to end and is not to be started again.
+pub(crate) fn request_stop(dir: &Path) -> Result<()> {
+    let marker = dir.join("stop-requested");
+    std::fs::write(&marker, "").doing(|| format!("write {}", marker.display()))
 }
 
 pub(crate) fn stop_was_requested(dir: &Path) -> bool {

@@ -200,6 +200,18 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "system start",
+        &[("img system start", "what policies want to run"), ("img generate systemd", "a unit that does it")],
+    ),
+    ("system stop", &[("img system stop", "all of them; `img system start` starts them again")]),
+    (
+        "generate systemd",
+        &[
+            ("img generate systemd > /etc/systemd/system/img.service", "restart policies hold beyond a boot"),
+            ("img generate systemd --files=/etc/systemd/system web", "a unit for one container"),
+        ],
+    ),
+    (
         "volume ls",
         &[
             ("img volume ls", "all of them"),

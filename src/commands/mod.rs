@@ -25,6 +25,7 @@ mod exec;
 mod export;
 mod flags;
 mod generate;
+mod generate_systemd;
 mod history;
 mod images;
 mod import;
@@ -248,6 +249,7 @@ fn group_help(group: &str) -> Option<String> {
         "image" => "Manage images: docker's spelling; each command works without the word `image` too",
         "container" => "Manage containers: docker's spelling; each command works without the word `container` too",
         "builder" => "Look after what builds leave behind: their logs and their cache",
+        "generate" => "Write files for other programs",
         _ => "Look after the store and this machine",
     };
     (!lines.is_empty()).then(|| {

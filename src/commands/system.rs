@@ -185,6 +185,47 @@ impl Run for Unmount {
     }
 }
 
+/// Start the containers that restart policies want to run, as after a boot
+///
+/// With always: all that were ever started. With unless-stopped and on-failure: those that ran when the machine, or
+/// their monitor, was ended. What runs already is left alone. Prints the names of those started.
+#[derive(Args)]
+pub struct Start {}
+
+impl Run for Start {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let (mut report, mut code) = (Ok(()), ExitCode::SUCCESS);
+        context.engine()?.start_by_policy(|name, result| tell(name, result, &mut report, &mut code))?;
+        report.map(|()| code)
+    }
+}
+
+/// Stop all containers, as at a shutdown
+///
+/// Restart policies are not told: `img system start` starts again what they want to run. Prints the names.
+#[derive(Args)]
+pub struct Stop {}
+
+impl Run for Stop {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let (mut report, mut code) = (Ok(()), ExitCode::SUCCESS);
+        context.engine()?.stop_for_shutdown(|name, result| tell(name, result, &mut report, &mut code))?;
+        report.map(|()| code)
+    }
+}
+
+/// Prints the name of a container with which something was done, or why it was not.
+fn tell(name: &str, result: Result<()>, report: &mut Result<()>, code: &mut ExitCode) {
+    match result {
+        Ok(()) if report.is_ok() => *report = ui::outln(name),
+        Ok(()) => {}
+        Err(error) => {
+            ui::error(&error);
+            *code = error.into();
+        }
+    }
+}
+
 /// Asks on the terminal; without one, says that `--force` is needed.
 pub fn confirm(question: &str) -> Result<bool> {
     if !std::io::stdin().is_terminal() {

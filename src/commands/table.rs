@@ -8,8 +8,8 @@ use clap::ArgMatches;
 
 use super::{
     Run, blame, build, builder, builder_cache, commit, container, cp, diff, doctor, events, exec, export, generate,
-    history, images, import, inspect, is_option, load, login, logs, network, pause, ps, pull, push, rm, rmi, run, save,
-    start, stats, stop, system, tag, top, unshare, version, volume, why,
+    generate_systemd, history, images, import, inspect, is_option, load, login, logs, network, pause, ps, pull, push,
+    rm, rmi, run, save, start, stats, stop, system, tag, top, unshare, version, volume, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -140,6 +140,9 @@ pub const COMMANDS: &[Command] = &[
     command::<system::Check>("system check", &[], System),
     command::<system::Reset>("system reset", &[], System),
     command::<system::Unmount>("system unmount", &[], System),
+    command::<system::Start>("system start", &[], System),
+    command::<system::Stop>("system stop", &[], System),
+    command::<generate_systemd::GenerateSystemd>("generate systemd", &[], System),
     command::<generate::Completion>("completion", &[], Hidden),
     command::<generate::Man>("man", &[], Hidden),
 ];

@@ -51,6 +51,7 @@ mod network;
 mod networks;
 mod pull;
 mod push;
+mod restart;
 mod run;
 mod run_flags;
 mod save_load;

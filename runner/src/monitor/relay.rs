@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use rustix::termios::{Winsize, tcsetwinsize};
 
+use super::Happening;
 use super::frame::Frame;
 use super::peer::{Peer, accept};
+use super::task::{Ending, Next, Request, Task};
 use crate::error::{Doing, Result};
 use crate::log::{Stream, Writer};
 use crate::sys::{self, Ended};
@@ -27,6 +29,12 @@ const MAX_PEERS: usize = 32;
 
 /// How long a program has after its owner vanished.
 const OWNER_GRACE: Duration = Duration::from_secs(3);
+
+/// A stop request is looked for so often at least while there is no program; the signal that announces it makes it sooner.
+const PAUSE_TICK: Duration = Duration::from_secs(1);
+
+/// Signals that mean, while there is no program, that there is to be no further run.
+const ENDS_A_PAUSE: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
 
 /// How long clients have to take the last output.
 const FLUSH_LIMIT: Duration = Duration::from_secs(10);
@@ -47,21 +55,6 @@ pub struct ProgramIo {
 /// A callback for output, instead of a terminal or a pipe.
 pub type Sink<'a> = Box<dyn FnMut(Stream, &[u8]) + 'a>;
 
-/// Something beside the program that the loop looks after.
-pub trait Aside {
-    /// Names the descriptors to wait for, with the events.
-    fn interests(&self, add: &mut dyn FnMut(RawFd, i16));
-
-    /// When it must be called at the latest.
-    fn deadline(&self) -> Option<Instant>;
-
-    /// One of its descriptors is ready.
-    fn serve(&mut self, fd: RawFd);
-
-    /// Called after each turn of the loop, for what is over.
-    fn tick(&mut self);
-}
-
 /// Everything the loop looks after.
 pub struct Relay<'a> {
     /// The program's side.
@@ -76,13 +69,15 @@ pub struct Relay<'a> {
     pub listener: Option<UnixListener>,
     /// The signals to pass on (a signalfd).
     pub signals: Option<OwnedFd>,
-    /// What else is looked after while the program runs.
-    pub aside: Option<Box<dyn Aside + 'a>>,
+    /// What is looked after beside the program, until it has ended.
+    pub tasks: Vec<Box<dyn Task + 'a>>,
     /// What asks the program to stop, if its owner vanishes without a terminal.
     pub stop_signal: i32,
     input: VecDeque<u8>,
     input_ended: bool,
     kill_at: Option<Instant>,
+    next: Next,
+    size: Option<Winsize>,
     log_error: Option<crate::Error>,
 }
 
@@ -100,8 +95,8 @@ enum Source {
     Listener,
     Output(Stream),
     Input,
-    Aside,
     Peer(usize),
+    Task(usize),
 }
 
 impl<'a> Relay<'a> {
@@ -114,11 +109,13 @@ impl<'a> Relay<'a> {
             peers: Vec::new(),
             listener: None,
             signals: None,
-            aside: None,
+            tasks: Vec::new(),
             stop_signal,
             input: VecDeque::new(),
             input_ended: false,
             kill_at: None,
+            next: Next::ByPolicy,
+            size: None,
             log_error: None,
         }
     }
@@ -129,6 +126,10 @@ impl<'a> Relay<'a> {
         self.input.clear();
         self.input_ended = false;
         self.kill_at = None;
+        if let (Some(console), Some(size)) = (&self.program.console, self.size) {
+            // A terminal that is just going away has no size.
+            let _ = tcsetwinsize(console, size);
+        }
     }
 
     /// Greets a new client and takes it in.
@@ -138,39 +139,49 @@ impl<'a> Relay<'a> {
         self.peers.push(peer);
     }
 
-    /// Relays until the process behind `pidfd`, our child, has ended and its output was read.
-    pub fn run(&mut self, pidfd: &OwnedFd) -> Result<Ended> {
+    /// Relays until the process behind `pidfd`, our child, has ended and its output was read. What comes next is up to the policy
+    /// unless a task has decided it.
+    pub fn run(&mut self, pidfd: &OwnedFd, observer: &mut dyn FnMut(&Happening<'_>)) -> Result<(Ended, Next)> {
         let mut buffer = vec![0u8; 32 * 1024];
+        self.next = Next::ByPolicy;
         let ended = loop {
-            if let Some(at) = self.kill_at
-                && Instant::now() >= at
-            {
+            if self.kill_at.is_some_and(|at| Instant::now() >= at) {
                 self.kill_at = None;
                 let _ = sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
             }
-            let aside = self.aside.as_ref().and_then(|aside| aside.deadline());
-            let until = self.kill_at.into_iter().chain(aside).min();
-            let ready = self.wait(Some(pidfd), until)?;
+            let wakes = self.tasks.iter().filter_map(|task| task.wake_at()).chain(self.kill_at).min();
+            let mut ready: Vec<Vec<RawFd>> = vec![Vec::new(); self.tasks.len()];
             let mut over = false;
-            for (source, fd, events) in ready {
+            for (source, fd, events) in self.wait(Some(pidfd), wakes)? {
                 match source {
                     Source::Process => over = true,
                     Source::Signals => self.forward_signals(pidfd)?,
                     Source::Listener => self.greet()?,
                     Source::Output(stream) => drop(self.read_output(stream, &mut buffer)),
                     Source::Input => self.write_input(),
-                    Source::Aside => self.aside.iter_mut().for_each(|aside| aside.serve(fd)),
-                    Source::Peer(index) => self.serve_peer(index, fd, events, pidfd, &mut buffer),
+                    Source::Peer(index) => self.serve_peer(index, fd, events, Some(pidfd), &mut buffer),
+                    Source::Task(index) => ready[index].push(fd),
                 }
             }
-            self.drop_closed(pidfd);
-            if let Some(aside) = &mut self.aside {
-                aside.tick();
-            }
+            self.drop_closed(Some(pidfd));
             if over && let Some(ended) = sys::reap(pidfd.as_fd()).doing(|| "wait for the program".into())? {
                 break ended;
             }
+            let mut requests = Vec::new();
+            for (task, ready) in self.tasks.iter_mut().zip(ready) {
+                if !ready.is_empty() || task.wake_at().is_some_and(|at| Instant::now() >= at) {
+                    requests.extend(task.turn(&ready));
+                }
+            }
+            for request in requests {
+                match request {
+                    Request::Tell(happening) => observer(&happening),
+                    Request::End(ending) => self.end(pidfd, ending),
+                }
+            }
         };
+        self.tasks.clear();
+        self.kill_at = None;
         // What is in the pipes was written before the end: everything in a pid namespace ends with its first process. A pipe that is
         // still open belongs to a process outside of that, and is not waited for.
         for stream in [Stream::Stdout, Stream::Stderr] {
@@ -182,7 +193,47 @@ impl<'a> Relay<'a> {
         {
             self.log_error.get_or_insert(error);
         }
-        Ok(ended)
+        Ok((ended, self.next))
+    }
+
+    /// Serves the clients while there is no program, until the time is over. False: whoever waits wants no further run, or
+    /// `stopped` says so, which is asked again at every signal.
+    pub fn pause(&mut self, until: Instant, stopped: impl Fn() -> bool) -> Result<bool> {
+        let mut buffer = vec![0u8; 4096];
+        loop {
+            if stopped() {
+                return Ok(false);
+            }
+            if Instant::now() >= until {
+                return Ok(true);
+            }
+            for (source, fd, events) in self.wait(None, Some(until.min(Instant::now() + PAUSE_TICK)))? {
+                match source {
+                    Source::Listener => self.greet()?,
+                    Source::Signals => {
+                        while let Some(signal) = self.next_signal()? {
+                            if ENDS_A_PAUSE.contains(&signal) {
+                                return Ok(false);
+                            }
+                        }
+                    }
+                    Source::Peer(index) => self.serve_peer(index, fd, events, None, &mut buffer),
+                    _ => {}
+                }
+            }
+            self.input.clear();
+            if self.drop_closed(None) || self.kill_at.is_some() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Asks the program to end.
+    fn end(&mut self, pidfd: &OwnedFd, ending: Ending) {
+        self.next = ending.next;
+        // It may just have ended.
+        let _ = sys::pidfd_send_signal(pidfd.as_fd(), ending.signal);
+        self.kill_at.get_or_insert(Instant::now() + ending.grace);
     }
 
     /// The first failure of writing the log, if there was one: output went on without it.
@@ -193,6 +244,7 @@ impl<'a> Relay<'a> {
     /// Tells the clients the exit code and gives all peers time to take the rest.
     pub fn finish(mut self, code: i32) -> Result<()> {
         self.listener = None;
+        self.signals = None;
         for peer in &mut self.peers {
             peer.frame(&Frame::Exit(code));
         }
@@ -224,15 +276,15 @@ impl<'a> Relay<'a> {
         let mut sources: Vec<(Source, RawFd, i16)> = Vec::with_capacity(8 + self.peers.len());
         if let Some(pidfd) = pidfd {
             sources.push((Source::Process, pidfd.as_raw_fd(), libc::POLLIN));
-            if let Some(signals) = &self.signals {
-                sources.push((Source::Signals, signals.as_raw_fd(), libc::POLLIN));
-            }
-            if let Some(listener) = &self.listener {
-                sources.push((Source::Listener, listener.as_raw_fd(), libc::POLLIN));
-            }
-            if let Some(aside) = &self.aside {
-                aside.interests(&mut |fd, events| sources.push((Source::Aside, fd, events)));
-            }
+        }
+        if let Some(signals) = &self.signals {
+            sources.push((Source::Signals, signals.as_raw_fd(), libc::POLLIN));
+        }
+        if let Some(listener) = &self.listener {
+            sources.push((Source::Listener, listener.as_raw_fd(), libc::POLLIN));
+        }
+        for (index, task) in self.tasks.iter().enumerate() {
+            sources.extend(task.interests().into_iter().map(|(fd, events)| (Source::Task(index), fd, events)));
         }
         let held_up = self.peers.iter().any(|peer| peer.holds_up() && peer.backlog() >= HOLD_UP);
         let out = if held_up { 0 } else { libc::POLLIN };
@@ -337,7 +389,7 @@ impl<'a> Relay<'a> {
         }
     }
 
-    fn serve_peer(&mut self, index: usize, fd: RawFd, events: i16, pidfd: &OwnedFd, buffer: &mut [u8]) {
+    fn serve_peer(&mut self, index: usize, fd: RawFd, events: i16, pidfd: Option<&OwnedFd>, buffer: &mut [u8]) {
         let peer = &mut self.peers[index];
         if peer.is_output(fd) || events & libc::POLLOUT != 0 {
             peer.write_ready(fd);
@@ -358,15 +410,19 @@ impl<'a> Relay<'a> {
                 }
                 Frame::StdinEnd => {}
                 Frame::Resize { rows, columns } => {
+                    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+                    self.size = Some(size);
                     if let Some(console) = &self.program.console {
-                        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
                         // A terminal that is just going away has no size.
                         let _ = tcsetwinsize(console, size);
                     }
                 }
-                Frame::Signal(number) => {
-                    let _ = sys::pidfd_send_signal(pidfd.as_fd(), number as i32);
-                }
+                Frame::Signal(number) => match pidfd {
+                    Some(pidfd) => drop(sys::pidfd_send_signal(pidfd.as_fd(), number as i32)),
+                    // Between two runs there is only the wait to end.
+                    None if ENDS_A_PAUSE.contains(&(number as i32)) => self.kill_at = Some(Instant::now()),
+                    None => {}
+                },
                 Frame::Detach => {
                     self.peers[index].owner = false;
                     self.peers[index].closed = true;
@@ -380,14 +436,15 @@ impl<'a> Relay<'a> {
         self.write_input();
     }
 
-    /// Lets go of clients that left; the program ends with its owner.
-    fn drop_closed(&mut self, pidfd: &OwnedFd) {
-        if self.peers.iter().any(|peer| peer.closed && peer.owner) {
+    /// Lets go of clients that left; the program ends with its owner. Says whether the owner left.
+    fn drop_closed(&mut self, pidfd: Option<&OwnedFd>) -> bool {
+        let orphaned = self.peers.iter().any(|peer| peer.closed && peer.owner);
+        if orphaned && let Some(pidfd) = pidfd {
             let signal = if self.program.console.is_some() { libc::SIGHUP } else { self.stop_signal };
-            let _ = sys::pidfd_send_signal(pidfd.as_fd(), signal);
-            self.kill_at.get_or_insert(Instant::now() + OWNER_GRACE);
+            self.end(pidfd, Ending { signal, grace: OWNER_GRACE, next: Next::Rest });
         }
         self.peers.retain(|peer| !peer.closed);
+        orphaned
     }
 
     fn greet(&mut self) -> Result<()> {
@@ -403,12 +460,16 @@ impl<'a> Relay<'a> {
     }
 
     fn forward_signals(&mut self, pidfd: &OwnedFd) -> Result<()> {
-        let Some(signals) = &self.signals else { return Ok(()) };
-        while let Some(signal) = sys::read_signal(signals.as_fd()).doing(|| "read a signal".into())? {
+        while let Some(signal) = self.next_signal()? {
             // It may just have ended.
             let _ = sys::pidfd_send_signal(pidfd.as_fd(), signal);
         }
         Ok(())
+    }
+
+    fn next_signal(&self) -> Result<Option<i32>> {
+        let Some(signals) = &self.signals else { return Ok(None) };
+        sys::read_signal(signals.as_fd()).doing(|| "read a signal".into())
     }
 }
 

@@ -9,23 +9,23 @@ mod upstream;
 use std::os::fd::RawFd;
 use std::time::Instant;
 
-use crate::monitor::relay::Aside;
+use crate::monitor::task::{Request, Task};
 pub(crate) use server::Server;
 
-impl Aside for Server {
-    fn interests(&self, add: &mut dyn FnMut(RawFd, i16)) {
-        self.wait_for(add);
+impl Task for Server {
+    fn interests(&self) -> Vec<(RawFd, i16)> {
+        let mut interests = Vec::new();
+        self.wait_for(&mut |fd, events| interests.push((fd, events)));
+        interests
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    fn wake_at(&self) -> Option<Instant> {
         self.next_deadline()
     }
 
-    fn serve(&mut self, fd: RawFd) {
-        self.is_ready(fd);
-    }
-
-    fn tick(&mut self) {
+    fn turn(&mut self, ready: &[RawFd]) -> Vec<Request> {
+        ready.iter().for_each(|fd| self.is_ready(*fd));
         self.end_what_is_over();
+        Vec::new()
     }
 }

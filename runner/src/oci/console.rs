@@ -55,7 +55,7 @@ pub(super) fn foreground_terminal(master: OwnedFd, pidfd: &OwnedFd, signals: Own
     let mut relay = Relay::new(program, None, libc::SIGTERM);
     relay.signals = Some(signals);
     relay.add_peer(Peer::socket(server, true).doing(|| "set up the connection".into())?);
-    let ended = relay.run(pidfd)?;
+    let ended = relay.run(pidfd, &mut |_| ())?.0;
     relay.finish(code(ended))?;
     match sys::wait(watcher.as_fd()).doing(|| "wait for the terminal's other side".into())? {
         Ended::Exited(0) => Ok(ended),

@@ -40,7 +40,7 @@ impl Foreground {
         let mut relay = Relay::new(self.program.take().unwrap_or_default(), None, libc::SIGTERM);
         relay.signals = Some(self.signals);
         relay.add_peer(Peer::local(true));
-        let code = code(relay.run(pidfd)?);
+        let code = code(relay.run(pidfd, &mut |_| ())?.0);
         relay.finish(code)?;
         Ok(code)
     }

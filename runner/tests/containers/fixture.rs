@@ -61,6 +61,7 @@ impl Lab {
             file_mounts: Vec::new(),
             cgroup_parent: None,
             stop_signal: libc::SIGTERM,
+            supervision: runner::Supervision::default(),
             id,
         }
     }

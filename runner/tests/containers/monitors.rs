@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::Process;
 use runner::exec::{Exec, exec_detached, exec_foreground, exec_monitored};
 use runner::log::{Query, Reader, Stream};
+use runner::spec::parse::RestartPolicy;
 use runner::{
-    After, Container, Error, Foreground, MonitorOptions, Status, delete, kill, pause, run_foreground, start_monitored,
-    state, stop, sweep, unpause, wait,
+    Container, Error, Foreground, MonitorOptions, Status, delete, kill, pause, run_foreground, start_monitored, state,
+    stop, sweep, unpause, wait,
 };
 use serde_json::json;
 
@@ -37,9 +38,7 @@ const PLAIN: Foreground = Foreground { stdin: false, forward_signals: false };
 const DETACHED: MonitorOptions = MonitorOptions { stdin: false, foreground: false };
 
 fn start(container: &Container) -> runner::State {
-    start_monitored(container.clone(), DETACHED, Box::new(|_, _| After::Done))
-        .unwrap_or_else(|error| panic!("{error}"))
-        .0
+    start_monitored(container.clone(), DETACHED, Box::new(|_| ())).unwrap_or_else(|error| panic!("{error}")).0
 }
 
 fn log(container: &Container) -> Vec<(Stream, String)> {
@@ -59,7 +58,14 @@ fn foreground_relays_and_logs() {
     let lab = Lab::new();
     let container = lab.container("echo out; echo err >&2; exit 3", json!({}));
     let mut pid = None;
-    let (exit, text) = captured(|| run_foreground(&container, PLAIN, |state| pid = state.process).unwrap());
+    let (exit, text) = captured(|| {
+        run_foreground(&container, PLAIN, &mut |happening| {
+            if let runner::Happening::Started(state) = happening {
+                pid = state.process;
+            }
+        })
+        .unwrap()
+    });
     assert_eq!((exit.code, exit.signal, exit.requested), (Some(3), None, false));
     assert!(text.contains("out\n") && text.contains("err\n"), "{text}");
     assert!(pid.is_some());
@@ -79,7 +85,7 @@ fn detached_life() {
     let state = start(&container);
     assert_eq!(state.status, Status::Running);
     assert!(matches!(delete(&container.state_dir, false), Err(Error::Running(_))));
-    let again = start_monitored(container.clone(), DETACHED, Box::new(|_, _| After::Done));
+    let again = start_monitored(container.clone(), DETACHED, Box::new(|_| ()));
     assert!(again.unwrap_err().to_string().contains("is running"));
     eventually("it is up", || !log(&container).is_empty());
     let listed = state::list(container.state_dir.parent().unwrap()).unwrap();
@@ -124,19 +130,29 @@ fn no_output_is_lost() {
 
 fn restart_policy() {
     let lab = Lab::new();
-    let container = lab.container("echo run; exit 1", json!({}));
-    let policy = |_: &runner::Exit, restarts: u32| {
-        if restarts < 2 { After::Restart(Duration::from_millis(10)) } else { After::Done }
+    let with = |script: &str, restart| {
+        let mut container = lab.container(script, json!({}));
+        container.supervision.restart = restart;
+        start_monitored(container.clone(), DETACHED, Box::new(|_| ())).unwrap();
+        container
     };
-    start_monitored(container.clone(), DETACHED, Box::new(policy)).unwrap();
+    let container = with("echo run; exit 1", RestartPolicy::OnFailure(Some(2)));
     eventually("three runs", || log(&container).len() == 3);
     assert_eq!(wait(&container.state_dir, Some(Duration::from_secs(5))).unwrap().code, Some(1));
     assert_eq!(state::load(&container.state_dir).unwrap().restarts, 2);
-    let container = lab.container("exit 1", json!({}));
-    start_monitored(container.clone(), DETACHED, Box::new(|_, _| After::Restart(Duration::from_secs(60)))).unwrap();
-    eventually("it waits", || state::load(&container.state_dir).unwrap().status == Status::Restarting);
-    stop(&container.state_dir, None, Some(Duration::from_secs(1))).unwrap();
-    assert_eq!(state::load(&container.state_dir).unwrap().status, Status::Stopped);
+    let container = with("exit 1", RestartPolicy::Always);
+    let status = || state::load(&container.state_dir).unwrap().status;
+    // By then the waits are of a second and more.
+    eventually("it was started again", || state::load(&container.state_dir).unwrap().restarts >= 4);
+    eventually("it waits", || status() == Status::Restarting);
+    let asked = Instant::now();
+    let exit = stop(&container.state_dir, None, Some(Duration::from_secs(1))).unwrap().unwrap();
+    assert!(exit.requested && status() == Status::Stopped);
+    assert!(asked.elapsed() < Duration::from_millis(500), "the wait ends with the request: {:?}", asked.elapsed());
+    // A signal that ends it is a wish to stop.
+    let container = with("exec sleep 1000", RestartPolicy::Always);
+    kill(&container.state_dir, libc::SIGKILL, false).unwrap();
+    assert_eq!(wait(&container.state_dir, Some(Duration::from_secs(5))).unwrap().signal, Some(libc::SIGKILL));
 }
 
 fn processes_of(container: &Container) -> usize {
@@ -168,7 +184,7 @@ fn owner_vanishes() {
     let lab = Lab::new();
     let container = lab.container("echo up; while :; do sleep 1; done", json!({}));
     let options = MonitorOptions { stdin: true, foreground: true };
-    let (_, client) = start_monitored(container.clone(), options, Box::new(|_, _| After::Done)).unwrap();
+    let (_, client) = start_monitored(container.clone(), options, Box::new(|_| ())).unwrap();
     eventually("it is up", || !log(&container).is_empty());
     drop(client);
     let exit = wait(&container.state_dir, Some(Duration::from_secs(8))).unwrap();
@@ -213,7 +229,7 @@ fn terminal() {
     let container =
         lab.container_of(&["sh"], json!({"process": {"terminal": true, "env": ["PATH=/bin", "PS1=ready> "]}}));
     let options = MonitorOptions { stdin: true, foreground: true };
-    let (_, stream) = start_monitored(container.clone(), options, Box::new(|_, _| After::Done)).unwrap();
+    let (_, stream) = start_monitored(container.clone(), options, Box::new(|_| ())).unwrap();
     let mut client = Client(stream.unwrap());
     client.send(3, &[40, 0, 120, 0]);
     client.expect("ready> ");
@@ -327,7 +343,7 @@ fn built_in_init() {
 fn failed_start_leaves_nothing() {
     let lab = Lab::new();
     let container = lab.container_of(&["no-such-program"], json!({}));
-    let error = start_monitored(container.clone(), DETACHED, Box::new(|_, _| After::Done)).unwrap_err();
+    let error = start_monitored(container.clone(), DETACHED, Box::new(|_| ())).unwrap_err();
     assert_eq!(error.exit_code(), 127);
     assert!(!container.state_dir.exists());
     assert!(runner::cgroup::Cgroup::open(&container.id).is_err());
@@ -335,7 +351,7 @@ fn failed_start_leaves_nothing() {
         "true",
         json!({"process": {"rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1u64 << 40, "hard": 1u64 << 40}]}}),
     );
-    let error = run_foreground(&container, PLAIN, |_| ()).unwrap_err();
+    let error = run_foreground(&container, PLAIN, &mut |_| ()).unwrap_err();
     assert!(error.to_string().contains("RLIMIT_NOFILE"), "{error}");
     assert!(!container.state_dir.exists());
 }
@@ -351,7 +367,7 @@ fn foreground_signals() {
         .spawn()
         .unwrap();
     let options = Foreground { stdin: false, forward_signals: true };
-    let (exit, text) = captured(|| run_foreground(&container, options, |_| ()).unwrap());
+    let (exit, text) = captured(|| run_foreground(&container, options, &mut |_| ()).unwrap());
     helper.wait().unwrap();
     assert_eq!((exit.code, text.as_str()), (Some(4), "up\ngot\n"));
 }
@@ -364,7 +380,7 @@ fn attach_client() {
     let more = json!({"process": {"terminal": true, "env": ["PATH=/bin", "PS1=ready> "]}});
     let container = lab.container_of(&["sh"], more);
     let options = MonitorOptions { stdin: true, foreground: true };
-    let (_, stream) = start_monitored(container.clone(), options, Box::new(|_, _| After::Done)).unwrap();
+    let (_, stream) = start_monitored(container.clone(), options, Box::new(|_| ())).unwrap();
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();

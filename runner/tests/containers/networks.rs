@@ -19,8 +19,14 @@ fn networks_come_and_go() {
         container.network = Some(Config::new(&container.id, mode));
         let mut network = None;
         let options = Foreground { stdin: false, forward_signals: false };
-        let (exit, text) =
-            captured(|| run_foreground(&container, options, |state| network = state.network.clone()).unwrap());
+        let (exit, text) = captured(|| {
+            run_foreground(&container, options, &mut |happening| {
+                if let runner::Happening::Started(state) = happening {
+                    network = state.network.clone();
+                }
+            })
+            .unwrap()
+        });
         assert_eq!(exit.code, Some(0), "{text}");
         (text, network.unwrap())
     };

@@ -8,6 +8,7 @@ mod network;
 mod place;
 mod refused;
 mod storage;
+mod supervision;
 pub mod timing;
 
 use clap::Args;
@@ -121,6 +122,8 @@ pub struct ContainerFlags {
     /// Seconds between the stop signal and SIGKILL
     #[arg(long, value_name = "SECONDS")]
     stop_timeout: Option<u64>,
+    #[command(flatten)]
+    supervision: supervision::SupervisionFlags,
     /// Keys that detach a terminal from it
     #[arg(long, value_name = "KEYS")]
     detach_keys: Option<String>,
@@ -200,6 +203,7 @@ impl ContainerFlags {
             init: self.init,
             stop_signal: self.stop_signal,
             stop_timeout: self.stop_timeout,
+            supervision: self.supervision.options(),
             detach_keys: self.detach_keys,
             labels: environment::labels(&self.label_file, self.label)?,
             rootfs: self.rootfs,

@@ -124,6 +124,7 @@ impl<'a> RunExecutor<'a> {
             file_mounts: beside.files,
             cgroup_parent: self.cgroup_parent.clone(),
             stop_signal: 15,
+            supervision: runner::Supervision::default(),
         };
         let cancelled = AtomicBool::new(false);
         let done = AtomicBool::new(false);

@@ -13,6 +13,7 @@ use store::record::Record;
 
 use super::options::Options;
 use super::run::Startable;
+use super::supervise::Standing;
 use super::{ContainerData, names};
 use crate::engine::Engine;
 use crate::engine::progress::{Event, Progress};
@@ -34,6 +35,7 @@ impl Engine {
             return Err(CommandError::new(format!("the file {path} for the container's id exists"))
                 .hint("is another container running? remove the file if not"));
         }
+        super::supervise::supervision(options)?;
         let image = match &options.rootfs {
             Some(_) => None,
             None => Some(self.image_for(options, progress)?),
@@ -54,6 +56,7 @@ impl Engine {
             mounted_images: std::collections::BTreeMap::new(),
             directory: std::path::absolute(".").ok(),
             last: None,
+            standing: Standing::default(),
         };
         self.inherit_mounts(&mut data)?;
         // All words are understood before a volume is made or a record written.
@@ -73,6 +76,7 @@ impl Engine {
         }
         let mut record = Record { id: id.clone(), name: String::new(), created: Timestamp::now(), uses, data };
         self.write_record(&mut record)?;
+        self.explain_boot(options)?;
         // The record protects the image from now on, without the cost of a lease; until now nothing did.
         if record.data.image.is_some_and(|image| !self.store.images().has(&image)) {
             self.store.containers().remove(&id)?;

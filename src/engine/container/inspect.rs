@@ -45,7 +45,7 @@ impl Engine {
             "Args": record.data.args.get(1..).unwrap_or_default(),
             "State": {
                 "Status": word,
-                "Running": running.is_some(),
+                "Running": state.as_ref().is_some_and(runner::State::is_up),
                 "Paused": word == "paused",
                 "Restarting": word == "restarting",
                 "OOMKilled": exit.map(|exit| exit.oom).or(last.map(|last| last.oom)).unwrap_or(false),
@@ -93,6 +93,7 @@ fn host_config(record: &ContainerRecord) -> Value {
     json!({
         "NetworkMode": options.network.mode(),
         "AutoRemove": options.remove,
+        "RestartPolicy": restart_policy(options),
         "Binds": options.volumes,
         "Privileged": options.privileged,
         "ReadonlyRootfs": options.read_only,
@@ -129,4 +130,16 @@ fn host_config(record: &ContainerRecord) -> Value {
         "NanoCpus": limits.cpus.as_deref().and_then(|text| parse::cpus(text).ok()).unwrap_or(0),
         "BlkioWeight": limits.blkio_weight.unwrap_or(0),
     })
+}
+
+/// The restart policy as docker prints it.
+fn restart_policy(options: &super::options::Options) -> Value {
+    use runner::spec::parse::RestartPolicy;
+    let (name, times) = match super::supervise::restart_policy(options).unwrap_or_default() {
+        RestartPolicy::No => ("no", 0),
+        RestartPolicy::OnFailure(times) => ("on-failure", times.unwrap_or(0)),
+        RestartPolicy::Always => ("always", 0),
+        RestartPolicy::UnlessStopped => ("unless-stopped", 0),
+    };
+    json!({ "Name": name, "MaximumRetryCount": times })
 }

@@ -57,7 +57,7 @@ impl Engine {
         if running {
             std::fs::write(&marker, "").with_context(|| format!("cannot write {}", marker.display()))?;
         }
-        let started = self.stop(&id, signal, timeout).and_then(|()| match self.startable(&id)? {
+        let started = self.stop_whole(&id, signal, timeout).and_then(|()| match self.startable(&id)? {
             Some(startable) => self.start_detached(&startable),
             None => Err(CommandError::new(format!("container {name} was started by somebody else meanwhile"))),
         });

@@ -104,7 +104,7 @@ impl Engine {
         let mut list = Vec::new();
         for record in self.store.containers().list::<ContainerData>()? {
             let state = self.state(&record.id)?;
-            if !all && !state.as_ref().is_some_and(State::is_running) {
+            if !all && !state.as_ref().is_some_and(State::is_up) {
                 continue;
             }
             let mut summary = summarise(&record, state.as_ref());
@@ -176,6 +176,11 @@ fn summarise(record: &ContainerRecord, state: Option<&State>) -> ContainerSummar
                 .map(|last| last.finished));
             let code = code.map_or_else(|| "?".to_owned(), |code| code.to_string());
             format!("Exited ({code}) {}", finished.map_or_else(|| "some time ago".into(), human::ago))
+        }
+        "restarting" => {
+            let exit = state.and_then(|state| state.exit.as_ref());
+            let code = exit.and_then(|exit| exit.code).map_or_else(|| "?".to_owned(), |code| code.to_string());
+            format!("Restarting ({code}) {}", human::ago(exit.map_or(record.created, |exit| time(exit.at))))
         }
         word => {
             let started = state.and_then(|state| state.started_at).map_or(record.created, time);

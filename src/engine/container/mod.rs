@@ -29,7 +29,9 @@ pub mod run;
 mod secrets;
 pub mod signal;
 pub mod stats;
+pub mod supervise;
 pub mod top;
+pub mod units;
 pub mod volumes;
 
 use std::collections::BTreeMap;
@@ -43,6 +45,7 @@ use store::record::Record;
 use store::{DiffId, ImageId};
 
 use self::options::Options;
+use self::supervise::Standing;
 use super::Engine;
 use crate::error::{CommandError, Result};
 
@@ -75,6 +78,9 @@ pub struct ContainerData {
     /// How it ended last.
     #[serde(default)]
     pub last: Option<LastExit>,
+    /// What was last wanted of it, if it has a restart policy.
+    #[serde(default)]
+    pub standing: Standing,
 }
 
 /// How a container ended, kept beyond a reboot.
@@ -135,14 +141,14 @@ impl Engine {
         Ok(self.store.containers().ids()?)
     }
 
-    /// The ids of the containers that run.
+    /// The ids of the containers that run, or wait to be started again.
     ///
     /// # Errors
     /// The store cannot be read.
     pub fn running(&self) -> Result<Vec<String>> {
         let mut running = Vec::new();
         for id in self.container_ids()? {
-            if self.state(&id)?.is_some_and(|state| state.is_running()) {
+            if self.state(&id)?.is_some_and(|state| state.is_up()) {
                 running.push(id);
             }
         }

@@ -18,6 +18,7 @@ use super::create::{choices, defaults, hostname, usage};
 use super::files::{EtcFiles, Names};
 use super::network::who_answers;
 use super::run::Startable;
+use super::supervise::supervision;
 use super::{inside, namespaces, secrets};
 use crate::engine::Engine;
 use crate::engine::layers::to_runner;
@@ -107,6 +108,7 @@ impl Engine {
             file_mounts: given.files,
             cgroup_parent: data.options.place.cgroup_parent.clone(),
             stop_signal: merged.stop_signal,
+            supervision: supervision(&data.options)?,
         })
     }
 

@@ -16,16 +16,15 @@ impl Engine {
             Err(error) => return Err(error),
         };
         let mut record = self.container_record(&id)?;
-        if self.state(&id)?.is_some_and(|state| state.is_running()) {
+        if let Some(state) = self.state(&id)?.filter(runner::State::is_up) {
             if !force {
-                return Err(CommandError::new(format!("container {} is running", record.name))
+                let word = super::list::state_word(&record, Some(&state));
+                return Err(CommandError::new(format!("container {} is {word}", record.name))
                     .hint(format!("`img stop {name}` first, or use --force")));
             }
             // One started with --rm is removed by its own monitor as soon as it has ended.
-            runner::kill(&self.state_dir(&id), libc_sigkill(), true).or_else(not_running)?;
-            runner::wait(&self.state_dir(&id), Some(std::time::Duration::from_secs(30)))
-                .map(drop)
-                .or_else(not_running)?;
+            let limit = std::time::Duration::from_secs(30);
+            runner::stop(&self.state_dir(&id), Some(libc_sigkill()), Some(limit)).map(drop).or_else(not_running)?;
         }
         if !volumes && !record.data.options.remove && !record.data.anonymous_volumes.is_empty() {
             // docker keeps anonymous volumes unless -v says otherwise: they lose their owner and are listed as such.

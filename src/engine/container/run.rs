@@ -11,12 +11,13 @@ use runner::denied::Denial;
 use runner::spec::parse;
 use runner::timing::{self, Mark};
 use runner::{
-    After, DetachKeys, Exit, Foreground, MonitorOptions, OnExit, run_explained, run_foreground, start_monitored,
+    DetachKeys, Exit, Foreground, Happening, MonitorOptions, Observer, run_explained, run_foreground, start_monitored,
 };
 use store::Store;
 use store::image::RunConfig;
 
 use super::create::usage;
+use super::supervise::Standing;
 use super::{ContainerData, ContainerRecord, LastExit, time};
 use crate::engine::Engine;
 use crate::engine::events::{of_container, tell};
@@ -50,7 +51,8 @@ impl Engine {
         let container = self.prepare(startable).map_err(|error| self.unprepared(record, error))?;
         timing::mark(Mark::Specified);
         let options = MonitorOptions { stdin: record.data.options.interactive, foreground: false };
-        match start_monitored(container, options, self.on_exit(record)) {
+        self.set_standing(record, Standing::Up)?;
+        match start_monitored(container, options, self.observer(record)) {
             Ok((state, _)) => {
                 self.container_event(record, "start");
                 self.show_notices(state.network.as_ref());
@@ -74,7 +76,8 @@ impl Engine {
         }
         let keys = detach_keys(asked.detach_keys.as_deref())?;
         let options = MonitorOptions { stdin: asked.interactive, foreground: true };
-        let (state, stream) = start_monitored(container, options, self.on_exit(record))
+        self.set_standing(record, Standing::Up)?;
+        let (state, stream) = start_monitored(container, options, self.observer(record))
             .map_err(|error| self.start_failed(record, error))?;
         self.container_event(record, "start");
         self.show_notices(state.network.as_ref());
@@ -106,17 +109,20 @@ impl Engine {
         explain: bool,
     ) -> Result<(u8, Vec<Denial>)> {
         let options = Foreground { stdin: false, forward_signals: attachment.signals };
-        let started = |state: &runner::State| {
-            self.container_event(record, "start");
-            self.show_notices(state.network.as_ref());
-            // What earlier runs left to be done while somebody waits anyway; the collector finds what cannot be.
-            let _ = self.store.containers().clear_retired();
-            let _ = runner::clear_retired(&self.state_dir(&record.id));
+        self.set_standing(record, Standing::Up)?;
+        let mut observer = |happening: &Happening<'_>| {
+            tell_happening(&self.store, record, happening);
+            if let Happening::Started(state) = happening {
+                self.show_notices(state.network.as_ref());
+                // What earlier runs left to be done while somebody waits anyway; the collector finds what cannot be.
+                let _ = self.store.containers().clear_retired();
+                let _ = runner::clear_retired(&self.state_dir(&record.id));
+            }
         };
         let result = if explain {
-            run_explained(container, options, started)
+            run_explained(container, options, &mut observer)
         } else {
-            run_foreground(container, options, started).map(|exit| (exit, Vec::new()))
+            run_foreground(container, options, &mut observer).map(|exit| (exit, Vec::new()))
         };
         let (exit, denials) = result.map_err(|error| self.start_failed(record, error))?;
         if exit.code == Some(127) {
@@ -163,23 +169,30 @@ impl Engine {
     /// No such container, a damaged record, an image that is gone.
     pub fn startable(&self, id: &str) -> Result<Option<Startable>> {
         let record = self.container_record(id)?;
-        if self.state(id)?.is_some_and(|state| state.is_running()) {
+        if self.state(id)?.is_some_and(|state| state.is_up()) {
             return Ok(None);
         }
         let image = record.data.image.map(|image| self.store.images().get(&image)).transpose()?;
         Ok(Some(Startable { record, image: image.map(|image| image.config.config) }))
     }
 
-    /// What the monitor does when the program has ended. It holds paths only: descriptors are closed in the monitor.
-    fn on_exit(&self, record: &ContainerRecord) -> OnExit {
+    /// What is done when the monitor tells what happens. It holds paths only: descriptors are closed in the monitor.
+    fn observer(&self, record: &ContainerRecord) -> Observer {
         let (root, states) = (self.store.root().to_path_buf(), self.states());
         let (id, removal) = (record.id.clone(), record.data.options.remove.then_some(Removal::Whole));
-        Box::new(move |exit, _| {
+        Box::new(move |happening| {
+            if matches!(happening, Happening::Started(state) if state.restarts == 0) {
+                // Whoever started it is still there to tell.
+                return;
+            }
             // Nobody listens to a monitor: what it cannot do here, the next command's sweep does.
-            let _ = Store::open(&root)
-                .map_err(CommandError::from)
-                .and_then(|store| ended(&store, &states, &id, exit, removal));
-            After::Done
+            let Ok(store) = Store::open(&root) else { return };
+            if let Ok(record) = store.containers().read(&id) {
+                tell_happening(&store, &record, happening);
+            }
+            if let Happening::Ended { exit, again: false } | Happening::Rests(exit) = happening {
+                let _ = ended(&store, &states, &id, exit, removal);
+            }
         })
     }
 
@@ -273,16 +286,15 @@ fn detach_keys(text: Option<&str>) -> Result<DetachKeys> {
 
 /// Records how a container ended, or removes it.
 fn ended(store: &Store, states: &Path, id: &str, exit: &Exit, removal: Option<Removal>) -> Result<()> {
-    let read = store.containers().read(id);
-    if let Ok(record) = &read {
-        tell_end(store, record, exit);
-    }
     let again = states.join(id).join(super::lifecycle::RESTARTING).exists();
     if let Some(removal) = removal.filter(|_| !again) {
         return remove_all(store, states, id, removal);
     }
-    let mut record: ContainerRecord = read?;
+    let mut record: ContainerRecord = store.containers().read(id)?;
     let state = runner::state::load(&states.join(id)).ok();
+    if record.data.standing == Standing::Up {
+        record.data.standing = if exit.requested { Standing::Stopped } else { Standing::Ended };
+    }
     record.data.last = Some(LastExit {
         code: exit.code,
         oom: exit.oom,
@@ -291,6 +303,15 @@ fn ended(store: &Store, states: &Path, id: &str, exit: &Exit, removal: Option<Re
         error: None,
     });
     Ok(store.containers().replace(&record)?)
+}
+
+/// Puts what happens to a container into the journal.
+fn tell_happening(store: &Store, record: &ContainerRecord, happening: &Happening<'_>) {
+    match happening {
+        Happening::Started(_) => tell(store, &of_container(record, "start")),
+        Happening::Ended { exit, .. } => tell_end(store, record, exit),
+        _ => {}
+    }
 }
 
 /// Tells how a container ended: `die` with its exit code, before that `oom` if memory had run out.

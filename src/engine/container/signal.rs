@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use runner::spec::parse;
 
+use super::supervise::Standing;
 use crate::engine::Engine;
 use crate::engine::events::of_container;
 use crate::error::{CommandError, Result};
 
 /// How long a container gets to stop, as docker has it.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Asks a container to stop, and kills it when the time is over. One that does not run is stopped already.
@@ -28,6 +29,9 @@ impl Engine {
         }
         if ran {
             self.container_event(&record, "stop");
+        } else if record.data.standing == Standing::Up {
+            // It ended with another boot, and is not started again after all.
+            self.set_standing(&record, Standing::Stopped)?;
         }
         Ok(())
     }

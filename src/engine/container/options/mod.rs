@@ -7,6 +7,7 @@ pub mod limits;
 pub mod network;
 pub mod place;
 pub mod storage;
+mod supervision;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ use inside::Inside;
 use limits::Limits;
 use network::Networking;
 use place::Place;
+pub use supervision::SupervisionOptions;
 
 /// The flags of `run` and `create`, unparsed but for numbers and switches. Parsing them is the runner's `spec` room.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -94,6 +96,8 @@ pub struct Options {
     pub stop_signal: Option<String>,
     /// `--stop-timeout`, seconds
     pub stop_timeout: Option<u64>,
+    /// What its monitor does for it.
+    pub supervision: SupervisionOptions,
     /// `--detach-keys`
     pub detach_keys: Option<String>,
     /// `--label`

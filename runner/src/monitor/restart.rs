@@ -1,0 +1,94 @@
+//! Whether and when a program that has ended is started again. Pure.
+//!
+//! The waits double from 100 ms to a minute and begin anew after a run of ten seconds, as Docker has it. A program that was asked to
+//! stop is never started again, whatever the policy.
+
+use std::time::Duration;
+
+use crate::spec::parse::RestartPolicy;
+
+/// The first wait.
+const FIRST: Duration = Duration::from_millis(100);
+
+/// The longest wait.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// A run of this length makes the waits short again.
+const LONG_RUN: Duration = Duration::from_secs(10);
+
+/// How one run of a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Its exit code was not 0.
+    pub failed: bool,
+    /// It was asked to stop.
+    pub requested: bool,
+    /// How long it ran.
+    pub length: Duration,
+}
+
+/// Decides after each run.
+#[derive(Debug)]
+pub struct Restarter {
+    policy: RestartPolicy,
+    wait: Option<Duration>,
+}
+
+impl Restarter {
+    /// One that has seen no run yet.
+    pub fn new(policy: RestartPolicy) -> Self {
+        Self { policy, wait: None }
+    }
+
+    /// How long to wait before the next run, which would be the `restarts + 1`st restart; `None`: that was all.
+    pub fn after(&mut self, run: &Run, restarts: u32) -> Option<Duration> {
+        let again = !run.requested
+            && match self.policy {
+                RestartPolicy::No => false,
+                RestartPolicy::OnFailure(most) => run.failed && most.is_none_or(|most| restarts < most),
+                RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
+            };
+        again.then(|| self.next_wait(run.length))
+    }
+
+    fn next_wait(&mut self, length: Duration) -> Duration {
+        let wait = match self.wait {
+            Some(wait) if length < LONG_RUN => (wait * 2).min(LONGEST),
+            _ => FIRST,
+        };
+        self.wait = Some(wait);
+        wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAILED: Run = Run { failed: true, requested: false, length: Duration::from_secs(1) };
+
+    #[test]
+    fn policies() {
+        let after = |policy, run: Run, restarts| Restarter::new(policy).after(&run, restarts).is_some();
+        let good = Run { failed: false, ..FAILED };
+        let stopped = Run { requested: true, ..FAILED };
+        assert!(!after(RestartPolicy::No, FAILED, 0));
+        assert!(after(RestartPolicy::OnFailure(None), FAILED, 1000));
+        assert!(!after(RestartPolicy::OnFailure(None), good, 0));
+        assert!(after(RestartPolicy::OnFailure(Some(3)), FAILED, 2));
+        assert!(!after(RestartPolicy::OnFailure(Some(3)), FAILED, 3));
+        for policy in [RestartPolicy::Always, RestartPolicy::UnlessStopped] {
+            assert!(after(policy, good, 7) && after(policy, FAILED, 7) && !after(policy, stopped, 0));
+        }
+    }
+
+    #[test]
+    fn waits_double_and_begin_anew() {
+        let mut restarter = Restarter::new(RestartPolicy::Always);
+        let waits: Vec<u128> = (0..12).map(|_| restarter.after(&FAILED, 0).unwrap().as_millis()).collect();
+        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000]);
+        let long = Run { length: Duration::from_secs(10), ..FAILED };
+        assert_eq!(restarter.after(&long, 0), Some(FIRST));
+        assert_eq!(restarter.after(&FAILED, 0), Some(FIRST * 2));
+    }
+}

@@ -1,0 +1,235 @@
+//! A container between its first record and its last: started, recorded, ended, taken back, perhaps several times.
+//!
+//! The rule: the program's end is recorded before anybody is told, and whatever was made for it is taken back by who made it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use super::failure;
+use super::relay::{ProgramIo, Relay};
+use super::restart::Run;
+use super::task::Task;
+use crate::container::Container;
+use crate::create::{self, Created};
+use crate::denied::Witness;
+use crate::error::{Doing, Error, Result};
+use crate::log::Writer;
+use crate::names::Server;
+use crate::state::{self, Exit, ProcessId, State, Status};
+use crate::sys::{self, Ended};
+use crate::timing::{self, Mark};
+use crate::{network, verbs};
+
+/// A container between its first record and its last.
+pub(crate) struct Session<'a> {
+    pub container: &'a Container,
+    pub state: State,
+    stdin: bool,
+    recorded: bool,
+    /// Who watches the program, if refusals are to be explained.
+    pub witness: Option<Witness>,
+}
+
+/// The program of a session.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub pidfd: OwnedFd,
+    created: Option<Parts>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    cgroup: crate::cgroup::Cgroup,
+    network: Option<network::Network>,
+    stubs: Vec<crate::inroot::Stub>,
+}
+
+impl<'a> Session<'a> {
+    /// Records that the container is about to be made, if `recorded`; build steps leave no record.
+    pub fn open(container: &'a Container, stdin: bool, recorded: bool) -> Result<Self> {
+        create::check_id(&container.id)?;
+        if !container.state_dir.is_absolute() || !container.run_dir.is_absolute() {
+            return Err(Error::invalid("the run and state directories must be absolute paths"));
+        }
+        state::make_dir(&container.state_dir)?;
+        let mut state = State::new(&container.id, &container.id, container.has_terminal(), container.stop_signal)?;
+        state.monitor = ProcessId::of(rustix::process::getpid().as_raw_nonzero().get())?;
+        if recorded {
+            let _lock = state::lock(&container.state_dir)?;
+            match state::load(&container.state_dir) {
+                Ok(old) if old.status != Status::Stopped => return Err(Error::Running(container.id.clone())),
+                Ok(_) | Err(Error::NotFound(_) | Error::Record { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            verbs::clear_stop_request(&container.state_dir)?;
+            state.save(&container.state_dir)?;
+        }
+        timing::mark(Mark::Monitored);
+        Ok(Self { container, state, stdin, recorded, witness: None })
+    }
+
+    /// Starts the program.
+    pub fn begin(&mut self) -> Result<(Running, ProgramIo)> {
+        let result = self.try_begin();
+        if result.is_err() {
+            self.abandon();
+        }
+        result
+    }
+
+    fn try_begin(&mut self) -> Result<(Running, ProgramIo)> {
+        let (mut program, stdio) = if self.container.has_terminal() {
+            (ProgramIo::default(), None)
+        } else {
+            let (program, stdio) = pipes(self.stdin)?;
+            (program, Some(stdio))
+        };
+        let created = self.start(stdio)?;
+        program.console = created.1;
+        Ok((created.0, program))
+    }
+
+    /// Starts the program on these descriptors and records it.
+    pub fn start(&mut self, stdio: Option<[OwnedFd; 3]>) -> Result<(Running, Option<OwnedFd>)> {
+        let Created { process, pidfd, console, cgroup, network, stubs } =
+            create::create(self.container, stdio, self.witness.as_ref())?;
+        self.state.process = Some(process);
+        self.state.status = Status::Running;
+        self.state.started_at = Some(state::now());
+        self.state.cgroup = cgroup.name().to_owned();
+        self.state.network = network.as_ref().map(|network| network.state.clone());
+        let running = Running { pidfd, created: Some(Parts { cgroup, network, stubs }) };
+        if let Err(error) = self.save() {
+            let _ = sys::pidfd_send_signal(running.pidfd.as_fd(), libc::SIGKILL);
+            let _ = sys::wait(running.pidfd.as_fd());
+            self.take_back(running);
+            return Err(error);
+        }
+        Ok((running, console))
+    }
+
+    fn save(&self) -> Result<()> {
+        if !self.recorded {
+            return Ok(());
+        }
+        let _lock = state::lock(&self.container.state_dir)?;
+        self.state.save(&self.container.state_dir)
+    }
+
+    /// The log, if one is kept.
+    pub fn log(&self) -> Option<Writer> {
+        self.container.log.as_ref().map(Writer::open)
+    }
+
+    /// Takes back what was made for the program, and records how it ended.
+    pub fn end(&mut self, running: Running, ended: Ended, log_error: Option<Error>) -> Result<Exit> {
+        timing::mark(Mark::Ended);
+        let oom = running.created.as_ref().is_some_and(|parts| parts.cgroup.oom_kills().is_ok_and(|count| count > 0));
+        let (code, signal) = match ended {
+            Ended::Exited(code) => (code, None),
+            Ended::Signalled(signal) => (128 + signal, Some(signal)),
+        };
+        let requested = self.recorded && verbs::stop_was_requested(&self.container.state_dir);
+        let log_error = log_error.map(|error| failure(&error).text);
+        let exit = Exit { code: Some(code), signal, oom, requested, at: state::now(), log_error };
+        self.take_back(running);
+        self.state.status = Status::Stopped;
+        self.state.process = None;
+        self.state.network = None;
+        self.state.exit = Some(exit.clone());
+        match self.save() {
+            // Removed by force while it ran: there is nothing to record.
+            Err(Error::NotFound(_)) => {}
+            result => result?,
+        }
+        timing::mark(Mark::TornDown);
+        Ok(exit)
+    }
+
+    /// Network, groups and mount points go. What resists is found by its name later ([`crate::sweep`]).
+    fn take_back(&self, mut running: Running) {
+        if let Some(Parts { mut cgroup, network, stubs }) = running.created.take() {
+            // Without a pid namespace of its own the container may have left processes.
+            let _ = cgroup.kill_all().and_then(|()| cgroup.remove());
+            if let Some(network) = network {
+                let _ = create::release_network(&self.container.state_dir, &network.state);
+            }
+            let _ = create::remove_stubs(&self.container.rootfs, &stubs);
+        }
+    }
+
+    /// The program could not be started: the record goes.
+    pub fn abandon(&self) {
+        if self.recorded && self.state.restarts == 0 {
+            let _ = verbs::remove_records(&self.container.state_dir);
+        }
+    }
+
+    /// How the last run was, for the restart policy.
+    pub fn last_run(&self, exit: &Exit) -> Run {
+        let length = exit.at.saturating_sub(self.state.started_at.unwrap_or(exit.at));
+        Run { failed: exit.code != Some(0), requested: exit.requested, length: Duration::from_nanos(length) }
+    }
+
+    /// Waits before the next start, with the clients still served. False: it was stopped meanwhile, and is not started again.
+    pub fn wait_to_restart(&mut self, relay: &mut Relay<'_>, delay: Duration) -> bool {
+        let dir = &self.container.state_dir;
+        self.state.status = Status::Restarting;
+        // Removed by force while it ran: there is nothing to start any more.
+        let stopped = || verbs::stop_was_requested(dir) || !dir.join("state.json").exists();
+        let go_on = self.save().is_ok() && relay.pause(Instant::now() + delay, stopped).is_ok_and(|go_on| go_on);
+        if go_on {
+            self.state.restarts += 1;
+            self.state.status = Status::Created;
+            return self.save().is_ok();
+        }
+        self.rest();
+        false
+    }
+
+    /// Records that it is not started again.
+    pub fn rest(&mut self) {
+        self.state.status = Status::Stopped;
+        if let Some(exit) = &mut self.state.exit {
+            exit.requested |= verbs::stop_was_requested(&self.container.state_dir);
+        }
+        // A record that was removed needs no last word.
+        let _ = self.save();
+    }
+
+    /// What the loop looks after beside the program that was just started.
+    pub fn tasks(&self, running: &mut Running) -> Vec<Box<dyn Task + 'a>> {
+        let mut tasks: Vec<Box<dyn Task + 'a>> = Vec::new();
+        let network = running.created.as_mut().and_then(|parts| parts.network.as_mut());
+        if let Some(names) = network.and_then(|network| network.names.take()) {
+            tasks.push(Box::new(Server::new(names, &self.container.state_dir)));
+        }
+        tasks
+    }
+}
+
+/// Pipes for a program without a terminal: our ends, which never block, and its ends.
+pub(crate) fn pipes(stdin: bool) -> Result<(ProgramIo, [OwnedFd; 3])> {
+    use rustix::fs::{Mode, OFlags};
+    use rustix::pipe::{PipeFlags, pipe_with};
+    let doing = || "make pipes for the program".to_owned();
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).doing(doing);
+    let non_blocking = |fd: OwnedFd| -> Result<OwnedFd> {
+        rustix::fs::fcntl_setfl(&fd, OFlags::NONBLOCK).doing(doing)?;
+        Ok(fd)
+    };
+    let (their_in, our_in) = if stdin {
+        let (read, write) = pipe()?;
+        (read, Some(non_blocking(write)?))
+    } else {
+        (rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(doing)?, None)
+    };
+    let ((our_out, their_out), (our_err, their_err)) = (pipe()?, pipe()?);
+    let program = ProgramIo {
+        console: None,
+        stdin: our_in,
+        stdout: Some(non_blocking(our_out)?),
+        stderr: Some(non_blocking(our_err)?),
+    };
+    Ok((program, [their_in, their_out, their_err]))
+}
