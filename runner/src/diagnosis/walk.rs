@@ -41,7 +41,7 @@ pub enum Obstacle {
     /// This is used as a directory and is none.
     NotDirectory(PathBuf),
     /// This directory may not be searched.
-    Denied(PathBuf, Stat),
+    Denied(PathBuf, Box<Stat>),
     /// Links lead in a circle, beginning with this one, which says that.
     Loop(PathBuf, PathBuf),
     /// Something else.
@@ -74,7 +74,7 @@ pub fn walk(root: &Root, path: &Path) -> Result<Reached, Obstacle> {
             Ok(fd) => fd,
             Err(Errno::NOENT) => return Err(Obstacle::Missing { parent: path_of(&stack, None), name, link }),
             Err(Errno::ACCESS) => {
-                return Err(Obstacle::Denied(path_of(&stack, None), rustix::fs::fstat(parent)?));
+                return Err(Obstacle::Denied(path_of(&stack, None), Box::new(rustix::fs::fstat(parent)?)));
             }
             Err(error) => return Err(error.into()),
         };
