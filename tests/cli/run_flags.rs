@@ -203,11 +203,7 @@ fn namespaces_of_the_host() {
 fn processes(word: &str) -> usize {
     let entries = std::fs::read_dir("/proc").expect("procfs").flatten();
     let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-    lines
-        .filter(|line| {
-            line.split(|byte| *byte == 0).filter(|part| !part.is_empty()).next_back() == Some(word.as_bytes())
-        })
-        .count()
+    lines.filter(|line| line.split(|byte| *byte == 0).rfind(|part| !part.is_empty()) == Some(word.as_bytes())).count()
 }
 
 #[test]

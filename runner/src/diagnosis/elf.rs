@@ -223,7 +223,7 @@ pub fn own_architecture() -> &'static str {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
