@@ -22,7 +22,7 @@ use crate::plan::{MountKind, Plan, Settings, Step};
 use crate::security::seccomp;
 use crate::state::ProcessId;
 use crate::timing::{self, Mark};
-use crate::{bind, mount, network, rootfs, spaces, state, sys};
+use crate::{auto_ids, bind, mount, network, rootfs, spaces, state, sys};
 
 /// How long a child may take to become the program; mounting a slow network file system is the worst case.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -57,17 +57,23 @@ pub(crate) fn check_id(id: &str) -> Result<()> {
 /// single-threaded, and the state directory exists. A `witness` watches the program from its exec on.
 pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>, witness: Option<&Witness>) -> Result<Created> {
     check_id(&container.id)?;
+    let allotted = auto_ids::allot(&container.spec)?;
+    let spec = allotted.as_ref().map_or(&container.spec, |allotted| &allotted.spec);
     let settings = Settings { init: container.init, create_cwd: container.create_cwd, ..Settings::default() };
-    let plan = Plan::for_container(&container.spec, settings)?;
-    let process = process_of(&container.spec)?;
-    let linux = container.spec.linux().as_ref();
-    let group_names = group_names(&container.spec);
+    let plan = Plan::for_container(spec, settings)?;
+    let owner = plan.id_maps.as_ref().map(rootfs::Owner::new).transpose()?;
+    if let (Some(owner), Some(stdio)) = (&owner, &stdio) {
+        owner.give(stdio)?;
+    }
+    let process = process_of(spec)?;
+    let linux = spec.linux().as_ref();
+    let group_names = group_names(spec);
     let seccomp = linux.and_then(|linux| linux.seccomp().as_ref()).map(seccomp::compile).transpose()?;
     let privileged = may_mount(process);
-    let rootfs = rootfs::prepare(&container.run_dir, &container.rootfs, privileged, true)?;
+    let rootfs = rootfs::prepare(&container.run_dir, &container.rootfs, privileged, true, owner.as_ref())?;
     timing::mark(Mark::Layered);
     let binds = bind::all(&plan)?;
-    let layers = layers(&plan, container, privileged)?;
+    let layers = layers(&plan, container, privileged, owner.as_ref())?;
     let (namespaces, around) = joined(&plan)?;
     timing::mark(Mark::Opened);
     let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
@@ -365,7 +371,12 @@ fn may_mount(process: &Process) -> bool {
 }
 
 /// Opens the layers that mounts show, by the number of the mount, with the path in them that is meant.
-fn layers(plan: &Plan, container: &Container, devices: bool) -> Result<BTreeMap<usize, (rootfs::Prepared, PathBuf)>> {
+fn layers(
+    plan: &Plan,
+    container: &Container,
+    devices: bool,
+    owner: Option<&rootfs::Owner>,
+) -> Result<BTreeMap<usize, (rootfs::Prepared, PathBuf)>> {
     let mut prepared = BTreeMap::new();
     for step in &plan.steps {
         let Step::Mount(step) = step else { continue };
@@ -374,7 +385,7 @@ fn layers(plan: &Plan, container: &Container, devices: bool) -> Result<BTreeMap<
             let at = step.destination.display();
             return Err(Error::invalid(format!("{at}: the layers {number} to mount there were not handed in")));
         };
-        let parts = rootfs::prepare_layers(&container.run_dir, layers, devices)?;
+        let parts = rootfs::prepare_layers(&container.run_dir, layers, devices, owner)?;
         prepared.insert(step.index, (parts, layers.path.clone()));
     }
     Ok(prepared)

@@ -14,6 +14,7 @@ use oci_spec::runtime::{LinuxSeccomp, Process, Spec};
 use crate::cgroup::Cgroup;
 use crate::create::{self, Started};
 use crate::error::{Doing, Error, Result};
+use crate::exec_spaces;
 use crate::init::Materials;
 use crate::monitor::peer::Peer;
 use crate::monitor::relay::{ProgramIo, Relay};
@@ -46,10 +47,6 @@ impl Exec {
         Ok(Self { process, group_names: create::group_names(spec), seccomp })
     }
 }
-
-/// The namespaces an exec joins, that of pids aside.
-const NAMESPACES: i32 =
-    libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
 
 fn code_of(ended: Ended) -> i32 {
     match ended {
@@ -149,6 +146,10 @@ fn start(dir: &Path, exec: &Exec, stdio: Option<[OwnedFd; 3]>, die_with_parent: 
     let plan = Plan::for_exec(&exec.process, exec.seccomp.is_some())?;
     let seccomp = exec.seccomp.as_ref().map(seccomp::compile).transpose()?;
     let cgroup = Cgroup::open(&state.cgroup)?;
+    let kinds = state.process.map_or(0, |process| exec_spaces::flags(process.pid));
+    if let (Some(process), Some(stdio)) = (state.process, stdio.as_ref().filter(|_| kinds & libc::CLONE_NEWUSER != 0)) {
+        exec_spaces::give_pipes(stdio, process.pid)?;
+    }
     // A pidfd names all namespaces of its process at once; the pid namespace goes the way of the parent.
     let pid_namespace = container.as_fd().try_clone_to_owned().doing(|| "use the container's process".into())?;
     let materials = Materials {
@@ -156,7 +157,7 @@ fn start(dir: &Path, exec: &Exec, stdio: Option<[OwnedFd; 3]>, die_with_parent: 
         process: &exec.process,
         group_names: &exec.group_names,
         tasks: cgroup.tasks_fds(),
-        namespaces: vec![(NAMESPACES, container)],
+        namespaces: vec![(kinds, container)],
         rootfs: None,
         root_place: None,
         devices: BTreeMap::new(),

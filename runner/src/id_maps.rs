@@ -54,6 +54,15 @@ impl IdMaps {
         has(&self.users) && has(&self.groups)
     }
 
+    /// The ids outside of root inside.
+    pub fn root(&self) -> Option<(u32, u32)> {
+        let of = |ranges: &[IdRange]| {
+            let range = ranges.iter().find(|range| range.inside == 0);
+            range.map(|range| range.outside)
+        };
+        Some((of(&self.users)?, of(&self.groups)?))
+    }
+
     /// Writes the maps of the user namespace that process `pid` was just born in.
     pub fn write(&self, pid: i32) -> Result<()> {
         for (name, ranges) in [("uid_map", &self.users), ("gid_map", &self.groups)] {

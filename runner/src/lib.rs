@@ -16,6 +16,7 @@
 //! can do without fork a helper by themselves.
 
 pub mod attach;
+mod auto_ids;
 mod bind;
 mod broker;
 pub mod cgroup;
@@ -26,6 +27,7 @@ pub mod diagnosis;
 mod disk_image;
 mod error;
 pub mod exec;
+mod exec_spaces;
 mod foreign;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -46,6 +48,7 @@ pub mod plan;
 mod rootfs;
 mod run_in;
 mod run_with_terminal;
+mod running_ids;
 pub mod security;
 mod spaces;
 pub mod spec;
@@ -68,5 +71,6 @@ pub use networks::{NETWORK_STATE, make_bridge, remove_bridge};
 pub use rootfs::{mount_stopped, root_of_running};
 pub use run_in::run_in;
 pub use run_with_terminal::run_with_terminal;
+pub use running_ids::RunningIds;
 pub use state::{Exit, ProcessId, State, Status};
 pub use verbs::{clear_retired, delete, kill, pause, retire, stop, sweep, unpause, update, wait};

@@ -138,7 +138,7 @@ fn user(text: &str) -> Result<()> {
 fn user_namespace(options: &Options) -> Result<()> {
     let conflict =
         |reason: &str, hint: &str| Err(Error::Conflict { reason: reason.to_owned(), hint: Some(hint.to_owned()) });
-    let mapped = !options.uid_map.is_empty();
+    let mapped = !options.uid_map.is_empty() || options.auto_ids.is_some();
     match (&options.namespaces.user, mapped) {
         (Some(NamespaceMode::Private), false) => {
             return conflict("a user namespace of its own needs a map of ids", "use --userns auto or --uidmap");

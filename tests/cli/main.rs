@@ -61,5 +61,6 @@ mod timing;
 mod top_stats;
 mod transfer;
 mod tripwire;
+mod userns;
 mod verbs;
 mod volume;

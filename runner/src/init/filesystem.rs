@@ -30,10 +30,25 @@ impl Child<'_> {
     pub(super) fn isolate_mounts(&mut self) -> Result<()> {
         if self.materials.plan.id_maps.is_some() {
             // In a user namespace the kernel gives a procfs only while a whole one can be seen, which ends with the old root.
-            let proc = Context::new("proc").and_then(|context| context.mount(0));
-            self.proc = Some(proc.doing(|| "open procfs".into())?);
+            self.open_proc()?;
         }
         isolate()
+    }
+
+    /// A procfs of our own, for later.
+    pub(super) fn open_proc(&mut self) -> Result<()> {
+        if self.proc.is_none() {
+            let proc = Context::new("proc").and_then(|context| context.mount(0));
+            // That of the host's processes is the host's, and there is no other of it in a user namespace.
+            let proc = proc.or_else(|error| match error.raw_os_error() {
+                Some(libc::EPERM) => {
+                    Ok(rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+                }
+                _ => Err(error),
+            });
+            self.proc = Some(proc.doing(|| "open procfs".into())?);
+        }
+        Ok(())
     }
 
     pub(super) fn mount_root(&mut self) -> Result<()> {

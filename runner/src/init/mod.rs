@@ -159,12 +159,7 @@ impl Child<'_> {
             Some((Message::Born(pid), _)) => self.pid_outside = pid,
             _ => sys::exit(125),
         }
-        if self.materials.plan.id_maps.is_some() {
-            sys::set_user(0, 0, &[]).doing(|| "become the root of the user namespace".into())?;
-            sys::set_dumpable(false).doing(|| "seal the process".into())?;
-            self.die_with_parent()?;
-        }
-        Ok(())
+        if self.materials.plan.id_maps.is_some() { self.become_root() } else { Ok(()) }
     }
 
     /// Asks to die with the parent, and dies now if that was too late.
@@ -259,11 +254,23 @@ impl Child<'_> {
         Ok(())
     }
 
-    fn join_namespaces(&self) -> Result<()> {
+    fn join_namespaces(&mut self) -> Result<()> {
+        let user = self.materials.namespaces.iter().any(|(kinds, _)| kinds & libc::CLONE_NEWUSER != 0);
+        if user {
+            // In a user namespace the kernel gives a procfs only while a whole one can be seen, which is not so in a container.
+            self.open_proc()?;
+        }
         for (kinds, fd) in &self.materials.namespaces {
             sys::setns(fd.as_fd(), *kinds).doing(|| format!("join the {} namespace", namespace_names(*kinds)))?;
         }
-        Ok(())
+        if user { self.become_root() } else { Ok(()) }
+    }
+
+    /// Becomes the root of the user namespace that we are in.
+    fn become_root(&self) -> Result<()> {
+        sys::set_user(0, 0, &[]).doing(|| "become the root of the user namespace".into())?;
+        sys::set_dumpable(false).doing(|| "seal the process".into())?;
+        self.die_with_parent()
     }
 
     fn synchronise(&mut self) -> Result<()> {

@@ -146,7 +146,7 @@ fn make(
     let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let seccomp = seccomp.map(seccomp::compile).transpose()?;
     let root = Rootfs::Directory { path: bundle.rootfs.clone(), readonly: false };
-    let root = rootfs::prepare(directory, &root, true, false)?;
+    let root = rootfs::prepare(directory, &root, true, false, None)?;
     let binds = crate::bind::all(plan)?;
     let devices = create::host_devices(plan)?;
     let (namespaces, around) = create::joined(plan)?;

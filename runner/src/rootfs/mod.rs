@@ -5,6 +5,7 @@
 //! table, and no option string can overflow.
 
 mod older;
+mod owner;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -15,6 +16,7 @@ use crate::container::{MountedLayers, Rootfs};
 use crate::error::{Doing, Error, Result};
 use crate::mount::{self, Context, MOUNT_ATTR_NODEV};
 use crate::{bind, layers, state, sys};
+pub use owner::Owner;
 
 /// Overlayfs takes at most this many lower layers (fs/overlayfs, `OVL_MAX_STACK`).
 const MAX_LOWERS: usize = 500;
@@ -40,16 +42,17 @@ impl Prepared {
 }
 
 /// Joins layers that are to be mounted beside the root; mounts those that are not mounted yet.
-pub fn prepare_layers(run: &Path, layers: &MountedLayers, devices: bool) -> Result<Prepared> {
+pub fn prepare_layers(run: &Path, layers: &MountedLayers, devices: bool, owner: Option<&Owner>) -> Result<Prepared> {
+    refuse_older(owner)?;
     let attributes = if devices { 0 } else { MOUNT_ATTR_NODEV };
     if older::is_needed() {
         let upper = if layers.writable { older::Upper::Memory(None) } else { older::Upper::None };
         return Prepared::without_folder(older::mount(run, &layers.lowers, upper, attributes));
     }
     if layers.writable {
-        return in_memory(run, &layers.lowers, None, attributes);
+        return in_memory(run, &layers.lowers, None, attributes, owner);
     }
-    let mounted = joined(run, &layers.lowers, false, |context| {
+    let mounted = joined(run, &layers.lowers, false, owner, |context| {
         // Without a writable directory overlayfs wants two layers at least; each must be there until it is mounted.
         let empty = (layers.lowers.len() == 1).then(empty_layer).transpose()?;
         if let Some(empty) = &empty {
@@ -62,7 +65,7 @@ pub fn prepare_layers(run: &Path, layers: &MountedLayers, devices: bool) -> Resu
 
 /// A detached directory with a writable layer in memory on top, which ends with the mount: the directory is not changed.
 pub fn throw_away(below: OwnedFd, attributes: u64) -> Result<OwnedFd> {
-    let (memory, upper, work) = memory_layer(None)?;
+    let (memory, upper, work) = memory_layer(None, None)?;
     let context = Context::new("overlay").doing(joining)?;
     context.set("source", "overlay").doing(joining)?;
     context.set_fd("lowerdir+", below.as_fd()).doing(joining)?;
@@ -78,7 +81,8 @@ fn empty_layer() -> Result<OwnedFd> {
 
 /// Mounts a root file system; layers that are not mounted yet are. `devices` allows device nodes in it, `starting` puts
 /// the mount points that every container needs below all layers.
-pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool, starting: bool) -> Result<Prepared> {
+pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool, starting: bool, owner: Option<&Owner>) -> Result<Prepared> {
+    refuse_older(owner)?;
     let attributes = if devices { 0 } else { MOUNT_ATTR_NODEV };
     match rootfs {
         Rootfs::Overlay { lowers, upper, work, volatile } => {
@@ -96,6 +100,9 @@ pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool, starting: bool) -> Re
             }
             // Overlay wants both on one mount. A detached one it takes wherever the layers are joined, and shows no path of it.
             let clone = mount::clone_path(folder, false).doing(|| format!("open {}", folder.display()))?;
+            if let Some(owner) = owner {
+                owner.map(&clone, "the writable layer")?;
+            }
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let open = |name: &std::ffi::OsStr| {
                 rustix::fs::openat(&clone, name, flags, Mode::empty())
@@ -103,7 +110,7 @@ pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool, starting: bool) -> Re
             };
             let (upper, work) = (open(upper_name)?, open(work_name)?);
             forget_volatile(&work).doing(|| format!("clean {}", folder.join(work_name).display()))?;
-            let mounted = joined(run, lowers, starting, |context| {
+            let mounted = joined(run, lowers, starting, owner, |context| {
                 writable(context, &upper, &work, *volatile)?.mount(attributes).doing(joining)
             })?;
             Ok(Prepared { mounted, _folder: Some(clone) })
@@ -111,10 +118,13 @@ pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool, starting: bool) -> Re
         Rootfs::TmpfsOverlay { lowers, size } if older::is_needed() => {
             Prepared::without_folder(older::mount(run, lowers, older::Upper::Memory(*size), attributes))
         }
-        Rootfs::TmpfsOverlay { lowers, size } => in_memory(run, lowers, *size, attributes),
+        Rootfs::TmpfsOverlay { lowers, size } => in_memory(run, lowers, *size, attributes, owner),
         Rootfs::Directory { path, readonly } => {
             let clone = bind::clone_tree(path).doing(|| format!("open the root directory {}", path.display()))?;
             mount::make_private(&clone, true).doing(|| "make the root private".into())?;
+            if let Some(owner) = owner {
+                owner.map(&clone, &path.display().to_string())?;
+            }
             if *readonly {
                 mount::make_read_only(&clone, true).doing(|| "make the root read-only".into())?;
             }
@@ -132,7 +142,7 @@ pub fn mount_stopped(run: &Path, rootfs: &Rootfs) -> Result<OwnedFd> {
     if sys::thread_count().doing(|| "count the threads".into())? > 1 {
         return Err(Error::invalid("only a process with one thread can mount layers"));
     }
-    prepare(run, rootfs, false, false)?.mount()
+    prepare(run, rootfs, false, false, None)?.mount()
 }
 
 /// The root directory of a running container as its processes see it, mounts and all. What is looked up below it must
@@ -159,9 +169,15 @@ fn joining() -> String {
 }
 
 /// Layers with a writable directory in memory on top.
-fn in_memory(run: &Path, lowers: &[layers::LayerMount], size: Option<u64>, attributes: u64) -> Result<Prepared> {
-    let (memory, upper, work) = memory_layer(size)?;
-    let mounted = joined(run, lowers, false, |context| {
+fn in_memory(
+    run: &Path,
+    lowers: &[layers::LayerMount],
+    size: Option<u64>,
+    attributes: u64,
+    owner: Option<&Owner>,
+) -> Result<Prepared> {
+    let (memory, upper, work) = memory_layer(size, owner)?;
+    let mounted = joined(run, lowers, false, owner, |context| {
         // It is memory: there is nothing to sync to.
         writable(context, &upper, &work, true)?.mount(attributes).doing(joining)
     })?;
@@ -169,10 +185,15 @@ fn in_memory(run: &Path, lowers: &[layers::LayerMount], size: Option<u64>, attri
 }
 
 /// A file system in memory, and the two directories in it that overlayfs wants.
-fn memory_layer(size: Option<u64>) -> Result<(OwnedFd, OwnedFd, OwnedFd)> {
+fn memory_layer(size: Option<u64>, owner: Option<&Owner>) -> Result<(OwnedFd, OwnedFd, OwnedFd)> {
     let memory = mount::empty_tmpfs("0755", size, 0).doing(|| "make the writable layer in memory".into())?;
+    for name in ["upper", "work"] {
+        rustix::fs::mkdirat(&memory, name, Mode::from_raw_mode(0o755)).doing(joining)?;
+    }
+    if let Some(owner) = owner {
+        owner.map(&memory, "the writable layer in memory")?;
+    }
     let folder = |name: &str| {
-        rustix::fs::mkdirat(&memory, name, Mode::from_raw_mode(0o755))?;
         rustix::fs::openat(&memory, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
     };
     let (upper, work) = (folder("upper").doing(joining)?, folder("work").doing(joining)?);
@@ -185,6 +206,7 @@ fn joined(
     run: &Path,
     lowers: &[layers::LayerMount],
     mount_points: bool,
+    owner: Option<&Owner>,
     finish: impl FnOnce(Context) -> Result<OwnedFd>,
 ) -> Result<OwnedFd> {
     if lowers.len() > MAX_LOWERS - 1 {
@@ -195,7 +217,15 @@ fn joined(
         let context = Context::new("overlay").doing(joining)?;
         context.set("source", "overlay").doing(joining)?;
         let below = opened.mount_points.as_ref().filter(|_| mount_points);
+        // Mapped clones must be there until the overlay is.
+        let mut mapped = Vec::new();
         for layer in opened.layers.iter().chain(below) {
+            match owner {
+                Some(owner) => mapped.push(owner.clone(layer, "a layer")?),
+                None => context.set_fd("lowerdir+", layer.as_fd()).doing(joining)?,
+            }
+        }
+        for layer in &mapped {
             context.set_fd("lowerdir+", layer.as_fd()).doing(joining)?;
         }
         // Overlayfs wants something below.
@@ -206,8 +236,19 @@ fn joined(
         for key in ["redirect_dir", "metacopy", "index"] {
             context.set(key, "off").doing(joining)?;
         }
-        finish(context)
+        match owner {
+            Some(owner) => owner.acting(|| finish(context)),
+            None => finish(context),
+        }
     })
+}
+
+/// Kernels that take layers from their own mount namespace only cannot be given mapped clones.
+fn refuse_older(owner: Option<&Owner>) -> Result<()> {
+    match owner.is_some() && older::is_needed() {
+        true => Err(Error::invalid("a container in a user namespace of its own needs Linux 6.15")),
+        false => Ok(()),
+    }
 }
 
 fn writable(context: Context, upper: &OwnedFd, work: &OwnedFd, volatile: bool) -> Result<Context> {

@@ -18,5 +18,11 @@ pub(crate) mod sys;
 
 pub use error::Error;
 
+/// Makes all capabilities that the caller may have effective.
+pub(crate) fn raise_permitted() -> std::io::Result<()> {
+    let (_, permitted, inheritable) = sys::capget()?;
+    sys::capset(permitted, permitted, inheritable)
+}
+
 /// The result of this room.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

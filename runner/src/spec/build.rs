@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{
     Capabilities, LinuxBuilder, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType, LinuxIdMapping,
-    LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp, PosixRlimitBuilder,
-    Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp,
+    LinuxTimeOffsetBuilder, PosixRlimitBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
 use super::options::{DeviceNodeKind, NamespaceMode, Options};
@@ -17,6 +17,8 @@ use crate::security::{capabilities, paths};
 
 /// Names of groups for the process (comma-separated), to be looked up in the container: OCI has numbers only.
 pub const GROUP_ADD_ANNOTATION: &str = "img.process.groups";
+/// How many ids are to be chosen for a user namespace, and the first and last to choose from, parted by colons.
+pub const AUTO_IDS_ANNOTATION: &str = "img.userns.auto";
 /// The image specification's place for the stop signal.
 pub const STOP_SIGNAL_ANNOTATION: &str = "org.opencontainers.image.stopSignal";
 
@@ -64,6 +66,11 @@ pub fn build(options: &Options) -> Result<Spec> {
         let level = label.splitn(4, ':').nth(3).unwrap_or("s0");
         linux = linux.mount_label(format!("system_u:object_r:container_file_t:{level}"));
     }
+    if !options.time_offsets.is_empty() {
+        let offset = |seconds: i64| LinuxTimeOffsetBuilder::default().secs(seconds).build().expect(GIVEN);
+        let offsets = options.time_offsets.iter().map(|(clock, seconds)| (clock.clone(), offset(*seconds)));
+        linux = linux.time_offsets(offsets.collect::<HashMap<_, _>>());
+    }
     let mut annotations: HashMap<String, String> = options.annotations.clone().into_iter().collect();
     let names: Vec<&str> =
         options.group_add.iter().map(String::as_str).filter(|name| name.parse::<u32>().is_err()).collect();
@@ -72,6 +79,9 @@ pub fn build(options: &Options) -> Result<Spec> {
     }
     if let Some(signal) = options.stop_signal {
         annotations.insert(STOP_SIGNAL_ANNOTATION.to_owned(), super::parse::signal_name(signal));
+    }
+    if let Some((size, first, last)) = options.auto_ids {
+        annotations.insert(AUTO_IDS_ANNOTATION.to_owned(), format!("{size}:{first}:{last}"));
     }
     let mut spec = SpecBuilder::default()
         .version("1.2.0")
@@ -197,6 +207,9 @@ fn namespaces(options: &Options) -> Vec<LinuxNamespace> {
     add(LinuxNamespaceType::Uts, &modes.uts);
     add(LinuxNamespaceType::Network, &modes.network);
     add(LinuxNamespaceType::Cgroup, &modes.cgroup);
+    if !options.time_offsets.is_empty() {
+        add(LinuxNamespaceType::Time, &NamespaceMode::Private);
+    }
     all
 }
 

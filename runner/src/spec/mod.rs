@@ -16,7 +16,7 @@ mod resources;
 mod sysctl;
 
 pub(crate) use build::selinux;
-pub use build::{GROUP_ADD_ANNOTATION, STOP_SIGNAL_ANNOTATION, build, capabilities};
+pub use build::{AUTO_IDS_ANNOTATION, GROUP_ADD_ANNOTATION, STOP_SIGNAL_ANNOTATION, build, capabilities};
 pub use error::Error;
 pub use image::{DEFAULT_PATH, ImageDefaults, Merged, UserChoices, merge};
 pub use options::{DeviceNode, DeviceNodeKind, NamespaceMode, Namespaces, Options, ResourceOptions, SharedMemory};

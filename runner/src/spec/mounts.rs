@@ -34,7 +34,11 @@ fn usual(options: &Options) -> Vec<Mount> {
     let mut proc = words("nosuid,noexec,nodev");
     proc.extend(options.security.proc_options.iter().cloned());
     let mut mounts = vec![
-        mount("/proc", "proc", "proc", proc),
+        // Processes that are not of a namespace of its own can only be shown as the host shows them.
+        match options.namespaces.user.is_some() && options.namespaces.pid != NamespaceMode::Private {
+            true => mount("/proc", "bind", "/proc", words("rbind,nosuid,noexec,nodev")),
+            false => mount("/proc", "proc", "proc", proc),
+        },
         mount("/dev", "tmpfs", "tmpfs", words("nosuid,noexec,strictatime,mode=755,size=65536k")),
         // Group 5 is `tty` on all distributions; a namespace that does not map it cannot name it.
         mount(
@@ -51,7 +55,7 @@ fn usual(options: &Options) -> Vec<Mount> {
     let writable = if options.privileged { "rw" } else { "ro" };
     // sysfs shows the network namespace it is mounted in, and only an owner of that namespace may mount it.
     let foreign = options.rootless || options.namespaces.user.is_some();
-    if foreign && options.namespaces.network == NamespaceMode::Host {
+    if foreign && options.namespaces.network != NamespaceMode::Private {
         mounts.push(mount("/sys", "bind", "/sys", words(&format!("rbind,nosuid,noexec,nodev,{writable}"))));
     } else {
         mounts.push(mount("/sys", "sysfs", "sysfs", words(&format!("nosuid,noexec,nodev,{writable}"))));
@@ -63,7 +67,10 @@ fn usual(options: &Options) -> Vec<Mount> {
         "cgroup",
         words(&format!("nosuid,noexec,nodev,relatime,{writable}")),
     ));
-    mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", words("nosuid,noexec,nodev")));
+    // Queues belong to the IPC namespace, and only its owner may mount them.
+    if !(options.namespaces.user.is_some() && options.namespaces.ipc != NamespaceMode::Private) {
+        mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", words("nosuid,noexec,nodev")));
+    }
     match &options.shared_memory {
         SharedMemory::Size(bytes) => {
             let kilobytes = bytes.div_ceil(1024);

@@ -224,6 +224,10 @@ pub struct Options {
     pub uid_map: Vec<(u32, u32, u32)>,
     /// Groups mapped.
     pub gid_map: Vec<(u32, u32, u32)>,
+    /// Ids that nobody else has at the moment, chosen at the start in place of a map: how many, and the first and last to choose from.
+    pub auto_ids: Option<(u32, u32, u32)>,
+    /// How many seconds clocks of a time namespace of its own are off: `monotonic` or `boottime`.
+    pub time_offsets: Vec<(String, i64)>,
     /// Below which control group; `None`: `img`.
     pub cgroup_parent: Option<String>,
     /// `--annotation`.
@@ -264,6 +268,8 @@ impl Default for Options {
             namespaces: Namespaces::default(),
             uid_map: Vec::new(),
             gid_map: Vec::new(),
+            auto_ids: None,
+            time_offsets: Vec::new(),
             cgroup_parent: None,
             annotations: BTreeMap::new(),
             stop_signal: None,

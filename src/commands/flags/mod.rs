@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod environment;
+mod ids;
 mod inside;
 pub mod limits;
 mod network;
@@ -17,6 +18,7 @@ use crate::config::Context;
 use crate::engine::container::options::Options;
 use crate::error::{CommandError, Result};
 use environment::EnvironmentFlags;
+use ids::IdFlags;
 use inside::InsideFlags;
 use limits::LimitFlags;
 use network::NetworkFlags;
@@ -87,6 +89,8 @@ pub struct ContainerFlags {
     limits: LimitFlags,
     #[command(flatten)]
     place: PlaceFlags,
+    #[command(flatten)]
+    ids: IdFlags,
     #[command(flatten)]
     refused: RefusedFlags,
     /// Add a capability
@@ -192,6 +196,7 @@ impl ContainerFlags {
             network,
             limits: self.limits.limits(),
             place,
+            ids: self.ids.ids(),
             cap_add: self.cap_add,
             cap_drop: self.cap_drop,
             security: self.security_opt,

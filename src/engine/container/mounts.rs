@@ -256,6 +256,14 @@ impl Engine {
         if mount.chown {
             super::chown::give(&source, mount.subpath.as_deref(), user)?;
             mount.chown = false;
+            if data.options.ids.mapped() {
+                // On the disk it has the container's ids by now, which only a mapped mount shows as they are.
+                mount.idmap.get_or_insert_with(String::new);
+            }
+        }
+        if data.options.ids.mapped() {
+            // Without words the mapping is that of the container's user namespace.
+            return Ok(());
         }
         if mount.idmap.as_deref() == Some("") {
             use std::os::unix::fs::MetadataExt;

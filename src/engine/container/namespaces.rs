@@ -42,7 +42,7 @@ impl Engine {
     }
 
     /// The directory in /proc of a running container's first process.
-    fn process_path(&self, name: &str, flag: &str) -> Result<PathBuf> {
+    pub(super) fn process_path(&self, name: &str, flag: &str) -> Result<PathBuf> {
         let id = self.find_container(name)?;
         let state = self.state(&id)?.filter(runner::State::is_running);
         let process = state.and_then(|state| state.process).ok_or_else(|| {

@@ -19,7 +19,7 @@ use super::files::{EtcFiles, Names};
 use super::network::who_answers;
 use super::run::Startable;
 use super::supervise::supervision;
-use super::{inside, namespaces, secrets};
+use super::{ids, inside, namespaces, secrets};
 use crate::engine::Engine;
 use crate::engine::layers::to_runner;
 use crate::error::{CommandError, Context as _, Result};
@@ -68,6 +68,7 @@ impl Engine {
             Mode::None | Mode::Empty | Mode::Networks(_) => NamespaceMode::Private,
         };
         self.join_namespaces(&data.options, &mut options)?;
+        self.join_ids(&data.options, &mut options)?;
         let state_dir = self.state_dir(id);
         let etc = EtcFiles::parse(&data.options, id, who_answers(&network.mode))?;
         let mut mounts = etc.write(&state_dir)?;
@@ -77,6 +78,11 @@ impl Engine {
         options.env.extend(given.env);
         let mountable = self.resolve_mounts(data)?;
         mounts.extend(mountable.requests);
+        let own = |mount: &parse::MountRequest| {
+            let source = Path::new(mount.source.as_deref().unwrap_or_default());
+            source.starts_with(&state_dir) || source.starts_with(self.store.root())
+        };
+        ids::map_mounts(&data.options, &mut mounts, own);
         // What the user mounts wins over ours.
         let targets: Vec<String> = mounts.iter().map(|mount| mount.target.trim_end_matches('/').to_owned()).collect();
         let mut index = 0;
@@ -224,6 +230,7 @@ impl Engine {
         };
         asked.environment.merge(&mut options.env);
         namespaces::set(asked, &mut options)?;
+        ids::set(asked, &mut options)?;
         Ok((options, merged))
     }
 }

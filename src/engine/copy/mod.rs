@@ -11,6 +11,8 @@ use std::io;
 
 use store::layer::LayerPath;
 
+use runner::RunningIds;
+
 use self::place::Place;
 use self::sink::Sink;
 use self::source::Source;
@@ -61,13 +63,14 @@ impl Engine {
         }
         let sink = |place: &Place, directory| {
             let owner = (!options.archive).then(|| place.default_owner());
-            Sink::new(directory, place.shown(""), owner)
+            Sink::new(directory, place.shown(""), owner).with_ids(place.ids.clone())
         };
         match (from, to) {
             (End::Tar, End::Container(name, path)) => {
                 let place = self.container_place(name, true)?;
                 // A tar says itself who owns what is in it.
-                let mut sink = Sink::new(place.open_directory(path)?, place.shown(path), None);
+                let mut sink =
+                    Sink::new(place.open_directory(path)?, place.shown(path), None).with_ids(place.ids.clone());
                 source::tar(io::stdin().lock(), &mut |entry, data| sink.put(entry, data))?;
                 sink.finish()
             }
@@ -103,17 +106,20 @@ impl Engine {
     fn container_place(&self, name: &str, write: bool) -> Result<Place> {
         let id = self.find_container(name)?;
         let record = self.container_record(&id)?;
-        let root = match runner::root_of_running(&self.state_dir(&id)) {
-            Ok(root) => root,
+        let (root, ids) = match runner::root_of_running(&self.state_dir(&id)) {
+            Ok(root) => (root, RunningIds::of(&self.state_dir(&id))?),
             Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => {
                 if write && record.data.options.read_only {
                     return Err(CommandError::new(format!("the root file system of container {name} is read-only")));
                 }
-                runner::mount_stopped(&self.runroot, &self.rootfs(&id, &record.data)?)?
+                (runner::mount_stopped(&self.runroot, &self.rootfs(&id, &record.data)?)?, None)
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(Place::container(name, root))
+        if let Some(ids) = ids.as_ref().filter(|_| write) {
+            ids.act_as_root()?;
+        }
+        Ok(Place::container(name, root, ids))
     }
 }
 

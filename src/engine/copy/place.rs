@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
+use runner::RunningIds;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
@@ -14,17 +15,19 @@ use crate::error::{CommandError, Result};
 pub struct Place {
     /// The container's name and root; `None` is the host.
     container: Option<(String, OwnedFd)>,
+    /// The ids of a running container in a user namespace.
+    pub ids: Option<RunningIds>,
 }
 
 impl Place {
     /// The host's file system, as the user of `img` sees it.
     pub fn host() -> Self {
-        Self { container: None }
+        Self { container: None, ids: None }
     }
 
-    /// The root directory of the container `name`.
-    pub fn container(name: &str, root: OwnedFd) -> Self {
-        Self { container: Some((name.to_owned(), root)) }
+    /// The root directory of the container `name`, and its ids if those of its files are others than the host's.
+    pub fn container(name: &str, root: OwnedFd, ids: Option<RunningIds>) -> Self {
+        Self { container: Some((name.to_owned(), root)), ids }
     }
 
     /// Opens a path; links are followed, the last one too unless `flags` say otherwise.
@@ -57,7 +60,7 @@ impl Place {
     /// A path as it is shown in messages.
     pub fn shown(&self, path: &str) -> String {
         match &self.container {
-            Some((name, _)) => format!("{name}:{path}"),
+            Some((name, _)) => format!("{name}:{}", path.replace("//", "/")),
             None => path.to_owned(),
         }
     }

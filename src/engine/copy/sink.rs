@@ -7,6 +7,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
+use runner::RunningIds;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 use store::layer::tar::Writer;
@@ -29,12 +30,19 @@ pub struct Sink {
     exporting: bool,
     /// Directories made here, in order; they get their times when nothing more is put into them.
     made: Vec<Entry>,
+    /// The ids of a container in a user namespace: owners are meant as it sees them.
+    ids: Option<RunningIds>,
 }
 
 impl Sink {
     /// A sink below `top`; `shown` is what messages call it.
     pub fn new(top: OwnedFd, shown: String, owner: Option<(u32, u32)>) -> Self {
-        Self { top, shown, owner, exporting: false, made: Vec::new() }
+        Self { top, shown, owner, exporting: false, made: Vec::new(), ids: None }
+    }
+
+    /// The same sink, into a container with these ids.
+    pub fn with_ids(self, ids: Option<RunningIds>) -> Self {
+        Self { ids, ..self }
     }
 
     /// A sink for a whole file system that is given to `owner`, as an export of a build is.
@@ -47,6 +55,14 @@ impl Sink {
     /// # Errors
     /// What is there cannot be replaced, a file that cannot be written.
     pub fn put(&mut self, entry: &Entry, data: Option<&mut dyn Read>) -> Result<()> {
+        let owner = self.owner.unwrap_or((entry.uid, entry.gid));
+        if self.ids.as_ref().is_some_and(|ids| ids.outside(owner).is_none()) {
+            return Err(CommandError::new(format!(
+                "cannot copy {}: the container has no user {} or no group {}",
+                entry.path, owner.0, owner.1
+            ))
+            .hint("its map of ids leaves them out; without -a everything is given to its root"));
+        }
         let (Some(parent), Some(name)) = (entry.path.parent(), entry.path.name()) else {
             return Err(CommandError::new("a tar's root is no file"));
         };
@@ -165,7 +181,8 @@ impl Sink {
     }
 
     fn owner(&self, entry: &Entry) -> (Option<Uid>, Option<Gid>) {
-        let (uid, gid) = self.owner.unwrap_or((entry.uid, entry.gid));
+        let owner = self.owner.unwrap_or((entry.uid, entry.gid));
+        let (uid, gid) = self.ids.as_ref().and_then(|ids| ids.outside(owner)).unwrap_or(owner);
         (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
     }
 

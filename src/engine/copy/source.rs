@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use runner::RunningIds;
 use rustix::fs::{CWD, Mode, OFlags};
 use store::layer::diff::{describe, open_upper, scan_upper};
 use store::layer::tar::{Member, MemberKind, Reader};
@@ -28,6 +29,8 @@ pub struct Source {
     pub shown: String,
     /// What is in it is wanted, not itself (`/.`).
     pub contents: bool,
+    /// The ids of a container in a user namespace, whose owners are shown as it sees them.
+    ids: Option<RunningIds>,
 }
 
 impl Source {
@@ -48,7 +51,7 @@ impl Source {
         let entry = entry
             .filter(|entry| !matches!(entry.kind, Kind::Whiteout))
             .ok_or_else(|| CommandError::new(format!("cannot copy {shown}: it is a socket or a mark of overlayfs")))?;
-        Ok(Self { handle, entry, name: name.as_bytes().to_vec(), shown, contents })
+        Ok(Self { handle, entry, name: name.as_bytes().to_vec(), shown, contents, ids: place.ids.clone() })
     }
 
     /// Whether it is a directory.
@@ -71,6 +74,13 @@ impl Source {
     /// A file that cannot be read, and what `take` says.
     pub fn each(&self, base: &LayerPath, take: &mut Take<'_>) -> Result<()> {
         let what = || format!("cannot copy {}", self.shown);
+        let take: &mut Take<'_> = &mut |entry, data| match &self.ids {
+            Some(ids) => {
+                let (uid, gid) = ids.inside((entry.uid, entry.gid));
+                take(&Entry { uid, gid, ..entry.clone() }, data)
+            }
+            None => take(entry, data),
+        };
         let own = Entry { path: base.clone(), ..self.entry.clone() };
         match &self.entry.kind {
             Kind::File { size, .. } => {

@@ -2,6 +2,7 @@
 //! begins from the same words.
 
 pub mod environment;
+pub mod ids;
 pub mod inside;
 pub mod limits;
 pub mod network;
@@ -12,6 +13,7 @@ mod supervision;
 use serde::{Deserialize, Serialize};
 
 use environment::Environment;
+use ids::Ids;
 use inside::Inside;
 use limits::Limits;
 use network::Networking;
@@ -71,6 +73,9 @@ pub struct Options {
     /// Limits.
     #[serde(flatten)]
     pub limits: Limits,
+    /// User namespace and clocks.
+    #[serde(flatten)]
+    pub ids: Ids,
     /// Control group and namespaces.
     #[serde(flatten)]
     pub place: Place,

@@ -1,0 +1,96 @@
+//! The ids of a running container's user namespace, for whoever reads and writes its files from outside.
+//!
+//! Its root shows owners as the host sees them. What is made there must belong to an id that the container knows, so the
+//! one who writes takes the ids of the container's root for that, and keeps the capabilities over the host's files.
+
+use std::path::Path;
+
+use crate::error::{Doing, Error, Result};
+use crate::{security, state, sys};
+
+/// Whom the kernel shows for an id that has no place in a namespace (/proc/sys/kernel/overflowuid).
+const NOBODY: u32 = 65_534;
+
+/// First id inside, first id outside, how many.
+type Range = (u32, u32, u32);
+
+/// The map of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningIds {
+    users: Vec<Range>,
+    groups: Vec<Range>,
+}
+
+impl RunningIds {
+    /// Those of the container with this state directory; `None` if it has the host's own.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`], [`Error::NotFound`].
+    pub fn of(state_dir: &Path) -> Result<Option<Self>> {
+        let state = state::load(state_dir)?;
+        let pidfd = state.pidfd()?;
+        let pid = state.process.map(|process| process.pid).ok_or_else(|| Error::NotRunning(state.id.clone()))?;
+        let read = |file: &str| {
+            let path = format!("/proc/{pid}/{file}");
+            std::fs::read_to_string(&path).map(|text| ranges(&text)).doing(|| format!("read {path}"))
+        };
+        let ids = Self { users: read("uid_map")?, groups: read("gid_map")? };
+        // The number in the path was still that process's if the process is still there now.
+        if sys::pidfd_send_signal(std::os::fd::AsFd::as_fd(&pidfd), 0).is_err() {
+            return Err(Error::NotRunning(state.id));
+        }
+        Ok((ids.users != [(0, 0, u32::MAX)]).then_some(ids))
+    }
+
+    /// An owner as the container sees it.
+    pub fn inside(&self, (uid, gid): (u32, u32)) -> (u32, u32) {
+        let find = |ranges: &[Range], id: u32| {
+            let range = ranges.iter().find(|(_, outside, count)| id >= *outside && id - outside < *count);
+            range.map_or(NOBODY, |(inside, outside, _)| inside + (id - outside))
+        };
+        (find(&self.users, uid), find(&self.groups, gid))
+    }
+
+    /// An owner as the host sees it; `None` if the container has no such id.
+    pub fn outside(&self, (uid, gid): (u32, u32)) -> Option<(u32, u32)> {
+        let find = |ranges: &[Range], id: u32| {
+            let range = ranges.iter().find(|(inside, _, count)| id >= *inside && id - inside < *count);
+            range.map(|(inside, outside, _)| outside + (id - inside))
+        };
+        Some((find(&self.users, uid)?, find(&self.groups, gid)?))
+    }
+
+    /// Makes files as the container's root from now on.
+    ///
+    /// # Errors
+    /// A container without a root.
+    pub fn act_as_root(&self) -> Result<()> {
+        let (uid, gid) = self.outside((0, 0)).ok_or_else(|| Error::invalid("the container has no root"))?;
+        let doing = || "take the ids of the container's root".to_owned();
+        sys::set_fs_ids(uid, gid).doing(doing)?;
+        security::raise_permitted().doing(doing)
+    }
+}
+
+fn ranges(text: &str) -> Vec<Range> {
+    let line = |line: &str| {
+        let numbers: Vec<u32> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        <[u32; 3]>::try_from(numbers).ok().map(|[inside, outside, count]| (inside, outside, count))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_go_in_and_out() {
+        let map = ranges("         0     100000       1000\n      1000       5000          1\n");
+        let ids = RunningIds { users: map.clone(), groups: map };
+        assert_eq!(ids.inside((100_005, 5000)), (5, 1000));
+        assert_eq!(ids.inside((0, 101_000)), (NOBODY, NOBODY));
+        assert_eq!(ids.outside((5, 1000)), Some((100_005, 5000)));
+        assert_eq!(ids.outside((5, 1001)), None);
+    }
+}

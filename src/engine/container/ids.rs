@@ -1,0 +1,268 @@
+//! User namespaces: from `--userns` and its relatives to the map of ids that the runner takes.
+//!
+//! What a container writes has its own ids on the disk, whatever its map is, so a map may be another one at each start.
+
+use runner::spec::parse::{MountKind, MountRequest};
+use runner::spec::{NamespaceMode, Options as SpecOptions};
+
+use super::options::Options;
+use super::options::ids::Ids;
+use crate::engine::Engine;
+use crate::error::{CommandError, Context as _, Kind, Result};
+
+/// How many ids a container gets, unless said otherwise: all that distributions use.
+const SIZE: u32 = 65_536;
+/// Where ranges are chosen from that nobody has set apart: above what useradd(8) gives out, below what tools with signed
+/// numbers stumble over.
+const POOL: (u32, u32) = (1_000_000_000, 1_879_048_191);
+/// The name in /etc/subuid that podman uses for this.
+const POOL_OWNER: &str = "containers";
+/// More ranges than this are refused by the kernel (user_namespaces(7)).
+const RANGES_MAX: usize = 340;
+
+type Range = (u32, u32, u32);
+
+impl Ids {
+    /// Whether the container has a user namespace of its own.
+    pub fn mapped(&self) -> bool {
+        let given = !(self.uidmap.is_empty()
+            && self.gidmap.is_empty()
+            && self.subuidname.is_none()
+            && self.subgidname.is_none());
+        given || !matches!(self.userns.as_deref(), None | Some("" | "host"))
+    }
+}
+
+/// Sets the map, as far as it does not depend on what runs.
+///
+/// # Errors
+/// Words that make no sense, ids that are not there.
+pub(super) fn set(asked: &Options, options: &mut SpecOptions) -> Result<()> {
+    let ids = &asked.ids;
+    options.time_offsets = ids.timens_offset.iter().map(|text| offset(text)).collect::<Result<_>>()?;
+    if !ids.mapped() {
+        return Ok(());
+    }
+    if asked.privileged {
+        return Err(CommandError::usage("--privileged and a user namespace of its own exclude each other")
+            .hint("add the capabilities it needs with --cap-add; they hold inside its namespaces"));
+    }
+    options.namespaces.user = Some(NamespaceMode::Private);
+    let mapped = !ids.uidmap.is_empty() || ids.subuidname.is_some();
+    match (ids.userns.as_deref().unwrap_or("private"), mapped) {
+        ("private" | "", true) => (options.uid_map, options.gid_map) = maps(ids)?,
+        (mode, true) => {
+            return Err(CommandError::usage(format!("--userns {mode} and a map of ids exclude each other"))
+                .hint("a map says itself which ids are meant"));
+        }
+        ("private" | "" | "auto", false) => options.auto_ids = Some(pool(SIZE)?),
+        ("keep-id", false) => {
+            options.uid_map = vec![(0, 0, u32::MAX)];
+            options.gid_map = vec![(0, 0, u32::MAX)];
+        }
+        ("nomap", false) => {
+            return Err(CommandError::usage("--userns nomap is for ordinary users")
+                .hint("root's containers have ids of nobody with --userns auto"));
+        }
+        (mode, false) => match (mode.strip_prefix("auto:size="), mode.strip_prefix("container:")) {
+            (Some(size), _) => {
+                let size = size
+                    .parse()
+                    .ok()
+                    .filter(|size| *size > 0)
+                    .ok_or_else(|| CommandError::usage(format!("--userns {mode}: {size:?} is no number of ids")))?;
+                options.auto_ids = Some(pool(size)?);
+            }
+            // Stands for what is found when the container starts.
+            (_, Some(name)) if !name.is_empty() => options.auto_ids = Some(pool(SIZE)?),
+            _ => {
+                return Err(CommandError::usage(format!("--userns {mode}: there is no such mode"))
+                    .hint("it takes host, auto, auto:size=N, keep-id, private and container:NAME"));
+            }
+        },
+    }
+    Ok(())
+}
+
+impl Engine {
+    /// Takes the map of another container, if that is what was asked for. A container that has none shares the host's ids.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub(super) fn join_ids(&self, asked: &Options, options: &mut SpecOptions) -> Result<()> {
+        let Some(name) = asked.ids.userns.as_deref().and_then(|mode| mode.strip_prefix("container:")) else {
+            return Ok(());
+        };
+        let process = self.process_path(name, "--userns")?;
+        let read = |file: &str| -> Result<Vec<Range>> {
+            let path = process.join(file);
+            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let line = |line: &str| {
+                let numbers: Vec<u32> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+                <[u32; 3]>::try_from(numbers).ok().map(|[inside, outside, count]| (inside, outside, count))
+            };
+            Ok(text.lines().filter_map(line).collect())
+        };
+        options.auto_ids = None;
+        let (uids, gids) = (read("uid_map")?, read("gid_map")?);
+        match uids.as_slice() {
+            [(0, 0, u32::MAX)] => options.namespaces.user = None,
+            _ => (options.uid_map, options.gid_map) = (uids, gids),
+        }
+        Ok(())
+    }
+}
+
+/// Lets mounts show files as they are on the disk to the container: those of ours, and volumes, which are the container's.
+pub(super) fn map_mounts(asked: &Options, mounts: &mut [MountRequest], ours: impl Fn(&MountRequest) -> bool) {
+    if !asked.ids.mapped() {
+        return;
+    }
+    for mount in mounts.iter_mut().filter(|mount| mount.kind == MountKind::Bind && ours(mount)) {
+        mount.idmap.get_or_insert_with(String::new);
+    }
+}
+
+fn maps(ids: &Ids) -> Result<(Vec<Range>, Vec<Range>)> {
+    let users = match &ids.subuidname {
+        Some(name) => stacked(&subordinate("/etc/subuid", name)?),
+        None => ids.uidmap.iter().map(|text| range("--uidmap", text)).collect::<Result<_>>()?,
+    };
+    let groups = match (&ids.subgidname, ids.gidmap.is_empty()) {
+        (Some(name), _) => stacked(&subordinate("/etc/subgid", name)?),
+        (None, false) => ids.gidmap.iter().map(|text| range("--gidmap", text)).collect::<Result<_>>()?,
+        // As in podman the groups of the same name go along.
+        (None, true) => match &ids.subuidname {
+            Some(name) => stacked(&subordinate("/etc/subgid", name)?),
+            None => users.clone(),
+        },
+    };
+    if users.len().max(groups.len()) > RANGES_MAX {
+        return Err(CommandError::usage(format!("a map of ids has at most {RANGES_MAX} ranges")));
+    }
+    if ![&users, &groups].iter().all(|map| map.iter().any(|(inside, ..)| *inside == 0)) {
+        return Err(CommandError::usage("the map of ids leaves out root (0), which sets the container up")
+            .hint("as --uidmap 0:100000:65536"));
+    }
+    Ok((users, groups))
+}
+
+/// `CONTAINER:HOST[:COUNT]`.
+fn range(flag: &str, text: &str) -> Result<Range> {
+    let bad = || {
+        CommandError::usage(format!("{flag} {text} is not CONTAINER:HOST:COUNT"))
+            .hint(format!("as {flag} 0:100000:65536"))
+    };
+    let numbers = text.split(':').map(|part| part.parse().ok()).collect::<Option<Vec<u32>>>().ok_or_else(bad)?;
+    match numbers.as_slice() {
+        [inside, outside] => Ok((*inside, *outside, 1)),
+        [inside, outside, count] => Ok((*inside, *outside, *count)),
+        _ => Err(bad()),
+    }
+}
+
+/// Ranges of the host one after the other from 0 inside.
+fn stacked(ranges: &[(u32, u32)]) -> Vec<Range> {
+    let mut next = 0u32;
+    let one = |(first, count): &(u32, u32)| {
+        let inside = next;
+        next = next.saturating_add(*count);
+        (inside, *first, *count)
+    };
+    ranges.iter().map(one).collect()
+}
+
+/// What /etc/subuid or /etc/subgid has for a name (subuid(5)): first id and how many.
+fn subordinate(file: &str, name: &str) -> Result<Vec<(u32, u32)>> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+    let ranges = entries(&text, name);
+    match ranges.is_empty() {
+        true => Err(CommandError::usage(format!("{file} has no ids for {name}"))
+            .kind(Kind::Usage)
+            .hint(format!("add a line such as {name}:100000:65536"))),
+        false => Ok(ranges),
+    }
+}
+
+fn entries(text: &str, name: &str) -> Vec<(u32, u32)> {
+    let line = |line: &str| {
+        let mut parts = line.trim().split(':');
+        (parts.next()? == name).then_some(())?;
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok().filter(|count| *count > 0)?))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// Where automatic ranges are chosen from: what is set apart for that in /etc/subuid, else ours.
+fn pool(size: u32) -> Result<(u32, u32, u32)> {
+    let text = std::fs::read_to_string("/etc/subuid").unwrap_or_default();
+    let (first, last) = match entries(&text, POOL_OWNER).into_iter().max_by_key(|(_, count)| *count) {
+        Some((first, count)) => (first, first.saturating_add(count - 1)),
+        None => POOL,
+    };
+    match last - first >= size - 1 {
+        true => Ok((size, first, last)),
+        false => {
+            Err(CommandError::usage(format!("{size} ids are more than there are for containers ({first} to {last})")))
+        }
+    }
+}
+
+/// `boottime=1d`: seconds, or with s, m, h or d behind.
+fn offset(text: &str) -> Result<(String, i64)> {
+    let bad = || {
+        CommandError::usage(format!("--timens-offset {text} is not CLOCK=TIME"))
+            .hint("as boottime=1d or monotonic=-3600; the clocks are boottime and monotonic")
+    };
+    let (clock, time) = text.split_once('=').ok_or_else(bad)?;
+    let clock = Some(clock).filter(|clock| matches!(*clock, "boottime" | "monotonic")).ok_or_else(bad)?;
+    let unit = match time.chars().last() {
+        Some('d') => 86_400,
+        Some('h') => 3600,
+        Some('m') => 60,
+        _ => 1,
+    };
+    let number: i64 = time.trim_end_matches(['d', 'h', 'm', 's']).parse().map_err(|_| bad())?;
+    Ok((clock.to_owned(), number.checked_mul(unit).ok_or_else(bad)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_files_and_offsets() {
+        assert_eq!(range("--uidmap", "0:100000:65536").unwrap(), (0, 100_000, 65_536));
+        assert_eq!(range("--uidmap", "5:7").unwrap(), (5, 7, 1));
+        for bad in ["", "0", "0:1:2:3", "a:b:c", "-1:0:1"] {
+            assert!(range("--uidmap", bad).is_err(), "{bad}");
+        }
+        let file = "# x\nme:100:10\nyou:500:5\nme:300:20\nme:1:0\n";
+        assert_eq!(entries(file, "me"), [(100, 10), (300, 20)]);
+        assert_eq!(stacked(&entries(file, "me")), [(0, 100, 10), (10, 300, 20)]);
+        assert_eq!(offset("boottime=1d").unwrap(), ("boottime".into(), 86_400));
+        assert_eq!(offset("monotonic=-2h").unwrap(), ("monotonic".into(), -7200));
+        assert_eq!(offset("boottime=90").unwrap(), ("boottime".into(), 90));
+        for bad in ["boottime", "realtime=1", "boottime=x", "boottime="] {
+            assert!(offset(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn modes_that_make_no_sense_are_refused() {
+        let set = |change: &dyn Fn(&mut Options)| {
+            let mut asked = Options::default();
+            change(&mut asked);
+            set(&asked, &mut SpecOptions::default()).map(drop)
+        };
+        let mode = |mode: &'static str| set(&|asked| asked.ids.userns = Some(mode.into()));
+        for good in ["host", "auto", "auto:size=10", "keep-id", "private", "container:x"] {
+            mode(good).unwrap();
+        }
+        for bad in ["nomap", "ns:/x", "auto:size=0", "auto:size=x", "container:", "sideways"] {
+            assert!(mode(bad).is_err(), "{bad}");
+        }
+        assert!(set(&|asked| asked.ids.uidmap = vec!["1:1000:5".into()]).is_err(), "root is left out");
+        assert!(set(&|asked| (asked.privileged, asked.ids.userns) = (true, Some("auto".into()))).is_err());
+    }
+}

@@ -1,0 +1,211 @@
+//! Containers in user namespaces of their own: root inside, nobody outside, and the same files on the disk.
+
+use crate::support::Sandbox;
+
+/// The outer ids of a running container: first and how many.
+fn outer(sandbox: &Sandbox, id: &str) -> (u64, u64) {
+    let pid = sandbox.inspect(id)["State"]["Pid"].as_u64().expect("it runs");
+    let map = std::fs::read_to_string(format!("/proc/{pid}/uid_map")).expect("a map");
+    let numbers: Vec<u64> = map.split_whitespace().map(|word| word.parse().expect("a number")).collect();
+    (numbers[1], numbers[2])
+}
+
+/// Whether this kernel takes layers with mapped ids.
+fn supported(sandbox: &Sandbox) -> bool {
+    sandbox.pull("busybox");
+    let out = sandbox.img(&["run", "--rm", "--network", "none", "--userns", "auto", "busybox", "true"]);
+    if out.stderr().contains("needs Linux") || out.stderr().contains("does not allow that") {
+        eprintln!("skip: {}", out.stderr());
+        return false;
+    }
+    out.ok();
+    true
+}
+
+#[test]
+fn root_inside_is_nobody_outside() {
+    let sandbox = Sandbox::new();
+    if !supported(&sandbox) {
+        return;
+    }
+    let script = "id -u; touch /new && ls -ln /new /etc/hosts /bin | awk 'NF>8{print $3\":\"$4}' | sort -u; \
+                  chown 5:6 /new && stat -c %u:%g /new; cat /proc/sys/kernel/hostname; exec sleep 100";
+    let id = sandbox.ok(&["run", "-d", "--userns", "auto", "-h", "box", "busybox", "sh", "-c", script]);
+    sandbox.wait_until("it has said all", || sandbox.img(&["logs", &id]).stdout().contains("box"));
+    assert_eq!(sandbox.ok(&["logs", &id]), "0\n0:0\n5:6\nbox");
+    let (first, count) = outer(&sandbox, &id);
+    assert!(first >= 100_000 && count == 65_536, "{first} {count}");
+    let pid = sandbox.inspect(&id)["State"]["Pid"].as_u64().expect("it runs");
+    use std::os::unix::fs::MetadataExt;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    assert!(status.lines().any(|line| line.starts_with("Uid:") && line.contains(&first.to_string())), "{status}");
+    // On the disk it has the container's ids, so nothing depends on the range.
+    let upper = sandbox.root().join("containers").join(&id).join("rw/upper/new");
+    let about = std::fs::metadata(&upper).expect("what it wrote");
+    assert_eq!((about.uid(), about.gid()), (5, 6));
+    // Nothing of the host's root can be touched, though it is root.
+    let mine = sandbox.write("mine", "host");
+    let mount = format!("{mine}:/mine");
+    sandbox
+        .img(&["run", "--rm", "--userns", "auto", "--network", "none", "-v", &mount, "busybox", "chown", "0", "/mine"])
+        .says(&["not permitted"]);
+    // All capabilities hold inside only: what is the machine's stays as it is.
+    let script = "mount -o remount,rw /proc/sys; echo 1 > /proc/sys/vm/swappiness";
+    let words =
+        ["run", "--rm", "--userns", "auto", "--network", "none", "--cap-add", "ALL", "busybox", "sh", "-c", script];
+    sandbox.img(&words).says(&["permission denied"]);
+}
+
+#[test]
+fn exec_cp_diff_commit_and_a_second_start_see_its_ids() {
+    let sandbox = Sandbox::new();
+    if !supported(&sandbox) {
+        return;
+    }
+    let script =
+        "test -e /first || { touch /first; chown 7:8 /first; sed -i s/root/wurzel/ /etc/group; }; exec sleep 100";
+    sandbox.ok(&["run", "-d", "--name", "u", "--userns", "auto", "--network", "none", "busybox", "sh", "-c", script]);
+    sandbox.wait_until("it has written", || sandbox.img(&["exec", "u", "test", "-e", "/first"]).code() == 0);
+    assert_eq!(sandbox.ok(&["exec", "u", "sh", "-c", "id -u; touch /exec; stat -c %u /exec"]), "0\n0");
+    // A user that is not root can open what its output goes to.
+    assert_eq!(sandbox.ok(&["exec", "-u", "1000", "u", "sh", "-c", "echo again > /dev/stdout"]), "again");
+    let file = sandbox.write("file", "x");
+    sandbox.ok(&["cp", &file, "u:/copied"]);
+    std::os::unix::fs::chown(&file, Some(1000), Some(33)).expect("root may");
+    sandbox.ok(&["cp", "-a", &file, "u:/kept"]);
+    assert_eq!(sandbox.ok(&["exec", "u", "stat", "-c", "%u:%g", "/copied", "/kept"]), "0:0\n1000:33");
+    sandbox.ok(&["cp", "-a", "u:/first", &sandbox.text("out")]);
+    use std::os::unix::fs::MetadataExt;
+    let about = std::fs::metadata(sandbox.path("out")).expect("the copy");
+    assert_eq!((about.uid(), about.gid()), (7, 8));
+    let changes = sandbox.ok(&["diff", "u"]);
+    assert!(changes.contains("A /first") && changes.contains("C /etc"), "{changes}");
+    sandbox.ok(&["commit", "u", "kept:1"]);
+    let plain = ["run", "--rm", "--network", "none", "kept:1", "stat", "-c", "%u:%g", "/first", "/kept"];
+    assert_eq!(sandbox.ok(&plain), "7:8\n1000:33");
+    sandbox.ok(&["stop", "-t", "0", "u"]);
+    sandbox.ok(&["cp", "-a", "u:/first", &sandbox.text("stopped")]);
+    assert_eq!(std::fs::metadata(sandbox.path("stopped")).expect("the copy").uid(), 7);
+    sandbox.ok(&["start", "u"]);
+    assert_eq!(sandbox.ok(&["exec", "u", "stat", "-c", "%u:%g", "/first"]), "7:8");
+}
+
+#[test]
+fn automatic_ranges_never_meet() {
+    let sandbox = Sandbox::new();
+    if !supported(&sandbox) {
+        return;
+    }
+    let start = |_| {
+        let words = ["run", "-d", "--userns", "auto:size=1000", "--network", "none", "busybox", "sleep", "100"];
+        sandbox.spawn(&words)
+    };
+    // All at once, from several processes.
+    let mut starting: Vec<_> = (0..6).map(start).collect();
+    for one in &mut starting {
+        assert_eq!(one.wait(), 0, "{}", one.said());
+    }
+    let ids = sandbox.ok(&["ps", "-q", "--no-trunc"]);
+    let ids: Vec<&str> = ids.lines().collect();
+    let mut ranges: Vec<(u64, u64)> = ids.iter().map(|id| outer(&sandbox, id)).collect();
+    ranges.sort_unstable();
+    assert_eq!(ranges.len(), 6);
+    assert!(ranges.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "{ranges:?}");
+    // The range of one that was killed with its monitor is free again, whoever might have noted it.
+    let (first, _) = outer(&sandbox, ids[0]);
+    sandbox.ok(&["kill", ids[0]]);
+    sandbox.ok(&["rm", "-f", ids[0]]);
+    let again =
+        sandbox.ok(&["run", "-d", "--userns", "auto:size=1000", "--network", "none", "busybox", "sleep", "100"]);
+    assert!(outer(&sandbox, &again).0 <= first, "a free range is taken again");
+    sandbox.img(&["run", "--rm", "--userns", "auto:size=4000000000", "busybox", "true"]).refuses(125, &["4000000000"]);
+}
+
+#[test]
+fn maps_of_ones_own_and_of_another_container() {
+    let sandbox = Sandbox::new();
+    if !supported(&sandbox) {
+        return;
+    }
+    let map = |flags: &[&str]| {
+        let mut words = vec!["run", "--rm", "--network", "none"];
+        words.extend_from_slice(flags);
+        words.extend(["busybox", "sh", "-c", "cat /proc/self/uid_map /proc/self/gid_map | tr -s ' ' | sed 's/^ //'"]);
+        sandbox.img(&words).ok().stdout()
+    };
+    assert_eq!(
+        map(&["--uidmap", "0:100000:1000", "--uidmap", "1000:5000:1"]),
+        "0 100000 1000\n1000 5000 1\n".repeat(2)
+    );
+    assert_eq!(map(&["--uidmap", "0:100000:1000", "--gidmap", "0:200000:10"]), "0 100000 1000\n0 200000 10\n");
+    assert_eq!(map(&["--userns", "keep-id"]), "0 0 4294967295\n".repeat(2));
+    assert_eq!(map(&["--userns", "host"]), "0 0 4294967295\n".repeat(2));
+    sandbox.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "o",
+        "--uidmap",
+        "0:300000:500",
+        "--network",
+        "none",
+        "busybox",
+        "sleep",
+        "100",
+    ]);
+    assert_eq!(map(&["--userns", "container:o"]), "0 300000 500\n".repeat(2));
+    let run = |flags: &[&str]| {
+        let mut words = vec!["run", "--rm", "--network", "none"];
+        words.extend_from_slice(flags);
+        words.extend(["busybox", "true"]);
+        sandbox.img(&words)
+    };
+    run(&["--uidmap", "1:100000:1000"]).refuses(125, &["root"]);
+    run(&["--uidmap", "0:1:2:3"]).refuses(125, &["0:1:2:3"]);
+    run(&["--uidmap", "0:100000:10", "--uidmap", "5:900:1"]).refuses(125, &["overlap"]);
+    run(&["--userns", "nomap"]).refuses(125, &["ordinary users"]);
+    run(&["--userns", "sideways"]).refuses(125, &["sideways"]);
+    run(&["--userns", "container:nobody"]).refuses(125, &["nobody"]);
+    run(&["--userns", "auto", "--privileged"]).refuses(125, &["--privileged"]);
+    run(&["--subuidname", "nobody-has-this-name"]).refuses(125, &["nobody-has-this-name"]);
+}
+
+#[test]
+fn volumes_secrets_terminals_and_shared_namespaces() {
+    let sandbox = Sandbox::new();
+    if !supported(&sandbox) {
+        return;
+    }
+    let run = |flags: &[&str], script: &str| {
+        let mut words = vec!["run", "--rm"];
+        words.extend_from_slice(flags);
+        words.extend(["busybox", "sh", "-c", script]);
+        sandbox.img(&words).ok().word()
+    };
+    let auto = ["--userns", "auto", "--network", "none", "-v", "data:/data"];
+    assert_eq!(run(&auto, "touch /data/f; chown 3:4 /data/f; stat -c %u:%g /data /data/f"), "0:0\n3:4");
+    assert_eq!(
+        run(&["--network", "none", "-v", "data:/data"], "stat -c %u:%g /data/f"),
+        "3:4",
+        "the same without a map"
+    );
+    let file = sandbox.write("secret", "s");
+    let secret = format!("id=s,src={file},uid=9,mode=0400");
+    let with =
+        ["--userns", "auto", "--network", "none", "--secret", &secret, "--tmpfs", "/t:uid=7", "--shm-size", "1m"];
+    assert_eq!(run(&with, "stat -c %u /run/secrets/s /t; cat /run/secrets/s"), "9\n7\ns");
+    std::os::unix::fs::chown(&file, Some(0), Some(0)).expect("root may");
+    let bind = format!("{file}:/f:idmap");
+    assert_eq!(run(&["--userns", "auto", "--network", "none", "-v", &bind], "stat -c %u:%g /f"), "0:0");
+    for share in [["--network", "host"], ["--pid", "host"], ["--ipc", "host"]] {
+        let flags =
+            [&["--userns", "auto"][..], &share, if share[0] == "--network" { &[] } else { &["--network", "none"] }]
+                .concat();
+        assert_eq!(run(&flags, "test -d /sys/class && test -d /proc/1 && id -u"), "0", "{share:?}");
+    }
+    let mut terminal =
+        sandbox.terminal(&["run", "--rm", "-it", "--userns", "auto", "--network", "none", "busybox", "tty"]);
+    assert!(terminal.finish().1.contains("/dev/pts/0"));
+    let clocks = run(&["--network", "none", "--timens-offset", "boottime=10d"], "cut -d. -f1 /proc/uptime");
+    assert!(clocks.parse::<u64>().expect("seconds") > 864_000, "{clocks}");
+}
