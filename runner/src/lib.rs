@@ -67,7 +67,7 @@ pub use monitor::{
     DetachKeys, Foreground, Happening, MonitorOptions, Observer, Supervision, run_explained, run_foreground,
     start_monitored,
 };
-pub use networks::{NETWORK_STATE, make_bridge, remove_bridge};
+pub use networks::{NETWORK_STATE, connect, disconnect, make_bridge, remove_bridge, rename};
 pub use rootfs::{mount_stopped, root_of_running};
 pub use run_in::run_in;
 pub use run_with_terminal::run_with_terminal;

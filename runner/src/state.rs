@@ -257,6 +257,11 @@ fn read(dir: &Path) -> Result<Option<State>> {
     Ok(Some(state))
 }
 
+/// The network as the file has it, whatever became of the container.
+pub(crate) fn load_network(dir: &Path) -> Option<network::State> {
+    read(dir).ok().flatten()?.network
+}
+
 /// The state of the container whose state directory is `dir`, with what has changed since it was written.
 ///
 /// # Errors

@@ -18,7 +18,8 @@ use crate::{create, sys};
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// Files of ours in a state directory.
-const OWN_FILES: [&str; 5] = ["state.json", ".state.json.new", "stop-requested", "attach.sock", "lock"];
+const OWN_FILES: [&str; 6] =
+    ["state.json", ".state.json.new", "stop-requested", "attach.sock", "lock", crate::networks::JOINING];
 
 fn name_of(dir: &Path) -> String {
     dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
@@ -381,6 +382,7 @@ pub(crate) fn take_back(dir: &Path) -> Result<bool> {
     }
     if let Some(network) = &state.network {
         create::teardown_network(dir, network)?;
+        crate::networks::forget_unfinished(dir, &state.id);
     }
     let updated = state::update(dir, |state| {
         state.status = Status::Stopped;

@@ -231,6 +231,15 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     ("network inspect", &[("img network inspect lab", "its subnets, and who is on it with which address")]),
     ("network rm", &[("img network rm lab", "with its bridge; one that a running container is on stays")]),
     ("network prune", &[("img network prune --force", "all that no container names")]),
+    (
+        "network connect",
+        &[
+            ("img network connect lab web", "a further interface, at once"),
+            ("img network connect --alias db --ip 10.9.0.9 lab web", "under a name and with an address of choice"),
+        ],
+    ),
+    ("network disconnect", &[("img network disconnect bridge web", "off the default network")]),
+    ("port", &[("img port web", "all published ports"), ("img port web 80", "where port 80 is found on this machine")]),
     ("network exists", &[("img network exists lab || img network create lab", "in a script")]),
     (
         "volume create",

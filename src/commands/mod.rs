@@ -35,6 +35,7 @@ mod login;
 mod logs;
 mod network;
 mod pause;
+mod port;
 mod ps;
 mod pull;
 mod push;

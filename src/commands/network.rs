@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use runner::spec::parse::NetworkRequest;
 use serde_json::{Value, json};
 
 use super::{Run, each};
@@ -207,6 +208,74 @@ impl Run for Prune {
             for name in engine.prune_networks(&filters)? {
                 ui::outln(ui::Escaped(&name))?;
             }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Put a container on a network, running or not
+///
+/// A running one gets a further interface at once. It stays on the network when it is started again.
+#[derive(Args)]
+pub struct Connect {
+    /// Network, by name or id
+    network: String,
+    /// Container, by name or id
+    container: String,
+    /// A further name by which others on the network find it
+    #[arg(long, value_name = "NAME")]
+    alias: Vec<String>,
+    /// Its address there
+    #[arg(long, value_name = "IP")]
+    ip: Option<std::net::Ipv4Addr>,
+    /// Its IPv6 address there
+    #[arg(long, value_name = "IP")]
+    ip6: Option<std::net::Ipv6Addr>,
+    /// Its hardware address there
+    #[arg(long, value_name = "MAC")]
+    mac_address: Option<String>,
+    /// The network with the highest number gets the default route at the next start
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, allow_hyphen_values = true)]
+    gw_priority: i64,
+}
+
+impl Run for Connect {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let request = NetworkRequest {
+            name: self.network,
+            aliases: self.alias,
+            ip: self.ip,
+            ip6: self.ip6,
+            mac: self.mac_address,
+            priority: self.gw_priority,
+            ..NetworkRequest::default()
+        };
+        for notice in context.engine()?.connect(&self.container, request)? {
+            ui::note(&notice);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Take a container off a network, running or not
+///
+/// Its interface there goes, and so do ports that were published by it; the default route goes to another of its networks.
+#[derive(Args)]
+pub struct Disconnect {
+    /// Network, by name or id
+    network: String,
+    /// Container, by name or id
+    container: String,
+    /// It is no error if the container is not on it
+    #[arg(long, short)]
+    force: bool,
+}
+
+impl Run for Disconnect {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let engine = context.engine()?;
+        if !self.force || engine.is_on(&self.container, &self.network)? {
+            engine.disconnect(&self.container, &self.network)?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -8,8 +8,8 @@ use clap::ArgMatches;
 
 use super::{
     Run, blame, build, builder, builder_cache, commit, container, cp, diff, doctor, events, exec, export, generate,
-    generate_systemd, history, images, import, inspect, is_option, load, login, logs, network, pause, ps, pull, push,
-    rm, rmi, run, save, start, stats, stop, system, tag, top, unshare, version, volume, why,
+    generate_systemd, history, images, import, inspect, is_option, load, login, logs, network, pause, port, ps, pull,
+    push, rm, rmi, run, save, start, stats, stop, system, tag, top, unshare, version, volume, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -98,6 +98,7 @@ pub const COMMANDS: &[Command] = &[
     command::<pause::Rename>("rename", &[], Containers),
     command::<stop::Wait>("wait", &[], Containers),
     command::<rm::Rm>("rm", &[], Containers),
+    command::<port::Port>("port", &[], Containers),
     command::<ps::Ps>("ps", &["ls"], Containers),
     command::<exec::Exec>("exec", &[], Containers),
     command::<unshare::Nsenter>("nsenter", &[], Containers),
@@ -121,6 +122,8 @@ pub const COMMANDS: &[Command] = &[
     command::<network::Inspect>("network inspect", &[], Containers),
     command::<network::Remove>("network rm", &["remove"], Containers),
     command::<network::Prune>("network prune", &[], Containers),
+    command::<network::Connect>("network connect", &[], Containers),
+    command::<network::Disconnect>("network disconnect", &[], Containers),
     command::<network::Exists>("network exists", &[], Containers),
     command::<volume::List>("volume ls", &["list"], Containers),
     command::<volume::Create>("volume create", &[], Containers),
@@ -166,7 +169,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
         "container",
         &[
             "attach", "clone", "commit", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "ls",
-            "pause", "rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "wait",
+            "pause", "port", "rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "wait",
         ],
     ),
 ];

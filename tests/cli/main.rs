@@ -26,6 +26,7 @@ mod build_real;
 mod build_ssh;
 mod build_steps;
 mod commit;
+mod connect;
 mod cp_diff;
 mod denied;
 mod diagnosis;

@@ -14,7 +14,7 @@ use crate::create::{self, Created};
 use crate::denied::Witness;
 use crate::error::{Doing, Error, Result};
 use crate::log::Writer;
-use crate::names::Server;
+use crate::names::Names;
 use crate::state::{self, Exit, ProcessId, State, Status};
 use crate::sys::{self, Ended};
 use crate::timing::{self, Mark};
@@ -152,7 +152,11 @@ impl<'a> Session<'a> {
             // Without a pid namespace of its own the container may have left processes.
             let _ = cgroup.kill_all().and_then(|()| cgroup.remove());
             if let Some(network) = network {
-                let _ = create::release_network(&self.container.state_dir, &network.state);
+                let dir = &self.container.state_dir;
+                // As it is now: the container may have been put on other networks.
+                let now = state::load_network(dir).filter(|_| self.recorded).unwrap_or(network.state);
+                let _ = create::release_network(dir, &now);
+                crate::networks::forget_unfinished(dir, &self.container.id);
             }
             let _ = create::remove_stubs(&self.container.rootfs, &stubs);
         }
@@ -201,8 +205,10 @@ impl<'a> Session<'a> {
     pub fn tasks(&self, running: &mut Running) -> Vec<Box<dyn Task + 'a>> {
         let mut tasks: Vec<Box<dyn Task + 'a>> = Vec::new();
         let network = running.created.as_mut().and_then(|parts| parts.network.as_mut());
-        if let Some(names) = network.and_then(|network| network.names.take()) {
-            tasks.push(Box::new(Server::new(names, &self.container.state_dir)));
+        let config = self.container.network.as_ref().filter(|config| config.mode.needs_namespace());
+        if let (Some(network), Some(config)) = (network, config) {
+            let names = network.names.take();
+            tasks.push(Box::new(Names::new(&self.container.state_dir, &config.name_servers, names)));
         }
         tasks
     }

@@ -50,6 +50,11 @@ impl Directory {
         Self { state_dir: state_dir.to_path_buf(), table: Table::default(), read: None }
     }
 
+    /// Forgets what was read.
+    pub fn forget(&mut self) {
+        self.read = None;
+    }
+
     /// What is known of the name that a query asks for; `None` if nothing is. A known name has no records of types that
     /// it does not have.
     pub fn find(&mut self, query: &Query) -> Option<Vec<Record>> {

@@ -69,6 +69,11 @@ impl Server {
         }
     }
 
+    /// The container's networks have changed.
+    pub fn networks_changed(&mut self) {
+        self.directory.forget();
+    }
+
     /// What to wait for.
     pub fn wait_for(&self, add: &mut dyn FnMut(RawFd, i16)) {
         add(self.udp.as_raw_fd(), libc::POLLIN);

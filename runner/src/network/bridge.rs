@@ -108,6 +108,7 @@ pub(super) fn attach(config: &BridgeConfig, place: &Place<'_>) -> Result<Attache
         mtu: config.mtu.unwrap_or(ready.link.mtu),
         internal: config.internal,
         default_route: config.default_route && !config.internal,
+        default_route6: config.default_route6 && !config.internal && ipv6.is_some(),
         resolve: config.resolve,
         names: config.names.clone(),
         interface: config.interface.clone(),

@@ -97,6 +97,8 @@ pub struct BridgeConfig {
     pub isolated: bool,
     /// The container's default route leads here. At most one of its networks has it; an internal one never.
     pub default_route: bool,
+    /// The same for IPv6.
+    pub default_route6: bool,
     /// Containers of the network find each other by name.
     pub resolve: bool,
     /// The names by which the others find this container.
@@ -126,6 +128,7 @@ impl Default for BridgeConfig {
             internal: false,
             isolated: false,
             default_route: true,
+            default_route6: true,
             resolve: false,
             names: Vec::new(),
             publish: Vec::new(),
@@ -239,8 +242,11 @@ fn check_endpoints(endpoints: &[Endpoint]) -> Result<()> {
             return Err(Error::Config(format!("two networks want the interface name {}", config.interface)));
         }
     }
-    let routes = endpoints.iter().filter(|Endpoint::Bridge(config)| config.default_route && !config.internal).count();
-    if routes > 1 {
+    let count = |wants: fn(&BridgeConfig) -> bool| {
+        endpoints.iter().filter(|Endpoint::Bridge(config)| !config.internal && wants(config)).count()
+    };
+    if count(|config| config.default_route) > 1 || count(|config| config.default_route6 && config.subnet6.is_some()) > 1
+    {
         return Err(Error::Config("two networks want the default route".to_owned()));
     }
     Ok(())

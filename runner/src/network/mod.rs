@@ -151,6 +151,41 @@ fn attach(network: &mut Network, endpoint: &Endpoint, place: &Place<'_>) -> Resu
     Ok(())
 }
 
+/// Gives a running container a place on one more network, whose interface on the host has the number `index`. Returns the
+/// place, and what the user should be told.
+pub(crate) fn connect(
+    config: &BridgeConfig,
+    site: &Site<'_>,
+    id: &str,
+    index: usize,
+    netns: BorrowedFd<'_>,
+) -> Result<(Attachment, Vec<String>)> {
+    config.validate()?;
+    let attached = bridge::attach(config, &Place { site, id, index, netns })?;
+    Ok((attached.attachment, attached.notices))
+}
+
+/// Takes a running container's place on one network back; what is gone already is no error.
+pub(crate) fn disconnect(place: &Attachment, site: &Site<'_>, id: &str) -> Result<()> {
+    let errors = bridge::detach(site, id, place, true);
+    if errors.is_empty() { Ok(()) } else { Err(Error::Teardown(errors)) }
+}
+
+/// Leads the default routes of a running container to a place it is on.
+pub(crate) fn route_by(place: &Attachment, netns: BorrowedFd<'_>) -> Result<()> {
+    route::take_default_routes(&mut namespace::visit(netns, Socket::route)?, place)
+}
+
+/// Gives back what a container that is gone holds of a network's addresses, whatever was recorded of it.
+pub(crate) fn forget(bridge: &str, site: &Site<'_>, id: &str) -> Result<()> {
+    Leases::open(site.state_dir, bridge)?.sweep(&|owner| owner == id).map(drop)
+}
+
+/// The name of the host's end of a container's pair of this number.
+pub(crate) fn host_interface(id: &str, index: usize) -> String {
+    bridge::host_interface(id, index)
+}
+
 /// Removes a container's network, in any state of removal. The bridge stays, see [`remove_bridge`]. Errors do not stop
 /// the rest of the removal.
 pub fn teardown(state: &State, site: &Site<'_>) -> Result<()> {

@@ -376,13 +376,26 @@ pub(super) fn configure_container(socket: &mut Socket, link: &Link, place: &Atta
         add_address6(&mut batch, &link.name, link.index, six.ip, six.subnet);
     }
     add_up(&mut batch, &link.name, link.index);
-    if place.default_route {
-        add_default_route(&mut batch, AF_INET, &place.gateway.to_string(), &place.gateway.octets(), link.index);
-        if let Some(six) = &place.ipv6 {
-            add_default_route(&mut batch, AF_INET6, &six.gateway.to_string(), &six.gateway.octets(), link.index);
-        }
-    }
+    add_default_routes(&mut batch, link.index, place);
     socket.all(batch)
+}
+
+/// Gives the container the default routes of a place that it is on already.
+pub(super) fn take_default_routes(socket: &mut Socket, place: &Attachment) -> Result<()> {
+    let Some(link) = link_by_name(socket, &place.interface)? else { return Ok(()) };
+    let mut batch = Batch::new();
+    add_default_routes(&mut batch, link.index, place);
+    // The container's own programs may have made one meanwhile.
+    tolerate(socket.each(batch)?, |_, errno| errno == libc::EEXIST)
+}
+
+fn add_default_routes(batch: &mut Batch, index: u32, place: &Attachment) {
+    if place.default_route {
+        add_default_route(batch, AF_INET, &place.gateway.to_string(), &place.gateway.octets(), index);
+    }
+    if let Some(six) = place.ipv6.as_ref().filter(|_| place.default_route6) {
+        add_default_route(batch, AF_INET6, &six.gateway.to_string(), &six.gateway.octets(), index);
+    }
 }
 
 fn add_default_route(batch: &mut Batch, family: u8, words: &str, gateway: &[u8], index: u32) {

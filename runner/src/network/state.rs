@@ -50,6 +50,9 @@ pub struct Attachment {
     /// Whether the container's default route leads here.
     #[serde(default)]
     pub default_route: bool,
+    /// The same for IPv6.
+    #[serde(default)]
+    pub default_route6: bool,
     /// Whether containers of the network find each other by name.
     #[serde(default)]
     pub resolve: bool,

@@ -85,6 +85,25 @@ impl EtcFiles {
             .mode(0o700)
             .create(directory)
             .context("cannot make the container's state directory")?;
+        let resolver = self.resolver()?;
+        let mut mounts = Vec::new();
+        for (name, text) in
+            [("hostname", format!("{}\n", self.hostname)), ("resolv.conf", resolver), ("hosts", String::new())]
+        {
+            if self.left.contains(&name) {
+                continue;
+            }
+            let path = directory.join(name);
+            write(&path, &text)?;
+            let mut mount = MountRequest::new(MountKind::Bind, path.to_str(), &format!("/etc/{name}"));
+            mount.options = vec!["nosuid".into(), "nodev".into()];
+            mounts.push(mount);
+        }
+        Ok(mounts)
+    }
+
+    /// The text of `resolv.conf`.
+    fn resolver(&self) -> Result<String> {
         let (host, upstream) = (read("/etc/resolv.conf"), read("/run/systemd/resolve/resolv.conf"));
         let own = [IpAddr::V4(NAME_SERVER)];
         // Names of containers have no dots: they are to be asked for as they are, first.
@@ -102,21 +121,16 @@ impl EtcFiles {
             shares_host: self.names == Names::Host,
             ipv6: false,
         };
-        let resolv = resolv_conf(&resolver).map_err(|error| CommandError::from(error).kind(Kind::Container))?;
-        let mut mounts = Vec::new();
-        for (name, text) in
-            [("hostname", format!("{}\n", self.hostname)), ("resolv.conf", resolv.text), ("hosts", String::new())]
-        {
-            if self.left.contains(&name) {
-                continue;
-            }
-            let path = directory.join(name);
-            write(&path, &text)?;
-            let mut mount = MountRequest::new(MountKind::Bind, path.to_str(), &format!("/etc/{name}"));
-            mount.options = vec!["nosuid".into(), "nodev".into()];
-            mounts.push(mount);
-        }
-        Ok(mounts)
+        Ok(resolv_conf(&resolver).map_err(|error| CommandError::from(error).kind(Kind::Container))?.text)
+    }
+
+    /// Writes `resolv.conf` of a running container anew, in place: the file is mounted there.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn rewrite_resolver(&self, directory: &Path) -> Result<()> {
+        let path = directory.join("resolv.conf");
+        fs::write(&path, self.resolver()?).with_context(|| format!("cannot write {}", path.display()))
     }
 }
 

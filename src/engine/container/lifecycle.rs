@@ -93,6 +93,7 @@ impl Engine {
         let mut record: ContainerRecord = self.container_record(&old.id)?;
         record.data.options.name = Some(new.to_owned());
         self.store.containers().replace(&record)?;
+        runner::rename(&self.state_dir(&old.id), &old.name, new)?;
         self.event(&of_container(&record, "rename").with("oldName", &old.name));
         Ok(())
     }

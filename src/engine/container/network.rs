@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use runner::network::{BridgeConfig, Config as NetworkConfig, Endpoint, Join, Mode, PortMapping, Protocol};
+use runner::network::{Attachment, BridgeConfig, Config as NetworkConfig, Endpoint, Join, Mode, PortMapping, Protocol};
 use runner::spec::parse::{self, NetworkChoice, NetworkRequest};
 
 use super::create::usage;
@@ -24,6 +24,11 @@ pub(super) fn who_answers(mode: &Mode) -> Names {
         Mode::Networks(places) if places.iter().any(|Endpoint::Bridge(place)| place.resolve) => Names::Served,
         _ => Names::Copied,
     }
+}
+
+/// Who answers the questions of a container that is on these networks.
+pub(in crate::engine) fn names_of_places(places: &[Attachment]) -> Names {
+    if places.iter().any(|place| place.resolve) { Names::Served } else { Names::Copied }
 }
 
 impl Engine {
@@ -47,8 +52,11 @@ impl Engine {
         // The highest priority gets the default route, and of equals the first.
         let priority = |index: usize| (requests[index].priority, std::cmp::Reverse(index));
         let router = (0..places.len()).filter(|&index| !places[index].internal).max_by_key(|&index| priority(index));
+        let six = |index: &usize| !places[*index].internal && places[*index].subnet6.is_some();
+        let router6 = (0..places.len()).filter(six).max_by_key(|&index| priority(index));
         for (index, place) in places.iter_mut().enumerate() {
             place.default_route = Some(index) == router;
+            place.default_route6 = Some(index) == router6;
         }
         let publish = published(asked, exposed)?;
         if !publish.is_empty() {

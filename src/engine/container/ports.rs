@@ -4,6 +4,35 @@
 use runner::network::{Attachment, PublishedPort};
 use serde_json::{Map, Value, json};
 
+use crate::engine::Engine;
+use crate::error::Result;
+
+/// A published port, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortLine {
+    /// `80/tcp`
+    pub inside: String,
+    /// `0.0.0.0:8080`
+    pub host: String,
+}
+
+impl Engine {
+    /// The published ports of a container, by their numbers inside; none if it does not run.
+    ///
+    /// # Errors
+    /// No such container.
+    pub fn published_ports(&self, name: &str) -> Result<Vec<PortLine>> {
+        let state = self.state(&self.find_container(name)?)?.filter(runner::State::is_running);
+        let mut ports = published(state.as_ref());
+        ports.sort_by_key(|port| (port.container_port, port.protocol, port.host_ip, port.host_port));
+        let line = |port: &PublishedPort| PortLine {
+            inside: format!("{}/{}", port.container_port, port.protocol),
+            host: std::net::SocketAddr::new(port.host_ip, port.host_port).to_string(),
+        };
+        Ok(ports.iter().map(line).collect())
+    }
+}
+
 /// The published ports of a running container.
 pub(super) fn published(state: Option<&runner::State>) -> Vec<PublishedPort> {
     places(state).iter().flat_map(|place| place.ports.iter().copied()).collect()

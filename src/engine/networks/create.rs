@@ -115,7 +115,10 @@ impl Engine {
         })?;
         // After the record: a bridge without one would be left behind by a crash, a record without a bridge is whole.
         match runner::make_bridge(&self.states(), &config) {
-            Ok(notices) => Ok((id, notices)),
+            Ok(notices) => {
+                self.network_event("create", name, &id, None);
+                Ok((id, notices))
+            }
             Err(error) => {
                 self.store.networks().remove(&id)?;
                 Err(error.into())

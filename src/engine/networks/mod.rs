@@ -1,6 +1,7 @@
 //! Networks as the user manages them. A network is a record in the store; its bridge is made with it, and made again by
 //! the first container that needs it after a restart of the machine. Three are always there: bridge, host and none.
 
+pub mod connect;
 pub mod create;
 mod filter;
 mod show;
@@ -183,13 +184,14 @@ impl Engine {
         }
         if let Some(user) = self.on_network(&network.name)?.first() {
             return Err(CommandError::new(format!("network {} is in use by container {}", network.name, user.name))
-                .hint(format!("`img stop {}` frees it", user.name)));
+                .hint(format!("`img network disconnect {} {}` frees it", network.name, user.name)));
         }
         if !network.data.adopted {
             // First the bridge: what is left of a removal that was cut short is a network that is still listed.
             runner::remove_bridge(&self.states(), &network.data.interface)?;
         }
         self.store.networks().remove(&network.id)?;
+        self.network_event("destroy", &network.name, &network.id, None);
         Ok(network.name)
     }
 

@@ -1,6 +1,7 @@
 //! `--network`: which network namespace a container gets, and its place on a network: `none`, `host`, `container:web`,
 //! `lab`, `lab:ip=10.9.0.9,alias=db`, or docker's `name=lab,alias=db`.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -42,6 +43,25 @@ pub struct NetworkRequest {
     pub host_interface: Option<String>,
     /// The network with the highest number gets the default route.
     pub priority: i64,
+}
+
+impl fmt::Display for NetworkRequest {
+    /// The words that mean this place.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words = Vec::new();
+        let mut word = |key: &str, value: Option<String>| words.extend(value.map(|value| format!("{key}={value}")));
+        word("ip", self.ip.map(|ip| ip.to_string()));
+        word("ip6", self.ip6.map(|ip| ip.to_string()));
+        word("mac", self.mac.clone());
+        self.aliases.iter().for_each(|alias| word("alias", Some(alias.clone())));
+        word("interface_name", self.interface.clone());
+        word("host_interface", self.host_interface.clone());
+        word("gw-priority", (self.priority != 0).then(|| self.priority.to_string()));
+        match words.as_slice() {
+            [] => f.write_str(&self.name),
+            words => write!(f, "{}:{}", self.name, words.join(",")),
+        }
+    }
 }
 
 const WHAT: &str = "network";
@@ -169,6 +189,16 @@ mod tests {
         assert_eq!(place("lab:ip=fd00::9").ip6, "fd00::9".parse().ok());
         assert_eq!(place("lab:ip6=fd00::9,gw-priority=-3").priority, -3);
         assert_eq!(place("lab:host_interface=buru").host_interface.as_deref(), Some("buru"));
+    }
+
+    #[test]
+    fn words_mean_what_they_were_made_from() {
+        for text in [
+            "lab",
+            "lab:ip=10.9.0.9,ip6=fd00::9,mac=02:00:00:00:00:01,alias=a,alias=b,interface_name=x0,host_interface=y0,gw-priority=-2",
+        ] {
+            assert_eq!(place(text).to_string(), text);
+        }
     }
 
     #[test]
