@@ -19,8 +19,14 @@ const MAX_RESULT: u64 = 64 << 20;
 
 /// Runs `work` in a child and returns its result. An error comes back as its text.
 pub fn in_child<T: Serialize + DeserializeOwned>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    in_child_with(&[], work)
+}
+
+/// As [`in_child`], for a child that keeps the descriptors `keep`.
+pub fn in_child_with<T: Serialize + DeserializeOwned>(keep: &[RawFd], work: impl FnOnce() -> Result<T>) -> Result<T> {
     let (reader, writer) = io::pipe().doing(|| "make a pipe".into())?;
-    let child = spawn(&[writer.as_raw_fd()], || {
+    let keep: Vec<RawFd> = keep.iter().copied().chain([writer.as_raw_fd()]).collect();
+    let child = spawn(&keep, || {
         let answer = work().map_err(|error| Failure::new("", &error));
         let bytes = serde_json::to_vec(&answer).unwrap_or_default();
         i32::from((&writer).write_all(&bytes).is_err())

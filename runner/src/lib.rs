@@ -37,6 +37,7 @@ mod init;
 mod inroot;
 pub mod interrupt;
 pub mod layers;
+mod live_mount;
 pub mod log;
 pub mod monitor;
 mod mount;
@@ -63,6 +64,8 @@ pub use bind::can_propagate;
 pub use container::{Container, HostsFile, MountedFile, MountedLayers, Rootfs};
 pub use error::{Error, Result};
 pub use init::dialogue::{Failure, FailureKind};
+pub use live_mount::{add_mount, remove_mount};
+pub use monitor::{After, DetachKeys, Foreground, MonitorOptions, OnExit, run_foreground, start_monitored};
 pub use monitor::{
     DetachKeys, Foreground, Happening, MonitorOptions, Observer, Supervision, run_explained, run_foreground,
     start_monitored,

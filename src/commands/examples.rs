@@ -56,6 +56,14 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "update",
+        &[
+            ("img update -m 512m --cpus 1.5 web", "less memory and processor time, at once"),
+            ("img update --mount-add /srv/data:/data:ro web", "one more directory, without a restart"),
+            ("img update --mount-rm /data web", "and away with it"),
+        ],
+    ),
+    (
         "push",
         &[
             ("img push registry.example/team/app:1", "by the name it has here"),

@@ -52,6 +52,7 @@ mod tag;
 mod targets;
 mod top;
 mod unshare;
+mod update;
 mod version;
 mod volume;
 mod why;

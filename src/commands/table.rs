@@ -9,7 +9,7 @@ use clap::ArgMatches;
 use super::{
     Run, blame, build, builder, builder_cache, commit, container, cp, diff, doctor, events, exec, export, generate,
     generate_systemd, history, images, import, inspect, is_option, load, login, logs, network, pause, port, ps, pull,
-    push, rm, rmi, run, save, start, stats, stop, system, tag, top, unshare, version, volume, why,
+    push, rm, rmi, run, save, start, stats, stop, system, tag, top, unshare, update, version, volume, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -105,6 +105,7 @@ pub const COMMANDS: &[Command] = &[
     command::<unshare::Unshare>("unshare", &[], Containers),
     command::<logs::Logs>("logs", &[], Containers),
     command::<logs::Attach>("attach", &[], Containers),
+    command::<update::Update>("update", &[], Containers),
     command::<top::Top>("top", &[], Containers),
     command::<stats::Stats>("stats", &[], Containers),
     command::<events::Events>("events", &["monitor"], Containers),
@@ -170,6 +171,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
         &[
             "attach", "clone", "commit", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "ls",
             "pause", "port", "rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "wait",
+            "pause", "rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait",
         ],
     ),
 ];

@@ -4,7 +4,7 @@ use crate::support::Sandbox;
 use crate::support::leaks::hierarchies;
 
 /// The content of the first of these files in the control group of container `id`, whichever hierarchy has it.
-fn group_file(id: &str, names: &[&str]) -> String {
+pub fn group_file(id: &str, names: &[&str]) -> String {
     let groups = crate::support::leaks::groups_of(id);
     assert!(!groups.is_empty(), "no control group of {id} below {:?}", hierarchies());
     let found = groups.iter().flat_map(|group| names.iter().map(move |name| group.join(name)));

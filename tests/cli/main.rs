@@ -62,6 +62,7 @@ mod timing;
 mod top_stats;
 mod transfer;
 mod tripwire;
+mod update;
 mod userns;
 mod verbs;
 mod volume;

@@ -335,7 +335,7 @@ pub(super) fn part_of(whole: OwnedFd, path: &Path) -> std::io::Result<OwnedFd> {
 }
 
 /// A new file system with the options of the Spec, detached.
-fn file_system(kind: &str, source: &str, options: &MountOptions) -> std::io::Result<OwnedFd> {
+pub(crate) fn file_system(kind: &str, source: &str, options: &MountOptions) -> std::io::Result<OwnedFd> {
     let context = Context::new(kind)?;
     context.set("source", source)?;
     for (key, value) in &options.data {
@@ -348,7 +348,8 @@ fn file_system(kind: &str, source: &str, options: &MountOptions) -> std::io::Res
 }
 
 /// Changes the propagation of an attached mount. Shared makes a group of its own first, so it is private before.
-fn propagate(mounted: &OwnedFd, kind: u64, tree: bool) -> std::io::Result<()> {
+/// Sets the propagation of a mount, or of a tree of them.
+pub(crate) fn propagate(mounted: &OwnedFd, kind: u64, tree: bool) -> std::io::Result<()> {
     debug_assert!(mounted.as_raw_fd() >= 0);
     mount::set_attributes(mounted, tree, MountAttr { propagation: kind, ..MountAttr::default() })
 }

@@ -7,7 +7,7 @@ mod copy_up;
 mod devices;
 pub mod dialogue;
 mod execute;
-mod filesystem;
+pub(crate) mod filesystem;
 mod gate;
 mod identity;
 mod memory_file;

@@ -213,6 +213,11 @@ impl Plan {
     }
 }
 
+/// One mount for a container that runs already.
+pub(crate) fn live_mount_step(mount: &oci_spec::runtime::Mount) -> Result<MountStep> {
+    mount_step(0, mount, Settings::default())
+}
+
 fn mount_step(index: usize, mount: &oci_spec::runtime::Mount, settings: Settings) -> Result<MountStep> {
     let destination = absolute(mount.destination(), "a mount's destination")?;
     if destination == Path::new("/") {

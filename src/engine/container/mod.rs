@@ -33,6 +33,7 @@ pub mod stats;
 pub mod supervise;
 pub mod top;
 pub mod units;
+pub mod update;
 pub mod volumes;
 
 use std::collections::BTreeMap;

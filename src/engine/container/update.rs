@@ -1,0 +1,190 @@
+//! Changing a container that exists: its limits, and what is mounted in it. If it runs, it feels the change at once; and the
+//! change is recorded, for its next start.
+
+use std::path::Path;
+
+use oci_spec::runtime::Mount;
+use runner::State;
+use runner::spec::parse::{self, MountKind, MountRequest};
+use runner::spec::{ResourceOptions, build, limits};
+
+use super::create::usage;
+use super::options::Options;
+use super::options::limits::Limits;
+use super::prepare::parse_mounts;
+use super::{ContainerData, ContainerRecord};
+use crate::engine::Engine;
+use crate::error::{CommandError, Context as _, Result};
+
+/// What is to be changed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Limits in place of those it has; what is not named stays.
+    pub limits: Limits,
+    /// Mounts to add, in the words of `-v` or `--mount`.
+    pub mount_add: Vec<String>,
+    /// Places at which what is mounted goes.
+    pub mount_remove: Vec<String>,
+}
+
+impl Engine {
+    /// Changes a container.
+    ///
+    /// # Errors
+    /// No such container, words that make no sense, a limit that the kernel refuses; what was done before it is recorded.
+    pub fn update(&self, name: &str, changes: &Changes) -> Result<()> {
+        let mut record = self.container_record(&self.find_container(name)?)?;
+        let running = self.state(&record.id)?.is_some_and(|state: State| state.is_running());
+        let what = || format!("cannot update container {name}");
+        let mut done = Ok(());
+        if changes.limits != Limits::default() {
+            self.update_limits(&mut record, &changes.limits, running).with_context(what)?;
+        }
+        for place in &changes.mount_remove {
+            done = done.and_then(|()| self.remove_mount(&mut record, place, running).with_context(what));
+        }
+        for words in &changes.mount_add {
+            done = done.and_then(|()| self.add_mount(&mut record, words, running).with_context(what));
+        }
+        self.store.containers().replace(&record)?;
+        done?;
+        self.container_event(&record, "update");
+        Ok(())
+    }
+
+    fn update_limits(&self, record: &mut ContainerRecord, newer: &Limits, running: bool) -> Result<()> {
+        let all = record.data.options.limits.changed_by(newer);
+        let mut changed = record.data.clone();
+        changed.options.limits = all.clone();
+        // All words together must make sense to the next start, too.
+        let image = record.data.image.map(|image| self.store.images().get(&image)).transpose()?;
+        self.check_flags(&record.id, &changed, image.as_ref().map(|image| &image.config.config))?;
+        if running {
+            // Only what was named is written, but for pairs of which the kernel needs both halves.
+            let mut part = newer.clone();
+            if part.memory.is_some() || part.memory_swap.is_some() {
+                part.memory.clone_from(&all.memory);
+                part.memory_swap.clone_from(&all.memory_swap);
+            }
+            if part.cpu_quota.is_some() || part.cpu_period.is_some() {
+                (part.cpu_quota, part.cpu_period) = (all.cpu_quota, all.cpu_period);
+            }
+            let resources = part.resources(ResourceOptions::unlimited())?;
+            runner::update(&self.state_dir(&record.id), &limits(&resources).map_err(usage)?)?;
+        }
+        record.data = changed;
+        Ok(())
+    }
+
+    fn add_mount(&self, record: &mut ContainerRecord, words: &str, running: bool) -> Result<()> {
+        let mut changed = record.data.clone();
+        let mut alone = record.data.clone();
+        (alone.options.volumes, alone.options.mounts, alone.options.tmpfs) = (Vec::new(), Vec::new(), Vec::new());
+        alone.anonymous_volumes.clear();
+        for options in [&mut changed.options, &mut alone.options] {
+            if is_mount(words) { options.mounts.push(words.to_owned()) } else { options.volumes.push(words.to_owned()) }
+        }
+        // Two at one place, and what is not supported, are refused as on a start.
+        parse_mounts(&changed.options)?;
+        let requests = parse_mounts(&alone.options)?;
+        let [request] = requests.as_slice() else {
+            return Err(CommandError::usage(format!("{words:?} is not one mount")));
+        };
+        if !matches!(request.kind, MountKind::Bind | MountKind::Tmpfs | MountKind::Volume) {
+            return Err(CommandError::usage(format!("{words:?}: only binds, volumes and tmpfs can be added")));
+        }
+        let owned =
+            |target: &str| record.data.anonymous_volumes.iter().any(|line| line.starts_with(&format!("{target}=")));
+        if owned(request.target.trim_end_matches('/')) {
+            return Err(CommandError::usage(format!(
+                "a volume of the container is mounted at {} already",
+                request.target
+            )));
+        }
+        self.make_volumes(&record.id, &mut alone, &[])?;
+        changed.anonymous_volumes.append(&mut alone.anonymous_volumes.clone());
+        let resolved = self.resolve_mounts(&record.id, &alone)?;
+        if running {
+            for request in resolved {
+                let mount = self.mount_of(&record.id, &alone, request)?;
+                runner::add_mount(&self.state_dir(&record.id), &mount)?;
+            }
+        }
+        record.data = changed;
+        Ok(())
+    }
+
+    /// A request as the runner mounts it: with the attributes that it would have on a start.
+    fn mount_of(&self, id: &str, data: &ContainerData, request: MountRequest) -> Result<Mount> {
+        let target = request.target.trim_end_matches('/').to_owned();
+        let image = data.image.map(|image| self.store.images().get(&image)).transpose()?;
+        let (mut options, _) = self.spec_options(id, data, image.as_ref().map(|image| &image.config.config))?;
+        options.mounts = vec![request];
+        let spec = build(&options).map_err(usage)?;
+        let mounts = spec.mounts().clone().unwrap_or_default();
+        let found = mounts.into_iter().rev().find(|mount| mount.destination() == Path::new(&target));
+        found.ok_or_else(|| CommandError::new(format!("nothing is to be mounted at {target}")))
+    }
+
+    fn remove_mount(&self, record: &mut ContainerRecord, place: &str, running: bool) -> Result<()> {
+        let bare = place.trim_end_matches('/');
+        if !drop_mount(&mut record.data.options, bare) {
+            return Err(CommandError::new(format!("nothing that can be taken away is mounted at {place}"))
+                .hint("those made by -v, --mount, --tmpfs and --mount-add can; `img inspect` shows them"));
+        }
+        if running {
+            runner::remove_mount(&self.state_dir(&record.id), Path::new(bare))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the words are those of `--mount` rather than of `-v`.
+fn is_mount(words: &str) -> bool {
+    let first = words.split(',').next().unwrap_or_default();
+    let key = first.split_once('=').map(|(key, _)| key);
+    key.is_some_and(|key| ["type", "src", "source", "dst", "destination", "target"].contains(&key))
+}
+
+/// Takes the words of the mount at `place` away; says whether there were any.
+fn drop_mount(options: &mut Options, place: &str) -> bool {
+    let before = options.volumes.len() + options.mounts.len() + options.tmpfs.len();
+    let stays = |parsed: runner::spec::Result<MountRequest>| {
+        parsed.map_or(true, |request| request.target.trim_end_matches('/') != place)
+    };
+    options.volumes.retain(|text| stays(parse::volume(text)));
+    options.mounts.retain(|text| stays(parse::mount(text)));
+    options.tmpfs.retain(|text| stays(parse::tmpfs(text)));
+    options.volumes.len() + options.mounts.len() + options.tmpfs.len() < before
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_both_flags_are_told_apart() {
+        for (words, expected) in [
+            ("type=bind,src=/a,dst=/b", true),
+            ("target=/x,type=tmpfs", true),
+            ("/a=b:/c", false),
+            ("vol:/x:ro", false),
+        ] {
+            assert_eq!(is_mount(words), expected, "{words}");
+        }
+    }
+
+    #[test]
+    fn a_mount_is_dropped_by_its_place() {
+        let mut options = Options {
+            volumes: vec!["/a:/b".into(), "/a:/c".into()],
+            mounts: vec!["type=tmpfs,target=/d".into()],
+            tmpfs: vec!["/e:size=1m".into()],
+            ..Options::default()
+        };
+        for place in ["/b", "/d", "/e"] {
+            assert!(drop_mount(&mut options, place) && !drop_mount(&mut options, place), "{place}");
+        }
+        assert_eq!(options.volumes, ["/a:/c"]);
+    }
+}

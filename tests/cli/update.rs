@@ -1,0 +1,110 @@
+//! `update`: limits of a running container read back from the kernel's files, and mounts that come and go without a restart.
+
+use super::limits::group_file;
+use crate::support::Sandbox;
+
+fn sleeper(sandbox: &Sandbox, more: &[&str]) -> String {
+    sandbox.pull("busybox");
+    let mut arguments = vec!["run", "-d", "--name", "box", "--network", "none"];
+    arguments.extend(more);
+    arguments.extend(["busybox", "sleep", "1000"]);
+    sandbox.ok(&arguments)
+}
+
+#[test]
+fn limits_change_at_once_and_stay() {
+    let sandbox = Sandbox::new();
+    let id = sleeper(&sandbox, &["-m", "64m", "--cpu-shares", "512"]);
+    let words = ["update", "-m", "128m", "--cpus", "0.5", "--pids-limit", "50", "--cpuset-cpus", "0", "box"];
+    sandbox.img(&words).ok().prints_exactly("box\n");
+    let check = |shares: &[&str]| {
+        assert_eq!(group_file(&id, &["memory.max", "memory.limit_in_bytes"]), (128_u64 << 20).to_string());
+        assert!(["50000 100000", "50000"].contains(&group_file(&id, &["cpu.max", "cpu.cfs_quota_us"]).as_str()));
+        assert_eq!(group_file(&id, &["pids.max"]), "50");
+        assert_eq!(group_file(&id, &["cpuset.cpus"]), "0");
+        let found = group_file(&id, &["cpu.shares", "cpu.weight"]);
+        assert!(shares.contains(&found.as_str()), "{found}");
+    };
+    // What was not named stays.
+    check(&["512", "50"]);
+    sandbox.img(&["update", "-c", "256", "box"]).ok();
+    check(&["256", "25"]);
+    sandbox.img(&["restart", "-t", "0", "box"]).ok();
+    check(&["256", "25"]);
+    assert_eq!(sandbox.inspect("box")["HostConfig"]["Memory"], 128 << 20);
+    // One that holds its processes back: a loop cannot fork more than it may.
+    sandbox.img(&["update", "--pids-limit", "3", "box"]).ok();
+    assert_eq!(group_file(&id, &["pids.max"]), "3");
+    let forks = sandbox.img(&["exec", "box", "sh", "-c", "sleep 5 & sleep 5 & sleep 5"]);
+    forks.says(&["fork"]);
+}
+
+#[test]
+fn what_makes_no_sense_changes_nothing() {
+    let sandbox = Sandbox::new();
+    let id = sleeper(&sandbox, &["-m", "64m"]);
+    sandbox.img(&["update", "box"]).refuses(125, &["nothing to change"]).hints();
+    sandbox.img(&["update", "-m", "1k", "box"]).refuses(125, &["too small"]).hints();
+    sandbox.img(&["update", "--memory-swap", "32m", "box"]).refuses(125, &["less than"]).hints();
+    sandbox.img(&["update", "--cpuset-cpus", "4000", "box"]).refuses(125, &["4000"]);
+    assert_eq!(group_file(&id, &["memory.max", "memory.limit_in_bytes"]), (64_u64 << 20).to_string());
+    assert_eq!(sandbox.inspect("box")["HostConfig"]["CpusetCpus"], "");
+    sandbox.img(&["update", "-m", "128m", "nobody", "box"]).exits(1).prints_exactly("box\n");
+}
+
+#[test]
+fn one_that_does_not_run_is_changed_for_its_next_start() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let id = sandbox.ok(&["create", "--name", "box", "--network", "none", "busybox", "sleep", "1000"]);
+    sandbox.img(&["update", "-m", "32m", "--mount-add", "type=tmpfs,target=/more", "box"]).ok();
+    sandbox.img(&["start", "box"]).ok();
+    assert_eq!(group_file(&id, &["memory.max", "memory.limit_in_bytes"]), (32_u64 << 20).to_string());
+    sandbox.img(&["exec", "box", "grep", "-q", " /more tmpfs ", "/proc/mounts"]).ok();
+}
+
+#[test]
+fn mounts_come_and_go_without_a_restart() {
+    let sandbox = Sandbox::new();
+    sleeper(&sandbox, &[]);
+    sandbox.write("data/file", "text");
+    let pid = sandbox.inspect("box")["State"]["Pid"].clone();
+    let spec = format!("{}:/deep/data:ro", sandbox.text("data"));
+    let add =
+        ["update", "--mount-add", &spec, "--mount-add", "type=tmpfs,target=/scratch", "--mount-add", "vol:/vol", "box"];
+    sandbox.img(&add).ok();
+    sandbox.img(&["exec", "box", "cat", "/deep/data/file"]).ok().prints_exactly("text");
+    sandbox.img(&["exec", "box", "touch", "/deep/data/new"]).exits(1);
+    sandbox.img(&["exec", "box", "touch", "/scratch/new", "/vol/new"]).ok();
+    let host = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!host.contains("/deep/data"), "the host sees nothing of it");
+    sandbox.img(&["update", "--mount-add", &spec, "box"]).refuses(125, &["two mounts"]);
+    sandbox.img(&["update", "--mount-rm", "/deep/data", "--mount-rm", "/scratch", "box"]).ok();
+    sandbox.img(&["exec", "box", "test", "-e", "/deep/data/file"]).exits(1);
+    sandbox.img(&["exec", "box", "grep", " /scratch ", "/proc/mounts"]).exits(1);
+    assert_eq!(sandbox.inspect("box")["State"]["Pid"], pid);
+    sandbox.img(&["restart", "-t", "0", "box"]).ok();
+    sandbox.img(&["exec", "box", "sh", "-c", "test -e /vol/new && ! test -e /deep/data/file"]).ok();
+    for own in ["/etc/hosts", "/proc", "/nowhere"] {
+        sandbox.img(&["update", "--mount-rm", own, "box"]).refuses(1, &["nothing that can be taken away"]).hints();
+    }
+}
+
+#[test]
+fn a_link_of_the_container_leads_no_mount_out() {
+    let sandbox = Sandbox::new();
+    sleeper(&sandbox, &[]);
+    sandbox.write("data/file", "text");
+    let links = "ln -s /proc /to-proc; ln -s ../../../../../../../../tmp /to-tmp; ln -s /proc/1/root/tmp /magic";
+    sandbox.img(&["exec", "box", "sh", "-c", links]).ok();
+    let add =
+        |place: &str| sandbox.img(&["update", "--mount-add", &format!("{}:{place}", sandbox.text("data")), "box"]);
+    add("/to-proc").refuses(1, &["procfs"]);
+    add("/to-proc/sys").refuses(1, &["procfs"]);
+    add("/magic").refuses(1, &["/magic"]);
+    // A link within is followed, and ends below the container's root.
+    add("/to-tmp").ok();
+    sandbox.img(&["exec", "box", "cat", "/tmp/file"]).ok().prints_exactly("text");
+    let host = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!host.lines().any(|line| line.contains(&sandbox.text("data"))), "{host}");
+}
