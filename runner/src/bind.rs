@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Doing, Error, Result};
+use crate::id_maps::IdMaps;
 use crate::inroot::Root;
 use crate::layers::Inside;
 use crate::plan::{MountKind, MountStep, Plan, Step};
@@ -25,15 +26,16 @@ pub fn all(plan: &Plan) -> Result<BTreeMap<usize, OwnedFd>> {
     let mut opened = BTreeMap::new();
     for step in &plan.steps {
         let Step::Mount(step) = step else { continue };
-        if let Some(mounted) = open(step, plan)? {
+        if let Some(mounted) = open(step, plan.id_maps.as_ref())? {
             opened.insert(step.index, mounted);
         }
     }
     Ok(opened)
 }
 
-/// One mount from the host, detached and with its attributes set; `None` for what does not come from there.
-fn open(step: &MountStep, plan: &Plan) -> Result<Option<OwnedFd>> {
+/// One mount from the host, detached and with its attributes set; `None` for what does not come from there. `own` are the
+/// container's maps of ids.
+pub fn open(step: &MountStep, own: Option<&IdMaps>) -> Result<Option<OwnedFd>> {
     let options = &step.options;
     let (mounted, at) = match &step.kind {
         MountKind::Bind { source, recursive } => {
@@ -56,7 +58,7 @@ fn open(step: &MountStep, plan: &Plan) -> Result<Option<OwnedFd>> {
     let tree = MountAttr { propagation: 0, ..options.recursive };
     mount::set_attributes(&mounted, true, tree).doing(|| format!("set the mount options below {at}"))?;
     if let Some(ids) = &step.id_maps {
-        let maps = ids.maps.as_ref().or(plan.id_maps.as_ref());
+        let maps = ids.maps.as_ref().or(own);
         let maps = maps.ok_or_else(|| Error::invalid(format!("{at}: the ids of the mount are not given")))?;
         mount::map_ids(&mounted, ids.recursive, &maps.namespace()?).map_err(|error| match error.raw_os_error() {
             Some(libc::EINVAL) => {

@@ -15,11 +15,10 @@ use crate::cgroup::Cgroup;
 use crate::container::{Container, HostsFile, Rootfs};
 use crate::denied::Witness;
 use crate::error::{Doing, Error, Result};
-use crate::id_maps::IdMaps;
 use crate::init::dialogue::{Channel, Failure, Message};
 use crate::init::{self, Materials};
 use crate::inroot::Stub;
-use crate::plan::{MountKind, MountStep, Plan, Settings, Step};
+use crate::plan::{MountKind, Plan, Settings, Step};
 use crate::security::seccomp;
 use crate::state::ProcessId;
 use crate::timing::{self, Mark};
@@ -369,39 +368,6 @@ pub(crate) fn group_names(spec: &Spec) -> Vec<String> {
 fn may_mount(process: &Process) -> bool {
     let bounding = process.capabilities().as_ref().and_then(|sets| sets.bounding().as_ref());
     process.capabilities().is_none() || bounding.is_some_and(|set| set.contains(&Capability::SysAdmin))
-}
-
-/// Opens the sources of bind mounts as detached clones, with their attributes set.
-pub(crate) fn binds(plan: &Plan) -> Result<BTreeMap<usize, OwnedFd>> {
-    let mut binds = BTreeMap::new();
-    for step in &plan.steps {
-        if let Step::Mount(step) = step
-            && let MountKind::Bind { .. } = step.kind
-        {
-            binds.insert(step.index, bind(step, plan.id_maps.as_ref())?);
-        }
-    }
-    Ok(binds)
-}
-
-/// Opens the source of one bind mount as a detached clone, with its attributes set. `own` are the container's maps.
-pub(crate) fn bind(step: &MountStep, own: Option<&IdMaps>) -> Result<OwnedFd> {
-    let MountKind::Bind { source, recursive } = &step.kind else {
-        return Err(Error::invalid(format!("{} is no bind mount", step.destination.display())));
-    };
-    let at = source.display();
-    let clone = if *recursive { bind::clone_tree(source) } else { mount::clone_path(source, false) };
-    let clone = clone.doing(|| format!("bind mount {at}"))?;
-    let options = &step.options;
-    mount::set_attributes(&clone, false, options.attributes).doing(|| format!("set the mount options of {at}"))?;
-    let tree = MountAttr { propagation: 0, ..options.recursive };
-    mount::set_attributes(&clone, true, tree).doing(|| format!("set the mount options below {at}"))?;
-    if let Some(ids) = &step.id_maps {
-        let maps = ids.maps.as_ref().or(own);
-        let maps = maps.ok_or_else(|| Error::invalid(format!("{at}: the ids of the mount are not given")))?;
-        mount::map_ids(&clone, ids.recursive, &maps.namespace()?).doing(|| format!("map the ids of {at}"))?;
-    }
-    Ok(clone)
 }
 
 /// Opens the layers that mounts show, by the number of the mount, with the path in them that is meant.

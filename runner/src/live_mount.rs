@@ -16,7 +16,7 @@ use crate::error::{Doing, Error, Result};
 use crate::init::filesystem::{PROC_SUPER_MAGIC, file_system, propagate};
 use crate::inroot::{Missing, Root};
 use crate::plan::{self, MountKind, MountStep};
-use crate::{create, mount, rootfs, state, sys};
+use crate::{bind, mount, rootfs, state, sys};
 
 /// Mounts a directory or file of the host, or a new tmpfs, in a running container.
 ///
@@ -78,8 +78,10 @@ fn inside<const N: usize, T: serde::Serialize + serde::de::DeserializeOwned>(
 
 /// The mount, at no place yet.
 fn detached(step: &MountStep) -> Result<OwnedFd> {
+    if let Some(mounted) = bind::open(step, None)? {
+        return Ok(mounted);
+    }
     match &step.kind {
-        MountKind::Bind { .. } => create::bind(step, None),
         MountKind::FileSystem(kind) if kind == "tmpfs" => {
             file_system(kind, kind, &step.options).doing(|| format!("make a {kind}"))
         }

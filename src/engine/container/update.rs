@@ -9,9 +9,9 @@ use runner::spec::parse::{self, MountKind, MountRequest};
 use runner::spec::{ResourceOptions, build, limits};
 
 use super::create::usage;
+use super::mounts::parse_mounts;
 use super::options::Options;
 use super::options::limits::Limits;
-use super::prepare::parse_mounts;
 use super::{ContainerData, ContainerRecord};
 use crate::engine::Engine;
 use crate::error::{CommandError, Context as _, Result};
@@ -77,35 +77,42 @@ impl Engine {
     }
 
     fn add_mount(&self, record: &mut ContainerRecord, words: &str, running: bool) -> Result<()> {
+        // A path is meant from here, not from where the container was made.
+        let words = if words.starts_with("./") || words.starts_with("../") {
+            format!("{}/{words}", std::path::absolute(".").context("cannot tell the working directory")?.display())
+        } else {
+            words.to_owned()
+        };
         let mut changed = record.data.clone();
         let mut alone = record.data.clone();
-        (alone.options.volumes, alone.options.mounts, alone.options.tmpfs) = (Vec::new(), Vec::new(), Vec::new());
+        let options = &mut alone.options;
+        (options.volumes, options.mounts, options.tmpfs) = (Vec::new(), Vec::new(), Vec::new());
+        options.storage.mount_entries.clear();
         alone.anonymous_volumes.clear();
+        alone.inherited.clear();
+        alone.image_tmpfs.clear();
         for options in [&mut changed.options, &mut alone.options] {
-            if is_mount(words) { options.mounts.push(words.to_owned()) } else { options.volumes.push(words.to_owned()) }
+            if is_mount(&words) { options.mounts.push(words.clone()) } else { options.volumes.push(words.clone()) }
         }
         // Two at one place, and what is not supported, are refused as on a start.
-        parse_mounts(&changed.options)?;
-        let requests = parse_mounts(&alone.options)?;
-        let [request] = requests.as_slice() else {
+        let asked = parse_mounts(&alone.options)?;
+        let [request] = asked.as_slice() else {
             return Err(CommandError::usage(format!("{words:?} is not one mount")));
         };
+        let place = request.target.trim_end_matches('/');
+        if record.data.mounts()?.iter().any(|mount| mount.target.trim_end_matches('/') == place) {
+            return Err(CommandError::usage(format!("two mounts at {}", request.target))
+                .hint(format!("--mount-rm {place} takes the other one away")));
+        }
         if !matches!(request.kind, MountKind::Bind | MountKind::Tmpfs | MountKind::Volume) {
-            return Err(CommandError::usage(format!("{words:?}: only binds, volumes and tmpfs can be added")));
+            return Err(CommandError::usage(format!("{words:?}: only binds, volumes and tmpfs can be added"))
+                .hint("an image is mounted when the container is made"));
         }
-        let owned =
-            |target: &str| record.data.anonymous_volumes.iter().any(|line| line.starts_with(&format!("{target}=")));
-        if owned(request.target.trim_end_matches('/')) {
-            return Err(CommandError::usage(format!(
-                "a volume of the container is mounted at {} already",
-                request.target
-            )));
-        }
+        self.check_mounts(&alone)?;
         self.make_volumes(&record.id, &mut alone, &[])?;
-        changed.anonymous_volumes.append(&mut alone.anonymous_volumes.clone());
-        let resolved = self.resolve_mounts(&record.id, &alone)?;
+        changed.anonymous_volumes.extend(alone.anonymous_volumes.iter().cloned());
         if running {
-            for request in resolved {
+            for request in self.resolve_mounts(&alone)?.requests {
                 let mount = self.mount_of(&record.id, &alone, request)?;
                 runner::add_mount(&self.state_dir(&record.id), &mount)?;
             }
