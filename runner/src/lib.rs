@@ -65,7 +65,6 @@ pub use container::{Container, HostsFile, MountedFile, MountedLayers, Rootfs};
 pub use error::{Error, Result};
 pub use init::dialogue::{Failure, FailureKind};
 pub use live_mount::{add_mount, remove_mount};
-pub use monitor::{After, DetachKeys, Foreground, MonitorOptions, OnExit, run_foreground, start_monitored};
 pub use monitor::{
     DetachKeys, Foreground, Happening, MonitorOptions, Observer, Supervision, run_explained, run_foreground,
     start_monitored,
