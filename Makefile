@@ -15,6 +15,7 @@ TARGET  = $(or $(CARGO_TARGET_DIR),target)
 # The workspace builds for the host target by name (.cargo/config.toml), so the folder has the target's name in it.
 HOST    = $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE = $(TARGET)/$(HOST)/release/img
+RUNTIME = $(TARGET)/$(HOST)/release/img-runtime
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test check bench vm fuzz install uninstall clean toolchain
@@ -27,10 +28,11 @@ help: ## show this list
 toolchain:
 	@scripts/need-rust
 
-build: toolchain ## build the release binary
+build: toolchain ## build the release binaries
 	@scripts/install-deps build
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked --package img --package runner --bins
 	@echo "$(RELEASE)"
+	@echo "$(RUNTIME)"
 
 demo: toolchain ## pull, build, run and history on real images from a registry on loopback (root; Debian 12)
 	@scripts/demo
@@ -58,9 +60,10 @@ fuzz: toolchain ## run every fuzz target for a minute (ARGS=600 for ten)
 	@scripts/fuzz $(ARGS)
 
 # `make install` after `make build` needs no toolchain: sudo often has none.
-install: ## install the binary, completions and man pages under PREFIX (needs `make build` before)
+install: ## install the binaries, completions and man pages under PREFIX (needs `make build` before)
 	@[ -x "$(or $(IMG),$(RELEASE))" ] || { echo "error: $(RELEASE) is missing" >&2; echo "hint: run 'make build' first" >&2; exit 1; }
 	install -D -m 755 "$(or $(IMG),$(RELEASE))" "$(BINDIR)/img"
+	[ ! -x "$(RUNTIME)" ] || install -D -m 755 "$(RUNTIME)" "$(BINDIR)/img-runtime"
 	install -d "$(BASHDIR)" "$(ZSHDIR)" "$(FISHDIR)" "$(MANDIR)"
 	"$(BINDIR)/img" completion bash > "$(BASHDIR)/img"
 	"$(BINDIR)/img" completion zsh > "$(ZSHDIR)/_img"
@@ -68,7 +71,7 @@ install: ## install the binary, completions and man pages under PREFIX (needs `m
 	"$(BINDIR)/img" man "$(MANDIR)"
 
 uninstall: ## remove what `make install` put there
-	rm -f "$(BINDIR)/img" "$(BASHDIR)/img" "$(ZSHDIR)/_img" "$(FISHDIR)/img.fish"
+	rm -f "$(BINDIR)/img" "$(BINDIR)/img-runtime" "$(BASHDIR)/img" "$(ZSHDIR)/_img" "$(FISHDIR)/img.fish"
 	rm -f "$(MANDIR)/img.1" "$(MANDIR)"/img-*.1
 
 clean: ## remove the build folder (test images included)

@@ -97,7 +97,9 @@ impl Child<'_> {
             MountKind::Cgroup => (self.cgroup_view(&step.options)?, true),
             MountKind::FileSystem(kind) => {
                 let source = step.source.as_deref().unwrap_or(kind);
-                (file_system(kind, source, &step.options).doing(|| format!("mount {kind} on {at}"))?, true)
+                let mut options = step.options.clone();
+                options.data.extend(self.mode_of(step)?.map(|mode| ("mode".to_owned(), Some(format!("{mode:o}")))));
+                (file_system(kind, source, &options).doing(|| format!("mount {kind} on {at}"))?, true)
             }
         };
         let target = self.target(&step.destination, &step.kind, is_directory)?;
@@ -114,6 +116,17 @@ impl Child<'_> {
             propagate(&mounted, kind, tree).doing(|| format!("set the propagation of {at}"))?;
         }
         Ok(())
+    }
+
+    /// The mode of the directory that a tmpfs covers, which it takes over unless it was given one.
+    fn mode_of(&mut self, step: &MountStep) -> Result<Option<u32>> {
+        let is_tmpfs = matches!(&step.kind, MountKind::FileSystem(kind) if kind == "tmpfs");
+        if !is_tmpfs || step.source.is_none() || step.options.data.iter().any(|(key, _)| key == "mode") {
+            return Ok(None);
+        }
+        let Some(covered) = self.existing(&step.destination)? else { return Ok(None) };
+        let stat = rustix::fs::fstat(&covered).doing(|| format!("examine {}", step.destination.display()))?;
+        Ok(Some(stat.st_mode & 0o7777))
     }
 
     /// The descriptor to mount on, made if it is missing.

@@ -6,12 +6,12 @@
 //! close on exec. The rule: past the seccomp filter the child only reads and writes what is open.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use super::Child;
 use super::dialogue::Failure;
 use crate::error::{Doing, Error, Result};
-use crate::{hooks, sys};
+use crate::{broker, hooks, sys};
 
 /// The child's ends of the two fifos.
 #[derive(Debug)]
@@ -38,6 +38,12 @@ impl Child<'_> {
         let gate = gate.ok_or_else(|| Error::invalid("there is no gate to wait at"))?;
         self.waited = true;
         rustix::net::shutdown(self.channel, rustix::net::Shutdown::Both).doing(|| "end the dialogue".into())?;
+        // Whoever reads the runtime's output waits for its end, and nothing of the host shall be held meanwhile.
+        let needed = [Some(gate.order.as_raw_fd()), Some(gate.failures.as_raw_fd())];
+        let root = self.root.as_ref().map(|root| root.as_fd().as_raw_fd());
+        let passed_on = (3..self.materials.first_closed).filter_map(|fd| i32::try_from(fd).ok());
+        let keep: Vec<i32> = needed.into_iter().chain([root]).flatten().chain(passed_on).collect();
+        broker::close_all_but(&keep).doing(|| "close descriptors".into())?;
         loop {
             match rustix::io::read(&gate.order, &mut [0u8; 1]) {
                 Ok(1) => return Ok(()),

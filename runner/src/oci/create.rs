@@ -150,7 +150,8 @@ fn make(
     let binds = crate::bind::all(plan)?;
     let devices = create::host_devices(plan)?;
     let (namespaces, around) = create::joined(plan)?;
-    let stdio = stdio.open()?;
+    let terminal = create::process_of(spec)?.terminal() == Some(true);
+    let stdio = if terminal { None } else { Some(stdio.open()?) };
     let cgroup = Cgroup::create_at(&record.cgroup, &bundle::resources(spec)?)?;
     let wants_view =
         plan.steps.iter().any(|step| matches!(step, Step::Mount(mount) if mount.kind == MountKind::Cgroup));
@@ -172,7 +173,7 @@ fn make(
         files: &[],
         cgroup_view: if wants_view { create::cgroup_view(&cgroup)? } else { Vec::new() },
         seccomp,
-        stdio: Some(stdio),
+        stdio,
         first_closed: 3 + options.preserve_fds + options.listen_fds,
         die_with_parent: false,
     };

@@ -127,7 +127,7 @@ impl Runtime {
             plan.leave_oom_score_to_parent();
             namespaces |= libc::CLONE_NEWUSER;
         }
-        let stdio = stdio.open()?;
+        let stdio = if terminal { None } else { Some(stdio.open()?) };
         let materials = Materials {
             plan: &plan,
             process,
@@ -144,7 +144,7 @@ impl Runtime {
             files: &[],
             cgroup_view: Vec::new(),
             seccomp,
-            stdio: Some(stdio),
+            stdio,
             first_closed: 3 + options.preserve_fds,
             die_with_parent: false,
         };
