@@ -50,6 +50,7 @@ mod mounts;
 mod names;
 mod network;
 mod networks;
+mod oci_runtime;
 mod pull;
 mod push;
 mod restart;

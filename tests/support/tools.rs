@@ -53,7 +53,8 @@ impl Podman {
         Self { dir: dir.to_owned(), registry: registry.to_owned() }
     }
 
-    fn command(&self, program: &str) -> Command {
+    /// `podman` or `buildah`, to be given arguments.
+    pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.arg("--root").arg(self.dir.join("root")).arg("--runroot").arg(self.dir.join("run"));
         command.args(["--storage-driver", "vfs"]);

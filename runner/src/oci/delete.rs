@@ -18,8 +18,8 @@ const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 impl Runtime {
     /// Deletes a container. One that runs is killed with `force`, and is an error without; one that is not there is an error
-    /// without `force`.
-    pub fn delete(&self, id: &str, force: bool) -> Result<()> {
+    /// without `force`. Poststop hooks that failed change nothing (OCI runtime spec, "Lifecycle"); what they said is returned.
+    pub fn delete(&self, id: &str, force: bool) -> Result<Vec<Error>> {
         let (record, directory) = match self.load(id) {
             Err(Error::NotFound(_)) if force => {
                 // Killed before it had a record.
@@ -27,7 +27,7 @@ impl Runtime {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
                         Err(Error::io(format!("remove {id}"), error))
                     }
-                    _ => Ok(()),
+                    _ => Ok(Vec::new()),
                 };
             }
             result => result?,
@@ -46,7 +46,7 @@ impl Runtime {
     }
 
     /// Ends, hooks, removes.
-    pub(super) fn take_back(&self, record: &Record, directory: &Path, all: Option<&Hooks>) -> Result<()> {
+    pub(super) fn take_back(&self, record: &Record, directory: &Path, all: Option<&Hooks>) -> Result<Vec<Error>> {
         end(record)?;
         match Cgroup::open_at(&record.cgroup) {
             Ok(mut cgroup) => {
@@ -57,9 +57,11 @@ impl Runtime {
             Err(error) => return Err(error.into()),
         }
         let list = all.and_then(|all| all.poststop().as_deref()).unwrap_or_default();
-        let after = hooks::run("poststop", list, &record.hook_state(Status::Stopped));
+        let state = record.hook_state(Status::Stopped);
+        let failed = list.iter().filter_map(|hook| hooks::run("poststop", std::slice::from_ref(hook), &state).err());
+        let failed = failed.collect();
         std::fs::remove_dir_all(directory).doing(|| format!("remove {}", directory.display()))?;
-        after
+        Ok(failed)
     }
 }
 

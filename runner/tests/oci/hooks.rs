@@ -84,6 +84,21 @@ fn a_failing_hook_ends_the_container_and_is_named() {
 }
 
 #[test]
+fn a_failing_poststop_hook_is_told_and_the_next_one_runs() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new();
+    let touch = format!("touch {}", lab.path("second").display());
+    let hooks = json!({"poststop": [
+        {"path": "/bin/false"}, {"path": "/bin/sh", "args": ["sh", "-c", touch], "env": ["PATH=/bin:/usr/bin"]}]});
+    let said = lab.run("true", json!({"hooks": hooks}));
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.err.contains("warning") && said.err.contains("poststop"), "{said:?}");
+    assert!(lab.path("second").exists());
+}
+
+#[test]
 fn a_hook_that_takes_too_long_is_killed() {
     if !can_run() {
         return;

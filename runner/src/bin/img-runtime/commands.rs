@@ -130,20 +130,24 @@ fn command(global: &Args, log: &Log) -> Result {
     let root = std::path::absolute(root).map_err(|error| format!("cannot find {root}: {error}"))?;
     log.debug(&format!("{name} {} in {}", args.words.join(" "), root.display()));
     let context = Context { runtime: Runtime::new(root), args, systemd_cgroup: global.has("systemd-cgroup") };
-    dispatch(command.name, &context)
+    dispatch(command.name, &context, log)
 }
 
-fn dispatch(name: &str, context: &Context) -> Result {
+fn dispatch(name: &str, context: &Context, log: &Log) -> Result {
     let (runtime, id) = (&context.runtime, context.id());
     match name {
         "create" => tasks::create(context),
-        "run" => tasks::run(context),
+        "run" => tasks::run(context, log),
         "exec" => tasks::exec(context)
             .map_err(|failure| Failure { text: format!("exec failed: {}", failure.text), code: 255 }),
         "update" => tasks::update(context),
         "start" => done(runtime.start(id)),
         "kill" => kill(context),
-        "delete" => done(runtime.delete(id, context.args.has("force"))),
+        "delete" => {
+            let failed = runtime.delete(id, context.args.has("force"))?;
+            failed.iter().for_each(|error| log.warning(&error.to_string()));
+            Ok(0)
+        }
         "pause" => done(runtime.pause(id)),
         "resume" => done(runtime.resume(id)),
         "state" => print_json(&runtime.state(id)?),

@@ -45,6 +45,11 @@ impl Log {
         }
     }
 
+    /// Tells what went wrong without harm.
+    pub fn warning(&self, text: &str) {
+        self.line("warning", text);
+    }
+
     /// Tells what is being done, if that is wanted.
     pub fn debug(&self, text: &str) {
         if self.debug {

@@ -10,6 +10,7 @@ use runner::oci::{CreateOptions, ExecOptions, Foreground, Stdio};
 use serde_json::{Value, json};
 
 use crate::commands::{Context, Result};
+use crate::log::Log;
 
 /// The largest process.json or list of limits that is read.
 const MAX_INPUT: u64 = 16 << 20;
@@ -40,7 +41,7 @@ pub fn create(context: &Context) -> Result {
 }
 
 /// `run`: create, start and, in the foreground, wait and delete.
-pub fn run(context: &Context) -> Result {
+pub fn run(context: &Context, log: &Log) -> Result {
     let (runtime, id) = (&context.runtime, context.id());
     let detach = context.args.has("detach");
     let options = create_options(context, !detach)?;
@@ -68,7 +69,8 @@ pub fn run(context: &Context) -> Result {
     match code {
         Ok(code) => {
             if !context.args.has("keep") {
-                runtime.delete(id, false)?;
+                let failed = runtime.delete(id, false)?;
+                failed.iter().for_each(|error| log.warning(&error.to_string()));
             }
             Ok(code as u8)
         }
