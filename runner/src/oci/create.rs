@@ -20,7 +20,7 @@ use crate::error::{Doing, Error, Result};
 use crate::init::{ChildHooks, Gate, Materials};
 use crate::plan::{MountKind, Plan, Settings, Step};
 use crate::security::seccomp;
-use crate::{hooks, network, rootfs, sys};
+use crate::{hooks, network, rootfs, state, sys};
 
 /// How a container is created.
 #[derive(Clone, Debug, Default)]
@@ -106,15 +106,11 @@ impl Runtime {
             (None, _) => None,
         };
         let group = cgroups::path(&bundle.spec, id, options.systemd_cgroup)?;
+        let mut record = Record::new(id, &bundle.path, &bundle.rootfs, &bundle.spec, group)?;
         let directory = self.make_directory(id)?;
-        let mut record = match Record::new(id, &bundle.path, &bundle.rootfs, &bundle.spec, group) {
-            Ok(record) => record,
-            Err(error) => {
-                let _ = std::fs::remove_dir(&directory);
-                return Err(error);
-            }
-        };
         record.own_users = plan.id_maps.is_some();
+        // Nobody deletes it half made. The child lets go of the lock at its gate.
+        let _lock = state::lock(&directory)?;
         let made = make(&bundle, &plan, &mut record, &directory, options, stdio).and_then(|started| {
             finish(&bundle.spec, &mut record, &directory, &started, options, socket.as_ref())?;
             Ok(started)

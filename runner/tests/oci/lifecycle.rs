@@ -126,12 +126,16 @@ fn a_killed_create_leaves_what_delete_removes() {
     }
     let lab = Lab::new();
     // The hook holds the creation up; the runtime is killed meanwhile.
-    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("touch {}; sleep 1000", lab.path("there").display())]}]);
+    let script = format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", lab.path("there").display());
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]}]);
     lab.config("true", json!({"hooks": {"createRuntime": hook}}));
     let mut create = lab.command(&["create", "--bundle", lab.dir.path().to_str().unwrap(), &lab.id]).spawn().unwrap();
     wait_until("the hook", || lab.path("there").exists());
     create.kill().unwrap();
     create.wait().unwrap();
+    let hook = std::fs::read_to_string(lab.path("there")).unwrap().trim().parse().unwrap();
+    let hook = rustix::process::Pid::from_raw(hook).unwrap();
+    rustix::process::kill_process(hook, rustix::process::Signal::KILL).unwrap();
     assert_eq!(lab.status(), "creating");
     lab.call(&["delete", "--force", &lab.id]).ok();
     assert_eq!(std::fs::read_dir(lab.path("state")).unwrap().count(), 0);
