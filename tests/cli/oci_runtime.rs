@@ -207,7 +207,7 @@ impl Containerd {
 impl Drop for Containerd {
     fn drop(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.daemon);
-        drop(rustix::process::kill_process(pid, rustix::process::Signal::TERM));
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         drop(self.daemon.wait());
     }
 }
