@@ -32,6 +32,7 @@ mod foreign;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub(crate) mod hooks;
+pub mod host_mount;
 pub mod id_maps;
 mod init;
 mod inroot;

@@ -254,10 +254,22 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("img volume create data", "before a container wants it; -v data:/srv makes one too"),
             ("img volume create", "with a name of its own making"),
+            ("img volume create -o size=1G logs", "that holds no more than a gigabyte"),
         ],
     ),
     ("volume inspect", &[("img volume inspect data", "where it lies, and who it belongs to")]),
     ("volume rm", &[("img volume rm data", "with all that is in it; one that a container uses stays")]),
+    ("volume exists", &[("img volume exists data || img volume create data", "for scripts")]),
+    (
+        "volume export",
+        &[
+            ("img volume export data -o data.tar", "all that is in it"),
+            ("img volume export data | ssh host img volume import data", "onto another machine"),
+        ],
+    ),
+    ("volume import", &[("img volume import data data.tar", "into one that is there")]),
+    ("volume mount", &[("ls $(img volume mount data)", "to look into one of a limited size")]),
+    ("volume unmount", &[("img volume unmount data", "when that is done")]),
     ("volume prune", &[("img volume prune", "asks first"), ("img volume prune --force", "does not ask")]),
     ("builder du", &[("img builder du", "all of it"), ("img builder du --filter type=mount", "cache mounts alone")]),
     (

@@ -68,7 +68,7 @@ impl Engine {
     /// The kernel refuses.
     pub fn unmount_layers(&self) -> Result<()> {
         runner::layers::unmount_all(&self.runroot)?;
-        Ok(())
+        self.unmount_unused_volumes()
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Engine {
     settings: Settings,
     /// The caller's variables, which secrets may come from.
     environment: Arc<BTreeMap<OsString, OsString>>,
+    /// Locks of volumes that a container is about to be started with.
+    held_volumes: std::sync::Mutex<Vec<std::fs::File>>,
 }
 
 /// What the configuration file and the environment decide for the engine.
@@ -90,7 +92,13 @@ impl Engine {
         }
         let store = Store::open(&context.root)?;
         let environment = Arc::clone(&context.environment);
-        Ok(Self { store, runroot: context.runroot.clone(), settings, environment })
+        Ok(Self {
+            store,
+            runroot: context.runroot.clone(),
+            settings,
+            environment,
+            held_volumes: std::sync::Mutex::default(),
+        })
     }
 
     /// A variable of the caller's, if it is set and UTF-8.

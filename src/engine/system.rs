@@ -141,7 +141,7 @@ impl Engine {
             if !used.contains(&record.id) {
                 report.removed.push(format!("deleted volume {}", record.name));
                 if !dry_run {
-                    self.store.volumes().remove(&record.id)?;
+                    super::volumes::attach::remove(&self.store, &record.id)?;
                 }
             }
         }
@@ -195,7 +195,7 @@ impl Engine {
             self.remove_container(&id, true, true).with_context(|| format!("cannot remove container {id}"))?;
         }
         for id in self.store.volumes().ids()? {
-            self.store.volumes().remove(&id)?;
+            super::volumes::attach::remove(&self.store, &id)?;
         }
         self.prune_networks(&[])?;
         self.prune(&PruneOptions { all: true, volumes: true, dry_run: false })?;

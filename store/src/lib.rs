@@ -26,6 +26,7 @@ pub mod content;
 pub mod digest;
 pub mod erofs;
 pub mod error;
+pub mod ext4;
 mod files;
 pub mod gc;
 pub mod image;

@@ -67,3 +67,166 @@ fn rm_with_volumes_takes_the_anonymous_ones_along() {
     sandbox.ok(&["run", "--rm", "--network", "none", "-v", "/anonymous", "busybox", "true"]);
     assert_eq!(sandbox.ok(&["volume", "ls", "-q"]), "data", "--rm does so by itself");
 }
+
+/// `img run --rm --network none FLAGS busybox sh -c SCRIPT`.
+fn run(sandbox: &Sandbox, flags: &[&str], script: &str) -> crate::support::Out {
+    sandbox.img(&[&["run", "--rm", "--network", "none"][..], flags, &["busybox", "sh", "-c", script]].concat())
+}
+
+/// How many file systems of the sandbox's volumes are mounted on the host.
+fn mounted(sandbox: &Sandbox) -> usize {
+    let volumes = sandbox.root().join("volumes").display().to_string();
+    std::fs::read_to_string("/proc/mounts").unwrap().lines().filter(|line| line.contains(&volumes)).count()
+}
+
+#[test]
+fn options_of_the_driver_are_kept_shown_and_checked() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["volume", "create", "-d", "local", "-o", "uid=5", "--opt", "mode=700", "owned"]);
+    let shown: Value = serde_json::from_str(&sandbox.ok(&["volume", "inspect", "owned"])).unwrap();
+    assert_eq!((&shown[0]["Options"]["uid"], &shown[0]["Driver"]), (&"5".into(), &"local".into()));
+    assert_eq!(sandbox.ok(&["volume", "inspect", "-f", "{{.Name}} {{.Options.mode}}", "owned"]), "owned 700");
+    sandbox.img(&["volume", "create", "-o", "uid=5", "-o", "mode=700", "owned"]).ok();
+    sandbox.img(&["volume", "create", "-o", "uid=6", "owned"]).refuses(1, &["owned", "other options"]).hints();
+    sandbox.img(&["volume", "create", "--ignore", "-o", "uid=6", "owned"]).ok().prints_exactly("owned\n");
+    let nfs = ["volume", "create", "-o", "type=nfs", "-o", "device=:/x", "-o", "o=addr=10.0.0.1,rw", "far"];
+    sandbox.img(&nfs).refuses(125, &["nfs", "network"]).hints();
+    sandbox.img(&["volume", "create", "-d", "other", "x1"]).refuses(125, &["other"]).hints();
+    for bad in ["nonsense=1", "size=x", "size=5k", "device=/srv", "inodes=9"] {
+        sandbox.img(&["volume", "create", "-o", bad, "bad"]).refuses(125, &[]);
+    }
+    assert_eq!(sandbox.ok(&["volume", "ls", "-q"]), "owned");
+    sandbox.img(&["volume", "exists", "owned"]).ok();
+    sandbox.img(&["volume", "exists", "bad"]).exits(1);
+}
+
+#[test]
+fn lists_are_filtered_and_name_the_users() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    sandbox.ok(&["volume", "create", "--label", "team=a", "free"]);
+    sandbox.ok(&["create", "--name", "box", "--network", "none", "-v", "used:/u", "-v", "/anon", "busybox"]);
+    sandbox.ok(&["create", "--name", "other", "--network", "none", "-v", "used:/u", "busybox"]);
+    let names = |filters: &[&str]| {
+        let filters = filters.iter().flat_map(|filter| ["--filter", filter]);
+        let words: Vec<&str> = ["volume", "ls", "-q"].into_iter().chain(filters).collect();
+        sandbox.ok(&words)
+    };
+    assert_eq!(names(&["dangling=true"]), "free");
+    assert_eq!(names(&["label=team"]), "free");
+    assert_eq!(names(&["label=team=b"]), "");
+    assert_eq!(names(&["name=us", "name=fre"]), "free\nused");
+    assert_eq!(names(&["driver=nfs"]), "");
+    assert_eq!(names(&["anonymous=true"]).len(), 64);
+    sandbox.img(&["volume", "ls", "--filter", "size=1"]).refuses(125, &["size=1"]).hints();
+    sandbox.img(&["volume", "ls"]).ok().prints(&["USED BY", "box, other"]);
+    sandbox.img(&["volume", "rm", "used"]).refuses(1, &["box, other"]);
+    sandbox.ok(&["volume", "create", "--label", "keep", "second"]);
+    sandbox.ok(&["volume", "prune", "-af", "--filter", "label!=keep"]);
+    assert_eq!(names(&["dangling=true"]), "second");
+}
+
+#[test]
+fn a_volume_of_a_limited_size_is_full_at_its_limit() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    if !std::path::Path::new("/dev/loop-control").exists() {
+        return println!("skip: no loop devices");
+    }
+    sandbox.ok(&["volume", "create", "-o", "size=8m", "-o", "uid=7", "-o", "mode=750", "small"]);
+    let script = "stat -c %u:%a /s; ls /s | wc -l; dd if=/dev/zero of=/s/f bs=1M count=20 2>&1 | grep -o 'No space'; rm /s/f; echo kept > /s/k";
+    assert_eq!(run(&sandbox, &["-v", "small:/s"], script).ok().stdout(), "7:750\n0\nNo space\n");
+    assert_eq!(mounted(&sandbox), 0, "it is mounted while it is used");
+    sandbox.ok(&["run", "-d", "--name", "one", "--network", "none", "-v", "small:/s", "busybox", "sleep", "60"]);
+    sandbox.ok(&["run", "-d", "--name", "two", "--network", "none", "-v", "small:/s", "busybox", "sleep", "60"]);
+    sandbox.ok(&["exec", "one", "sh", "-c", "echo shared > /s/x"]);
+    sandbox.ok(&["rm", "-f", "one"]);
+    assert_eq!((sandbox.ok(&["exec", "two", "cat", "/s/x", "/s/k"]).as_str(), mounted(&sandbox)), ("shared\nkept", 1));
+    sandbox.ok(&["rm", "-f", "two"]);
+    assert_eq!(mounted(&sandbox), 0);
+    let path = sandbox.ok(&["volume", "mount", "small"]);
+    assert_eq!(std::fs::read_to_string(format!("{path}/k")).unwrap(), "kept\n");
+    run(&sandbox, &["-v", "small:/s"], "true").ok();
+    assert_eq!(mounted(&sandbox), 1, "it stays mounted for who asked for it");
+    sandbox.ok(&["volume", "unmount", "small"]);
+    assert_eq!(mounted(&sandbox), 0);
+    let flags = ["--mount", "type=volume,src=fresh,dst=/s,volume-opt=size=2m,volume-opt=inodes=20"];
+    let script = "i=0; while touch /s/$i 2>/dev/null && [ $i -lt 100 ]; do i=$((i+1)); done; [ $i -lt 60 ] && echo few";
+    assert_eq!(run(&sandbox, &flags, script).ok().stdout(), "few\n", "files are limited too");
+    sandbox.ok(&["volume", "rm", "small", "fresh"]);
+}
+
+#[test]
+fn a_volume_in_memory_lives_as_long_as_it_is_used() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    sandbox.ok(&["volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=1m,uid=9,noexec", "mem"]);
+    let seen = run(&sandbox, &["-v", "mem:/m"], "stat -c %u /m; df -k /m | tail -1 | awk '{print $2}'; echo 1 > /m/x");
+    assert_eq!(seen.ok().stdout(), "9\n1024\n");
+    assert_eq!(run(&sandbox, &["-v", "mem:/m"], "ls /m | wc -l").ok().word(), "0");
+    assert_eq!(mounted(&sandbox), 0);
+}
+
+#[test]
+fn a_volume_that_is_a_directory_of_the_host_leaves_it_alone() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    std::fs::create_dir(sandbox.path("dir")).unwrap();
+    let device = format!("device={}", sandbox.path("dir").display());
+    sandbox.ok(&["volume", "create", "-o", "type=none", "-o", "o=bind", "-o", &device, "named"]);
+    run(&sandbox, &["-v", "named:/etc"], "grep -q root /etc/passwd && echo 1 > /etc/own").ok();
+    assert!(sandbox.path("dir/own").exists() && sandbox.path("dir/passwd").exists(), "filled as any new volume");
+    sandbox.ok(&["volume", "rm", "named"]);
+    assert!(sandbox.path("dir/own").exists());
+    sandbox.ok(&["volume", "create", "-o", "type=none", "-o", "o=bind", "-o", "device=/nowhere/x", "gone"]);
+    run(&sandbox, &["-v", "gone:/x"], "true").refuses(125, &["gone", "/nowhere/x"]);
+}
+
+#[test]
+fn what_the_image_has_is_copied_with_all_its_attributes_and_again_after_a_crash() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let script = "mkdir -p /d/sub && echo a > /d/sub/a && ln /d/sub/a /d/b && ln -s /etc/passwd /d/link && mkfifo /d/pipe && \
+                  chown -R 33:44 /d/sub && chmod 4711 /d/sub/a && chmod 1770 /d && touch -d '2020-01-02 03:04:05' /d/sub";
+    sandbox.ok(&["run", "--name", "box", "--network", "none", "busybox", "sh", "-c", script]);
+    sandbox.ok(&["commit", "box", "made"]);
+    let list = "cd /d; for f in . sub sub/a b link pipe; do stat -c '%n %u:%g %a %h %Y %F' $f; done | sed 's/^\\(\\. .*\\) [0-9]* dir/\\1 dir/'; readlink link";
+    let image = sandbox.ok(&["run", "--rm", "--network", "none", "made", "sh", "-c", list]);
+    let seen = |flags: &[&str]| {
+        sandbox.ok(&[&["run", "--rm", "--network", "none"][..], flags, &["made", "sh", "-c", list]].concat())
+    };
+    assert_eq!(seen(&["-v", "vol:/d"]), image);
+    sandbox.ok(&["volume", "create", "torn"]);
+    let data = std::path::PathBuf::from(sandbox.ok(&["volume", "inspect", "-f", "{{.Mountpoint}}", "torn"]));
+    std::fs::write(data.parent().unwrap().join("filling"), "").unwrap();
+    std::fs::create_dir_all(data.join("sub/half")).unwrap();
+    std::fs::write(data.join("sub/a"), "half").unwrap();
+    assert_eq!(seen(&["-v", "torn:/d"]), image, "half a copy is done again");
+    sandbox.ok(&["run", "--rm", "--network", "none", "-v", "torn:/d", "made", "rm", "/d/b"]);
+    assert_eq!(
+        sandbox.ok(&["run", "--rm", "--network", "none", "-v", "torn:/d", "made", "ls", "/d/sub"]),
+        "a",
+        "and never again"
+    );
+    let empty = ["run", "--rm", "--network", "none", "-v", "none:/d:nocopy", "made", "ls", "/d"];
+    assert_eq!(sandbox.ok(&empty), "");
+}
+
+#[test]
+fn what_is_in_a_volume_goes_out_and_in_as_a_tar() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    run(&sandbox, &["-v", "from:/d"], "mkdir /d/x; echo 1 > /d/x/y; chown 5:6 /d/x/y; ln -s y /d/x/l").ok();
+    let tar = sandbox.path("out.tar").display().to_string();
+    sandbox.ok(&["volume", "export", "from", "-o", &tar]);
+    sandbox.ok(&["volume", "create", "into"]);
+    sandbox.ok(&["volume", "import", "into", &tar]);
+    let list = "cd /d; find . | sort; stat -c %u:%g x/y; readlink x/l; cat x/y";
+    assert_eq!(run(&sandbox, &["-v", "into:/d"], list).ok().stdout(), ".\n./x\n./x/l\n./x/y\n5:6\ny\n1\n");
+    let piped = sandbox.img(&["volume", "export", "from"]);
+    sandbox.ok(&["volume", "create", "piped"]);
+    sandbox.img_with_input(&["volume", "import", "piped", "-"], piped.ok().bytes()).ok();
+    assert_eq!(run(&sandbox, &["-v", "piped:/d"], "cat /d/x/y").ok().word(), "1");
+    sandbox.img(&["volume", "import", "nothere", &tar]).refuses(1, &["nothere"]);
+    sandbox.img_with_input(&["volume", "import", "piped"], "no tar at all").refuses(1, &["tar"]);
+}

@@ -145,6 +145,14 @@ pub fn mount_stopped(run: &Path, rootfs: &Rootfs) -> Result<OwnedFd> {
     prepare(run, rootfs, false, false, None)?.mount()
 }
 
+/// A detached clone of the root of a running container, with all that is mounted in it.
+pub(crate) fn clone_of_running(state_dir: &Path) -> Result<OwnedFd> {
+    let root = root_of_running(state_dir)?;
+    let clone = mount::clone_fd(root, true).doing(|| "clone the root of the container".into())?;
+    mount::make_private(&clone, true).doing(|| "make the clone private".into())?;
+    Ok(clone)
+}
+
 /// The root directory of a running container as its processes see it, mounts and all. What is looked up below it must
 /// be kept inside by `RESOLVE_IN_ROOT` or `RESOLVE_BENEATH`.
 ///

@@ -1,23 +1,23 @@
-//! Filling a new volume with what the image has at its place, as docker does. Everything is made below the volume's own
-//! descriptor, and nothing in it existed before, so no link can lead anywhere else.
+//! Filling a new volume with what the image has at its place, as docker does: owners, modes, times, extended attributes,
+//! links and hard links. Everything is made below the volume's own descriptor, and no link in it is followed.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid};
 use store::DiffId;
-use store::layer::Kind;
 use store::layer::tree::NodeRef;
+use store::layer::{Entry, Kind, LayerPath};
 
 use crate::engine::Engine;
+use crate::engine::copy::sink::{Sink, attributes};
 use crate::engine::tree::Merged;
-use crate::error::{Context as _, Result};
+use crate::error::{CommandError, Context as _, Result};
 
 impl Engine {
     /// Copies what `layers` have at `target` into the empty directory `volume`, whose owner and mode become those of
-    /// the image's directory. An image without a directory there changes nothing.
+    /// the image's directory. An image without a directory there, and a volume with something in it, change nothing.
     pub(super) fn fill_volume(&self, volume: &Path, target: &str, layers: &[DiffId]) -> Result<()> {
         let merged = Merged::new(&self.store, layers)?;
         let Ok(path) = merged.tree.resolve(target.as_bytes(), true) else { return Ok(()) };
@@ -26,62 +26,45 @@ impl Engine {
         if std::fs::read_dir(volume)?.next().is_some() {
             return Ok(());
         }
-        let what = || format!("cannot fill the volume at {target}");
-        for child in node.children() {
-            copy(&merged, &child, root.as_fd()).with_context(what)?;
-        }
-        attributes(root.as_fd(), &node).map_err(io::Error::from).with_context(what)
+        let what = format!("cannot fill the volume at {target}");
+        let top: OwnedFd = root.try_clone().with_context(|| what.clone())?.into();
+        let mut filling =
+            Filling { merged: &merged, sink: Sink::new(top, target.to_owned(), None), names: HashMap::new() };
+        let filled = node.children().try_for_each(|child| filling.copy(&child, &LayerPath::root()));
+        filled.and_then(|()| filling.sink.finish()).map_err(|error| error.prefixed(&what))?;
+        attributes(root.as_fd(), &node.entry())
+            .map_err(|error| CommandError::new(format!("{what}: {}", std::io::Error::from(error))))
     }
 }
 
-/// Copies `node` and all below it into the directory `parent`.
-fn copy(merged: &Merged, node: &NodeRef<'_>, parent: BorrowedFd<'_>) -> Result<()> {
-    let name = node.name();
-    let mode = Mode::from_raw_mode(node.mode());
-    let open = |flags: OFlags| -> rustix::io::Result<OwnedFd> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(parent, name, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty(), resolve)
-    };
-    match node.kind() {
-        Kind::Directory { .. } => {
-            rustix::fs::mkdirat(parent, name, Mode::RWXU).map_err(io::Error::from)?;
-            let directory = open(OFlags::DIRECTORY).map_err(io::Error::from)?;
-            for child in node.children() {
-                copy(merged, &child, directory.as_fd())?;
+struct Filling<'a> {
+    merged: &'a Merged,
+    sink: Sink,
+    /// The first name of each file that has several.
+    names: HashMap<u32, LayerPath>,
+}
+
+impl Filling<'_> {
+    /// Copies `node` and all below it into the directory `parent` of the volume.
+    fn copy(&mut self, node: &NodeRef<'_>, parent: &LayerPath) -> Result<()> {
+        let path = parent.join(node.name())?;
+        let mut entry = Entry { path: path.clone(), ..node.entry() };
+        if let Some(group) = node.link_group() {
+            if let Some(first) = self.names.get(&group) {
+                entry.kind = Kind::HardLink { target: first.clone() };
+            } else {
+                self.names.insert(group, path.clone());
             }
-            attributes(directory.as_fd(), node).map_err(io::Error::from)?;
         }
-        Kind::File { .. } => {
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            let file = rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR).map_err(io::Error::from)?;
-            let mut file = File::from(file);
-            merged.with_data(node, |data| Ok(io::copy(data, &mut file).map(drop)?))?;
-            attributes(file.as_fd(), node).map_err(io::Error::from)?;
+        match &entry.kind {
+            // Devices of an image are of no use in a volume, which is mounted nodev.
+            Kind::CharDevice { .. } | Kind::BlockDevice { .. } => Ok(()),
+            Kind::File { .. } => self.merged.with_data(node, |data| self.sink.put(&entry, Some(data))),
+            Kind::Directory { .. } => {
+                self.sink.put(&entry, None)?;
+                node.children().try_for_each(|child| self.copy(&child, &path))
+            }
+            _ => self.sink.put(&entry, None),
         }
-        Kind::Symlink { target } => {
-            rustix::fs::symlinkat(target.as_slice(), parent, name).map_err(io::Error::from)?;
-            let (uid, gid) = owner(node);
-            rustix::fs::chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from)?;
-        }
-        Kind::Fifo => {
-            let kind = rustix::fs::FileType::Fifo;
-            rustix::fs::mknodat(parent, name, kind, mode, 0).map_err(io::Error::from)?;
-        }
-        // Devices of an image are of no use in a volume, which is mounted nodev.
-        _ => {}
     }
-    Ok(())
-}
-
-fn owner(node: &NodeRef<'_>) -> (Option<Uid>, Option<Gid>) {
-    (Some(Uid::from_raw(node.uid())), Some(Gid::from_raw(node.gid())))
-}
-
-/// Owner, then mode, then time: a change of owner clears what a mode may hold, and both change the time.
-fn attributes(file: BorrowedFd<'_>, node: &NodeRef<'_>) -> rustix::io::Result<()> {
-    let (uid, gid) = owner(node);
-    rustix::fs::fchown(file, uid, gid)?;
-    rustix::fs::fchmod(file, Mode::from_raw_mode(node.mode()))?;
-    let time = Timespec { tv_sec: node.mtime().seconds, tv_nsec: i64::from(node.mtime().nanoseconds) };
-    rustix::fs::futimens(file, &Timestamps { last_access: time, last_modification: time })
 }

@@ -49,6 +49,7 @@ impl Engine {
                 Ok(record) => {
                     // Nobody saw how it ended.
                     tell_end(&self.store, &record, &runner::Exit::unknown());
+                    crate::engine::volumes::attach::released_by(&self.store, &self.states(), &record)?;
                     record.data.options.remove
                 }
                 // No record: the container was being removed when its remover was killed.

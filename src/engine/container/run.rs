@@ -129,6 +129,7 @@ impl Engine {
             explain_end(runner::diagnosis::after_run(container));
         }
         let removal = record.data.options.remove.then_some(Removal::Retire);
+        self.let_go_of_volumes();
         ended(&self.store, &self.states(), &record.id, &exit, removal).context("the container has ended, but")?;
         Ok((self.exit_code(record, exit.code, exit.oom), denials))
     }
@@ -198,6 +199,8 @@ impl Engine {
 
     /// A container that could not even be prepared: with `--rm` as if it had never been.
     fn unprepared(&self, record: &ContainerRecord, error: CommandError) -> CommandError {
+        self.let_go_of_volumes();
+        let _ = crate::engine::volumes::attach::released_by(&self.store, &self.states(), record);
         if !record.data.options.remove {
             return error;
         }
@@ -223,6 +226,8 @@ impl Engine {
                 error: Some(error.text()),
             });
             let _ = runner::delete(&self.state_dir(&record.id), false);
+            self.let_go_of_volumes();
+            let _ = crate::engine::volumes::attach::released_by(&self.store, &self.states(), &record);
             self.store.containers().replace(&record).map_err(Into::into)
         };
         let error = error.prefixed(&format!("cannot start container {}", record.name));
@@ -302,7 +307,9 @@ fn ended(store: &Store, states: &Path, id: &str, exit: &Exit, removal: Option<Re
         finished: time(exit.at),
         error: None,
     });
-    Ok(store.containers().replace(&record)?)
+    store.containers().replace(&record)?;
+    // Its state says by now that it has ended.
+    crate::engine::volumes::attach::released_by(store, states, &record)
 }
 
 /// Puts what happens to a container into the journal.
@@ -351,6 +358,7 @@ pub(super) fn remove_all(store: &Store, states: &Path, id: &str, removal: Remova
     }
     if let Some(record) = &record {
         super::volumes::remove_anonymous(store, record)?;
+        crate::engine::volumes::attach::released_by(store, states, record)?;
         let removed = match removal {
             Removal::Whole => store.containers().remove_read(record),
             Removal::Retire => store.containers().retire(record),

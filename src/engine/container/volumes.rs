@@ -3,7 +3,8 @@
 //! place when a container is first started with it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use runner::spec::parse::{MountKind, MountRequest};
@@ -15,6 +16,8 @@ use store::record::Record;
 use super::{ContainerData, ContainerRecord};
 use crate::engine::Engine;
 use crate::engine::events::tell;
+use crate::engine::volumes::attach;
+use crate::engine::volumes::driver::{Backing, DriverOptions, Plan};
 use crate::error::{CommandError, Context as _, Result};
 
 /// What the record of a volume holds.
@@ -28,6 +31,9 @@ pub struct VolumeData {
     /// It has been filled from an image, or must not be.
     #[serde(default)]
     pub filled: bool,
+    /// Options of the driver, as they were given.
+    #[serde(default, skip_serializing_if = "DriverOptions::is_empty")]
+    pub options: DriverOptions,
     /// Labels.
     #[serde(default)]
     pub labels: Vec<(String, String)>,
@@ -70,7 +76,9 @@ impl Engine {
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error.into()),
         }
-        let data = VolumeData { filled: mount.no_copy, labels: mount.volume_labels.clone(), ..VolumeData::default() };
+        let options: DriverOptions = mount.volume_options.iter().cloned().collect();
+        Plan::of(&options)?;
+        let data = VolumeData { labels: mount.volume_labels.clone(), options, ..VolumeData::default() };
         match self.new_volume(name.to_owned(), data) {
             // Somebody else made it meanwhile.
             Err(_) if self.store.volumes().find(name).is_ok() => Ok(()),
@@ -101,11 +109,11 @@ impl Engine {
     pub(in crate::engine) fn new_volume_with_id(&self, id: String, name: String, data: VolumeData) -> Result<String> {
         let record = Record { id: id.clone(), name, created: Timestamp::now(), uses: Vec::new(), data };
         self.store.volumes().create(&record)?;
-        let path = self.volume_path(&id)?;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .create(&path)
-            .with_context(|| format!("cannot make {}", path.display()))?;
+        let made = Plan::of(&record.data.options).and_then(|plan| make(&self.store.volumes().path(&id)?, &plan));
+        if let Err(error) = made {
+            self.store.volumes().remove(&id)?;
+            return Err(error.prefixed(&format!("cannot make volume {}", record.name)));
+        }
         self.volume_event("create", &record.name);
         Ok(id)
     }
@@ -119,18 +127,50 @@ impl Engine {
     pub(super) fn mount_volume(&self, mount: &mut MountRequest, data: &ContainerData) -> Result<()> {
         let name = mount.source.as_deref().unwrap_or_default();
         let id = self.store.volumes().find(name)?;
-        let path = self.volume_path(&id)?;
-        let mut record: Record<VolumeData> = self.store.volumes().read(&id)?;
-        if !record.data.filled {
-            if !mount.no_copy && data.image.is_some() {
-                self.fill_volume(&path, &mount.target, &data.layers)?;
-            }
-            record.data.filled = true;
-            self.store.volumes().replace(&record)?;
+        let record: Record<VolumeData> = self.store.volumes().read(&id)?;
+        let path = self.attach_volume(&record)?;
+        let plan = Plan::of(&record.data.options)?;
+        if !record.data.filled && !mount.no_copy && !plan.no_copy && data.image.is_some() {
+            self.fill_once(&id, &path, &mount.target, &plan, data)?;
+        }
+        if plan.words.iter().any(|word| word == "ro") {
+            mount.read_only = true;
         }
         mount.source = path.to_str().map(str::to_owned);
         mount.kind = MountKind::Bind;
         Ok(())
+    }
+
+    /// Fills a volume from the image if that has not been done. A mark says that it is being done: who was killed
+    /// meanwhile has left half of it, which is removed and done again.
+    fn fill_once(&self, id: &str, path: &Path, target: &str, plan: &Plan, data: &ContainerData) -> Result<()> {
+        let directory = self.store.volumes().path(id)?;
+        let (lock, mark) = (directory.join("filling.lock"), directory.join("filling"));
+        let open = fs::File::options().create(true).truncate(false).write(true).open(&lock);
+        let locked = open.and_then(|file| file.lock().map(|()| file));
+        let _lock = locked.with_context(|| format!("cannot lock {}", lock.display()))?;
+        // Somebody else may have filled it meanwhile.
+        let mut record: Record<VolumeData> = self.store.volumes().read(id)?;
+        if record.data.filled {
+            return Ok(());
+        }
+        let name = record.name.clone();
+        let what = || format!("cannot fill volume {name}");
+        if mark.exists() {
+            for entry in fs::read_dir(path).with_context(what)? {
+                let entry = entry.with_context(what)?;
+                let is_directory = entry.file_type().with_context(what)?.is_dir();
+                let removed =
+                    if is_directory { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+                removed.with_context(what)?;
+            }
+        }
+        fs::write(&mark, "").with_context(what)?;
+        self.fill_volume(path, target, &data.layers)?;
+        attach::own(path, plan).with_context(what)?;
+        record.data.filled = true;
+        self.store.volumes().replace(&record)?;
+        fs::remove_file(&mark).with_context(|| format!("cannot remove {}", mark.display()))
     }
 
     /// `--volumes-from`: takes over what other containers mount from the host, volumes and directories; memory is each
@@ -163,6 +203,27 @@ impl Engine {
     }
 }
 
+/// Makes what a volume's files will be in.
+fn make(directory: &Path, plan: &Plan) -> Result<()> {
+    let data = directory.join("data");
+    let what = || format!("cannot make {}", data.display());
+    fs::DirBuilder::new().recursive(true).create(&data).with_context(what)?;
+    match plan.backing {
+        Backing::Directory => attach::own(&data, plan).with_context(what),
+        Backing::Sized { size, inodes } => {
+            let path = directory.join(attach::IMAGE);
+            let (owner, mode) = (plan.owner.unwrap_or_default(), plan.mode.unwrap_or(0o755));
+            let image = fs::File::options().write(true).create_new(true).mode(0o600).open(&path);
+            let written = image.and_then(|image| {
+                store::ext4::Ext4 { size, inodes, journal: true, owner, mode }.write(&image)?;
+                image.sync_all()
+            });
+            written.with_context(|| format!("cannot make {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Removes the anonymous volumes of a container that goes, but for those that others mount too.
 pub(super) fn remove_anonymous(store: &Store, record: &ContainerRecord) -> Result<()> {
     for line in &record.data.anonymous_volumes {
@@ -172,7 +233,7 @@ pub(super) fn remove_anonymous(store: &Store, record: &ContainerRecord) -> Resul
             Err(error) if !error.is_not_found() => return Err(error.into()),
             _ => {}
         }
-        match store.volumes().remove(volume) {
+        match attach::remove(store, volume) {
             Ok(()) => tell(store, &Event::now(Subject::Volume, "destroy", volume).with("driver", "local")),
             Err(error) if !error.is_not_found() => return Err(error.into()),
             Err(_) => {}

@@ -193,18 +193,8 @@ impl Sink {
 
     /// Owner, then mode and extended attributes, which a change of owner clears, then times.
     fn attributes(&self, file: BorrowedFd<'_>, entry: &Entry) -> rustix::io::Result<()> {
-        let (uid, gid) = self.owner(entry);
-        rustix::fs::fchown(file, uid, gid)?;
-        rustix::fs::fchmod(file, self.mode(entry))?;
         let kept = if self.owner.is_some() && !self.exporting { &[] } else { entry.xattrs.as_slice() };
-        for (name, value) in kept {
-            match rustix::fs::fsetxattr(file, OsStr::from_bytes(name), value, XattrFlags::empty()) {
-                // As cp -a has it: a file system without them does not stop the copy.
-                Ok(()) | Err(Errno::OPNOTSUPP) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        rustix::fs::futimens(file, &times(entry))
+        set_attributes(file, entry, self.owner(entry), self.mode(entry), kept)
     }
 
     fn node(
@@ -225,6 +215,31 @@ impl Sink {
         rustix::fs::chmodat(CWD, &by_fd, self.mode(entry), AtFlags::empty())?;
         rustix::fs::utimensat(CWD, &by_fd, &times(entry), AtFlags::empty())
     }
+}
+
+/// Gives a file all that its entry says of it.
+pub fn attributes(file: BorrowedFd<'_>, entry: &Entry) -> rustix::io::Result<()> {
+    let owner = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
+    set_attributes(file, entry, owner, Mode::from_raw_mode(entry.mode), &entry.xattrs)
+}
+
+fn set_attributes(
+    file: BorrowedFd<'_>,
+    entry: &Entry,
+    (uid, gid): (Option<Uid>, Option<Gid>),
+    mode: Mode,
+    xattrs: &[(Vec<u8>, Vec<u8>)],
+) -> rustix::io::Result<()> {
+    rustix::fs::fchown(file, uid, gid)?;
+    rustix::fs::fchmod(file, mode)?;
+    for (name, value) in xattrs {
+        match rustix::fs::fsetxattr(file, OsStr::from_bytes(name), value, XattrFlags::empty()) {
+            // As cp -a has it: a file system without them does not stop the copy.
+            Ok(()) | Err(Errno::OPNOTSUPP) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    rustix::fs::futimens(file, &times(entry))
 }
 
 fn times(entry: &Entry) -> Timestamps {

@@ -1,5 +1,10 @@
 //! Volumes as the user manages them: list, make, show, remove. How containers get theirs is in `container/volumes`.
 
+pub mod attach;
+pub mod driver;
+mod exchange;
+pub mod filter;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -7,6 +12,8 @@ use jiff::Timestamp;
 use runner::spec::parse::MountKind;
 use store::record::Record;
 
+use self::driver::{DriverOptions, Plan};
+use self::filter::VolumeFilter;
 use super::Engine;
 use super::container::ContainerData;
 use super::container::volumes::VolumeData;
@@ -21,6 +28,8 @@ pub struct Volume {
     pub path: PathBuf,
     /// When it was made.
     pub created: Timestamp,
+    /// Options of its driver.
+    pub options: DriverOptions,
     /// Labels.
     pub labels: Vec<(String, String)>,
     /// It was made for one container and has no name of its own.
@@ -41,6 +50,7 @@ impl Engine {
         for record in self.store.volumes().list::<VolumeData>()? {
             volumes.push(Volume {
                 path: self.volume_path(&record.id)?,
+                options: record.data.options,
                 used_by: users.remove(&record.id).unwrap_or_default(),
                 name: record.name,
                 created: record.created,
@@ -69,22 +79,46 @@ impl Engine {
         found.ok_or_else(|| CommandError::new(format!("no such volume: {name}")))
     }
 
+    /// The record of the volume `name`.
+    pub(in crate::engine) fn volume_record(&self, name: &str) -> Result<Record<VolumeData>> {
+        let volume = self.volume(name)?;
+        Ok(self.store.volumes().read(&volume.id)?)
+    }
+
+    /// Unmounts a volume that nobody uses.
+    pub(in crate::engine) fn release_volume(&self, id: &str) -> Result<()> {
+        attach::release(&self.store, &self.states(), id)
+    }
+
     /// Makes a volume, or finds the one that has the name already; gives its name.
     ///
     /// # Errors
     /// A name that no volume may have, a full disk.
-    pub fn create_volume(&self, name: Option<&str>, labels: Vec<(String, String)>) -> Result<String> {
+    pub fn create_volume(
+        &self,
+        name: Option<&str>,
+        labels: Vec<(String, String)>,
+        options: DriverOptions,
+    ) -> Result<String> {
+        Plan::of(&options)?;
         let Some(name) = name else {
-            let data = VolumeData { labels, ..VolumeData::default() };
+            let data = VolumeData { labels, options, ..VolumeData::default() };
             let id = self.store.volumes().new_id()?;
             return self.new_volume_with_id(id.clone(), id, data);
         };
         match self.store.volumes().find(name) {
-            Ok(_) => return Ok(name.to_owned()),
+            Ok(id) => {
+                let there: Record<VolumeData> = self.store.volumes().read(&id)?;
+                if !options.is_empty() && options != there.data.options {
+                    return Err(CommandError::new(format!("there is a volume {name} already, with other options"))
+                        .hint(format!("`img volume inspect {name}` shows them")));
+                }
+                return Ok(name.to_owned());
+            }
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error.into()),
         }
-        self.new_volume(name.to_owned(), VolumeData { labels, ..VolumeData::default() })?;
+        self.new_volume(name.to_owned(), VolumeData { labels, options, ..VolumeData::default() })?;
         Ok(name.to_owned())
     }
 
@@ -101,10 +135,11 @@ impl Engine {
             Err(error) => return Err(error),
         };
         if let Some(user) = volume.used_by.first() {
-            return Err(CommandError::new(format!("volume {name} is in use by container {user}"))
+            let users = volume.used_by.join(", ");
+            return Err(CommandError::new(format!("volume {name} is in use by container {users}"))
                 .hint(format!("`img rm {user}` removes the container")));
         }
-        self.store.volumes().remove(&volume.id)?;
+        attach::remove(&self.store, &volume.id)?;
         self.volume_event("destroy", name);
         Ok(true)
     }
@@ -113,11 +148,12 @@ impl Engine {
     ///
     /// # Errors
     /// One that cannot be removed.
-    pub fn remove_unused_volumes(&self, all: bool) -> Result<Vec<String>> {
+    pub fn remove_unused_volumes(&self, all: bool, filters: &[VolumeFilter]) -> Result<Vec<String>> {
         let mut removed = Vec::new();
         for volume in self.volumes()? {
-            if volume.used_by.is_empty() && (all || volume.anonymous) {
-                self.store.volumes().remove(&volume.id)?;
+            let wanted = volume.used_by.is_empty() && (all || volume.anonymous);
+            if wanted && VolumeFilter::all_fit(filters, &volume) {
+                attach::remove(&self.store, &volume.id)?;
                 self.volume_event("destroy", &volume.name);
                 removed.push(volume.name);
             }
