@@ -125,6 +125,8 @@ pub fn resolve(user: &User, more_groups: &[String], passwd_text: &str, group_tex
     for name in more_groups {
         identity.groups.push(group_number(name, group_text)?);
     }
+    // The first group too: a program that changes its group must not get at what denies that group (CVE-2022-36109).
+    identity.groups.push(identity.gid);
     identity.groups.sort_unstable();
     identity.groups.dedup();
     if identity.uid == u32::MAX || identity.gid == u32::MAX || identity.groups.contains(&u32::MAX) {
@@ -203,21 +205,21 @@ mod tests {
 
     #[test]
     fn names_and_numbers_as_docker_reads_them() {
-        assert_eq!(ids("app"), (1000, 1001, vec![10, 42, 998]));
-        assert_eq!(ids("1000"), (1000, 1001, vec![10, 42, 998]));
-        assert_eq!(ids("app:docker"), (1000, 998, vec![42]), "a group given replaces the listed ones");
-        assert_eq!(ids("1000:5"), (1000, 5, vec![42]));
-        assert_eq!(ids("4711"), (4711, 0, vec![42]));
-        assert_eq!(ids("4711:short"), (4711, 55, vec![42]));
-        assert_eq!(ids("7"), (77, 77, vec![42]), "a name of digits wins over the number");
-        assert_eq!(ids(""), (5, 6, vec![42]), "without a name the numbers hold");
+        assert_eq!(ids("app"), (1000, 1001, vec![10, 42, 998, 1001]));
+        assert_eq!(ids("1000"), (1000, 1001, vec![10, 42, 998, 1001]));
+        assert_eq!(ids("app:docker"), (1000, 998, vec![42, 998]), "a group given replaces the listed ones");
+        assert_eq!(ids("1000:5"), (1000, 5, vec![5, 42]));
+        assert_eq!(ids("4711"), (4711, 0, vec![0, 42]));
+        assert_eq!(ids("4711:short"), (4711, 55, vec![42, 55]));
+        assert_eq!(ids("7"), (77, 77, vec![42, 77]), "a name of digits wins over the number");
+        assert_eq!(ids(""), (5, 6, vec![6, 42]), "without a name the numbers hold");
         assert_eq!(resolve(&user("app"), &[], PASSWD, GROUP).unwrap().home.unwrap(), "/home/app");
     }
 
     #[test]
     fn unknown_names_and_impossible_numbers_are_errors() {
         let more = resolve(&user("4711"), &["wheel".into(), "77".into()], PASSWD, GROUP).unwrap();
-        assert_eq!(more.groups, [10, 42, 77]);
+        assert_eq!(more.groups, [0, 10, 42, 77]);
         assert!(resolve(&user("4711"), &["none".into()], PASSWD, GROUP).is_err());
         for name in ["nobody-here", "app:nogroup", "4294967295", "4294967296", "-1", "+5", "0x10", "big", "minus"] {
             assert!(resolve(&user(name), &[], PASSWD, GROUP).is_err(), "{name}");

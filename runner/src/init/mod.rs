@@ -315,9 +315,13 @@ impl Child<'_> {
     }
 
     fn become_init(&mut self) -> Result<()> {
+        // Held back from now on: a program that ends at once, or a stop that comes at once, must not be missed.
+        let held = sys::signal_fd(&reaper::signals()).doing(|| "hold signals back".into())?;
         match sys::fork().doing(|| "start the program below the init".into())? {
             sys::Forked::Parent(child) => reaper::run(child),
             sys::Forked::Child => {
+                drop(held);
+                sys::reset_signals().doing(|| "reset the signals".into())?;
                 sys::set_dumpable(false).doing(|| "seal the process".into())?;
                 new_session(self.console.as_ref().map(AsFd::as_fd))
             }

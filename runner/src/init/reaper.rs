@@ -11,10 +11,14 @@ use crate::sys::{self, Ended};
 const NOT_FORWARDED: [i32; 7] =
     [libc::SIGCHLD, libc::SIGFPE, libc::SIGILL, libc::SIGSEGV, libc::SIGBUS, libc::SIGTTIN, libc::SIGTTOU];
 
-/// Looks after `program` until it ends; leaves with its exit code, or 128 and the number of the signal that ended it.
+/// All signals that can be held back, but for the C library's own.
+pub fn signals() -> Vec<i32> {
+    (1..=64).filter(|signal| !matches!(*signal, 32 | 33 | libc::SIGKILL | libc::SIGSTOP)).collect()
+}
+
+/// Looks after `program` until it ends; leaves with its exit code, or 128 and the number of the signal that ended it. The
+/// caller has held back all [`signals`] since before it started the program.
 pub fn run(program: i32) -> ! {
-    let signals: Vec<i32> =
-        (1..=64).filter(|signal| !matches!(*signal, 32 | 33 | libc::SIGKILL | libc::SIGSTOP)).collect();
     // Without a subreaper's role, orphans in a shared pid namespace would go elsewhere; in an own one this changes nothing.
     if sys::set_subreaper().is_err() {
         sys::exit(125);
@@ -23,7 +27,7 @@ pub fn run(program: i32) -> ! {
     if sys::close_range(0, u32::MAX).is_err() {
         sys::exit(125);
     }
-    let Ok(signal_fd) = sys::signal_fd(&signals) else { sys::exit(125) };
+    let Ok(signal_fd) = sys::signal_fd(&signals()) else { sys::exit(125) };
     loop {
         let mut entry =
             [libc::pollfd { fd: std::os::fd::AsRawFd::as_raw_fd(&signal_fd), events: libc::POLLIN, revents: 0 }];
