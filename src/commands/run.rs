@@ -55,7 +55,7 @@ impl RunCommand {
     fn run_measured(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine().map_err(container_failed)?;
         let bars = Bars::new(self.flags.quiet());
-        let mut options = self.flags.options(context)?;
+        let mut options = self.flags.options(context).map_err(container_failed)?;
         self.attach.check(self.detach)?;
         options.interactive |= self.attach.stdin();
         if !self.detach {
@@ -100,7 +100,7 @@ pub struct Create {
 impl Run for Create {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let bars = Bars::new(self.flags.quiet());
-        let options = self.flags.options(context)?;
+        let options = self.flags.options(context).map_err(container_failed)?;
         let engine = context.engine().map_err(container_failed)?;
         let container = engine.create(&options, self.cidfile.as_deref(), &bars).map_err(container_failed)?;
         drop(bars);

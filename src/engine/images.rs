@@ -256,7 +256,8 @@ impl Engine {
 }
 
 fn comment(image: &Image) -> String {
-    image.config.history.last().and_then(|step| step.comment.clone()).unwrap_or_default()
+    // Changes that a commit was asked to make come after it and say nothing.
+    image.config.history.iter().rev().find_map(|step| step.comment.clone()).unwrap_or_default()
 }
 
 /// Whether an image's name fits a pattern: `*` is any text without a slash, as in a shell. A pattern without a tag

@@ -105,10 +105,14 @@ pub struct LastExit {
 pub type ContainerRecord = Record<ContainerData>;
 
 impl ContainerData {
-    /// Program and arguments in one line.
+    /// Program and arguments in one line, quoted where a shell would want it, as docker shows them.
     #[must_use]
     pub fn command_line(&self) -> String {
-        self.args.join(" ")
+        let quoted = |word: &String| match word.contains([' ', '\t', '\n']) {
+            true => format!("'{}'", word.replace('\'', "'\\''")),
+            false => word.clone(),
+        };
+        self.args.iter().map(quoted).collect::<Vec<_>>().join(" ")
     }
 }
 
