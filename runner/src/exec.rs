@@ -136,6 +136,51 @@ pub fn exec_detached(dir: &Path, exec: &Exec) -> Result<ProcessId> {
     })
 }
 
+/// A process in a container that is ended with everything of its session, at the latest when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Session {
+    started: Started,
+    cgroup: Cgroup,
+}
+
+impl Session {
+    /// Starts the process. The caller must be single-threaded.
+    pub fn start(dir: &Path, exec: &Exec, stdio: [OwnedFd; 3]) -> Result<Self> {
+        let cgroup = Cgroup::open(&state::load(dir)?.cgroup)?;
+        Ok(Self { started: start(dir, exec, Some(stdio), true)?, cgroup })
+    }
+
+    /// The process.
+    pub fn pidfd(&self) -> &OwnedFd {
+        &self.started.pidfd
+    }
+
+    /// Ends it and what it has started, unless that has made a session of its own.
+    pub fn kill(&mut self) -> Result<()> {
+        let leader = self.started.process.pid;
+        let _ = sys::pidfd_send_signal(self.started.pidfd.as_fd(), libc::SIGKILL);
+        // As long as its leader is not reaped, the number of a session is given to nobody else.
+        for pid in self.cgroup.processes()? {
+            if let Some(process) = ProcessId::of(pid)?
+                && state::session_of(pid)? == Some(leader)
+                && let Some(pidfd) = process.open()?
+            {
+                let _ = sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+            }
+        }
+        sys::wait(self.started.pidfd.as_fd()).doing(|| "end a process in the container".into()).map(drop)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // One that was reaped already is no child any more.
+        if matches!(sys::reap(self.started.pidfd.as_fd()), Ok(None)) {
+            let _ = self.kill();
+        }
+    }
+}
+
 /// Starts the process.
 fn start(dir: &Path, exec: &Exec, stdio: Option<[OwnedFd; 3]>, die_with_parent: bool) -> Result<Started> {
     let state: State = state::load(dir)?;

@@ -31,6 +31,7 @@ mod exec_spaces;
 mod foreign;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+pub mod health;
 pub(crate) mod hooks;
 pub mod host_mount;
 pub mod id_maps;

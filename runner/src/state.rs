@@ -214,18 +214,24 @@ impl State {
 
     /// Writes the file, by rename.
     pub(crate) fn save(&self, dir: &Path) -> Result<()> {
-        let (path, fresh) = (dir.join("state.json"), dir.join(".state.json.new"));
-        let bytes = serde_json::to_vec(self).map_err(|source| Error::Record { path: path.clone(), source })?;
-        fs::File::options()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&fresh)
-            .and_then(|mut file| file.write_all(&bytes))
-            .and_then(|()| fs::rename(&fresh, &path))
-            .doing(|| format!("write {}", path.display()))
+        replace(&dir.join("state.json"), self)
     }
+}
+
+/// Writes a record, by rename: whoever reads sees the old one or the new one.
+pub(crate) fn replace(path: &Path, record: &impl Serialize) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let fresh = path.with_file_name(format!(".{name}.new"));
+    let bytes = serde_json::to_vec(record).map_err(|source| Error::Record { path: path.to_path_buf(), source })?;
+    fs::File::options()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&fresh)
+        .and_then(|mut file| file.write_all(&bytes))
+        .and_then(|()| fs::rename(&fresh, path))
+        .doing(|| format!("write {}", path.display()))
 }
 
 /// Makes the state directory, 0700 whatever the umask.
@@ -260,6 +266,17 @@ fn read(dir: &Path) -> Result<Option<State>> {
 /// The network as the file has it, whatever became of the container.
 pub(crate) fn load_network(dir: &Path) -> Option<network::State> {
     read(dir).ok().flatten()?.network
+}
+
+/// The session of a process, by the number of its leader; `None` if there is no such process.
+pub(crate) fn session_of(pid: i32) -> Result<Option<i32>> {
+    let path = format!("/proc/{pid}/stat");
+    match sys::read_small(&path) {
+        // After the name: state, parent, group, session.
+        Ok(text) => Ok(text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(3)?.parse().ok())),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
+        Err(error) => Err(Error::io(format!("read {path}"), error)),
+    }
 }
 
 /// The state of the container whose state directory is `dir`, with what has changed since it was written.

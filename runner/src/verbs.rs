@@ -18,8 +18,16 @@ use crate::{create, sys};
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// Files of ours in a state directory.
-const OWN_FILES: [&str; 6] =
-    ["state.json", ".state.json.new", "stop-requested", "attach.sock", "lock", crate::networks::JOINING];
+const OWN_FILES: [&str; 8] = [
+    "state.json",
+    ".state.json.new",
+    "health.json",
+    ".health.json.new",
+    "stop-requested",
+    "attach.sock",
+    "lock",
+    crate::networks::JOINING,
+];
 
 fn name_of(dir: &Path) -> String {
     dir.file_name().unwrap_or_default().to_string_lossy().into_owned()

@@ -208,6 +208,10 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "healthcheck run",
+        &[("img healthcheck run web", "once more, now"), ("img ps", "the last answer, behind the status")],
+    ),
+    (
         "system start",
         &[("img system start", "what policies want to run"), ("img generate systemd", "a unit that does it")],
     ),

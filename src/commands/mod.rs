@@ -26,6 +26,7 @@ mod export;
 mod flags;
 mod generate;
 mod generate_systemd;
+mod healthcheck;
 mod history;
 mod images;
 mod import;
@@ -252,6 +253,7 @@ fn group_help(group: &str) -> Option<String> {
         "container" => "Manage containers: docker's spelling; each command works without the word `container` too",
         "builder" => "Look after what builds leave behind: their logs and their cache",
         "generate" => "Write files for other programs",
+        "healthcheck" => "Ask containers for their health",
         _ => "Look after the store and this machine",
     };
     (!lines.is_empty()).then(|| {

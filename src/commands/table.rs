@@ -8,8 +8,9 @@ use clap::ArgMatches;
 
 use super::{
     Run, blame, build, builder, builder_cache, commit, container, cp, diff, doctor, events, exec, export, generate,
-    generate_systemd, history, images, import, inspect, is_option, load, login, logs, network, pause, port, ps, pull,
-    push, rm, rmi, run, save, start, stats, stop, system, tag, top, unshare, update, version, volume, why,
+    generate_systemd, healthcheck, history, images, import, inspect, is_option, load, login, logs, network, pause,
+    port, ps, pull, push, rm, rmi, run, save, start, stats, stop, system, tag, top, unshare, update, version, volume,
+    why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -151,6 +152,7 @@ pub const COMMANDS: &[Command] = &[
     command::<system::Unmount>("system unmount", &[], System),
     command::<system::Start>("system start", &[], System),
     command::<system::Stop>("system stop", &[], System),
+    command::<healthcheck::HealthcheckRun>("healthcheck run", &[], Containers),
     command::<generate_systemd::GenerateSystemd>("generate systemd", &[], System),
     command::<generate::Completion>("completion", &[], Hidden),
     command::<generate::Man>("man", &[], Hidden),

@@ -37,6 +37,7 @@ mod explain;
 mod firewall;
 mod fixture;
 mod folding;
+mod health;
 mod history;
 mod images;
 mod import_export;

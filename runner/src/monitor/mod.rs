@@ -25,6 +25,7 @@ pub(crate) use session::{Session, pipes};
 use crate::container::Container;
 use crate::denied::{Denial, Witness};
 use crate::error::{Doing, Error, Result};
+use crate::health::{HealthCheck, HealthStatus};
 use crate::init::dialogue::Failure;
 use crate::spec::parse::RestartPolicy;
 use crate::state::{Exit, State};
@@ -70,13 +71,15 @@ pub struct MonitorOptions {
 pub struct Supervision {
     /// Whether it is started again when it has ended.
     pub restart: RestartPolicy,
+    /// How it is asked for its health.
+    pub health: Option<HealthCheck>,
     /// How long it has between its stop signal and SIGKILL when its monitor stops it.
     pub stop_timeout: Duration,
 }
 
 impl Default for Supervision {
     fn default() -> Self {
-        Self { restart: RestartPolicy::No, stop_timeout: Duration::from_secs(10) }
+        Self { restart: RestartPolicy::No, health: None, stop_timeout: Duration::from_secs(10) }
     }
 }
 
@@ -95,6 +98,8 @@ pub enum Happening<'a> {
     },
     /// It was going to be started again, and is not: it was stopped meanwhile, or could not be started.
     Rests(&'a Exit),
+    /// Its health has changed.
+    Health(HealthStatus),
 }
 
 /// Told by the monitor what happens. It must own no descriptors: those are closed in the monitor.

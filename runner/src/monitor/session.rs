@@ -13,6 +13,7 @@ use crate::container::Container;
 use crate::create::{self, Created};
 use crate::denied::Witness;
 use crate::error::{Doing, Error, Result};
+use crate::health::task::HealthTask;
 use crate::log::Writer;
 use crate::names::Names;
 use crate::state::{self, Exit, ProcessId, State, Status};
@@ -209,6 +210,13 @@ impl<'a> Session<'a> {
         if let (Some(network), Some(config)) = (network, config) {
             let names = network.names.take();
             tasks.push(Box::new(Names::new(&self.container.state_dir, &config.name_servers, names)));
+        }
+        if let Some(check) = &self.container.supervision.health {
+            let (dir, grace) = (&self.container.state_dir, self.container.supervision.stop_timeout);
+            // Without its record a health cannot be told; the program runs all the same.
+            if let Ok(task) = HealthTask::begin(dir, check, self.container.stop_signal, grace) {
+                tasks.push(Box::new(task));
+            }
         }
         tasks
     }

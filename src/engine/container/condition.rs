@@ -141,15 +141,9 @@ impl Engine {
 
     /// What the last health check that is told of said.
     fn health(&self, id: &str) -> Result<Option<String>> {
-        let mut word = None;
-        for event in self.events()?.take()?.into_iter().filter(|event| event.id == id) {
-            match event.action.strip_prefix("health_status: ") {
-                Some(said) => word = Some(said.to_owned()),
-                None if event.action == "die" => word = None,
-                None => {}
-            }
-        }
-        Ok(word)
+        let running = self.state(id)?.is_some_and(|state| state.is_running());
+        let health = if running { self.health_of(id, true)? } else { None };
+        Ok(health.map(|health| health.status.word().to_owned()))
     }
 
     /// The exit code that the journal has of a container that is gone.

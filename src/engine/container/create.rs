@@ -61,6 +61,7 @@ impl Engine {
         self.inherit_mounts(&mut data)?;
         // All words are understood before a volume is made or a record written.
         self.check_flags(&id, &data, config)?;
+        super::health::asked(options, config)?;
         let mounted = self.hold_mounted_images(&mut data)?;
         let uses: Vec<Digest> = image
             .iter()

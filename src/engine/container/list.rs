@@ -108,6 +108,11 @@ impl Engine {
                 continue;
             }
             let mut summary = summarise(&record, state.as_ref());
+            if let Some(health) =
+                state.as_ref().filter(|state| state.is_running()).map(|_| self.health_of(&record.id, true))
+            {
+                summary.status.push_str(health?.map_or("", |health| super::health::suffix(health.status)));
+            }
             if size {
                 summary.size = Some(self.store.containers().upper_size(&record.id)?);
             }

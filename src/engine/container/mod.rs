@@ -10,6 +10,7 @@ pub mod exec;
 pub mod files;
 mod fill;
 mod fork;
+pub mod health;
 mod ids;
 mod inside;
 pub mod inspect;

@@ -10,7 +10,7 @@ use runner::spec::{
     Merged, NamespaceMode, Namespaces, Options as SpecOptions, ResourceOptions, SharedMemory, build, device, merge,
 };
 use runner::validate::{Host, validate};
-use runner::{Container, HostsFile, Rootfs};
+use runner::{Container, HostsFile, Rootfs, Supervision};
 use store::image::RunConfig;
 
 use super::ContainerData;
@@ -19,7 +19,7 @@ use super::files::{EtcFiles, Names};
 use super::network::who_answers;
 use super::run::Startable;
 use super::supervise::supervision;
-use super::{ids, inside, namespaces, secrets};
+use super::{health, ids, inside, namespaces, secrets};
 use crate::engine::Engine;
 use crate::engine::layers::to_runner;
 use crate::error::{CommandError, Context as _, Result};
@@ -93,6 +93,7 @@ impl Engine {
         options.mounts = mounts;
         options.security.mask.extend(self.own_places(data)?);
         let spec = build(&options)?;
+        let health = health::check(&data.options, startable.image.as_ref(), &spec)?;
         let rootfs = self.rootfs(id, data)?;
         let paths = self.store.containers().container_paths(id)?;
         Ok(Container {
@@ -114,7 +115,7 @@ impl Engine {
             file_mounts: given.files,
             cgroup_parent: data.options.place.cgroup_parent.clone(),
             stop_signal: merged.stop_signal,
-            supervision: supervision(&data.options)?,
+            supervision: Supervision { health, ..supervision(&data.options)? },
         })
     }
 

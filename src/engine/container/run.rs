@@ -317,6 +317,7 @@ fn tell_happening(store: &Store, record: &ContainerRecord, happening: &Happening
     match happening {
         Happening::Started(_) => tell(store, &of_container(record, "start")),
         Happening::Ended { exit, .. } => tell_end(store, record, exit),
+        Happening::Health(status) => tell(store, &of_container(record, &format!("health_status: {}", status.word()))),
         _ => {}
     }
 }

@@ -69,6 +69,8 @@ pub(super) fn restart_policy(asked: &Options) -> Result<RestartPolicy> {
 pub(super) fn supervision(asked: &Options) -> Result<Supervision> {
     Ok(Supervision {
         restart: restart_policy(asked)?,
+        // What is asked depends on the image and the spec.
+        health: None,
         stop_timeout: asked.stop_timeout.map_or(STOP_TIMEOUT, Duration::from_secs),
     })
 }
