@@ -65,6 +65,7 @@ impl Run for Clone {
             image: self.image,
             limits: self.limits.limits(),
             config_only: self.config_only,
+            invocation: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
         };
         let old = engine.find_container(&original)?;
         let made = engine.clone_container(&old, &options, &Bars::new(false))?;

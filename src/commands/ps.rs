@@ -1,5 +1,6 @@
 //! `img ps`.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -7,8 +8,9 @@ use serde_json::json;
 
 use super::Run;
 use crate::config::Context;
-use crate::engine::container::list::{ContainerFilter, ContainerSummary};
-use crate::error::Result;
+use crate::engine::container::filter::ContainerFilter;
+use crate::engine::container::list::ContainerSummary;
+use crate::error::{CommandError, Result};
 use crate::ui::{self, format, human};
 
 /// List containers
@@ -17,7 +19,8 @@ pub struct Ps {
     /// Also those that do not run
     #[arg(long, short)]
     all: bool,
-    /// Only what fits: name=, id=, label=KEY[=VALUE], status=, ancestor=IMAGE, exited=CODE
+    /// Only what fits: name=, id=, label=KEY[=VALUE], status=, ancestor=IMAGE, exited=CODE, volume=, network=, health=,
+    /// before=, since=, until=, expose=, publish=
     #[arg(long, short, value_name = "KEY=VALUE")]
     filter: Vec<String>,
     /// Print as `json`, or by a template such as '{{.Names}}'
@@ -38,6 +41,9 @@ pub struct Ps {
     /// One line for each process of all running containers
     #[arg(long, conflicts_with_all = ["all", "filter", "latest", "last", "quiet", "size"])]
     processes: bool,
+    /// Look again every so many seconds, until Ctrl-C
+    #[arg(long, short, value_name = "SECONDS")]
+    watch: Option<f64>,
     /// Show how much each has written
     #[arg(long, short)]
     size: bool,
@@ -48,6 +54,24 @@ const COMMAND_MAX: usize = 20;
 
 impl Run for Ps {
     fn run(self, context: &Context) -> Result<ExitCode> {
+        let Some(seconds) = self.watch else { return self.list(context) };
+        let pause = std::time::Duration::try_from_secs_f64(seconds)
+            .map_err(|_| CommandError::usage(format!("{seconds} is no time to look again after")))?;
+        loop {
+            if std::io::stdout().is_terminal() {
+                ui::out("\x1b[H\x1b[2J")?;
+            }
+            self.list(context)?;
+            if !ui::is_read() {
+                return Ok(ExitCode::SUCCESS);
+            }
+            std::thread::sleep(pause);
+        }
+    }
+}
+
+impl Ps {
+    fn list(&self, context: &Context) -> Result<ExitCode> {
         if self.processes {
             return processes(self.format.as_deref(), self.no_trunc, context);
         }

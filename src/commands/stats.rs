@@ -78,22 +78,13 @@ impl Run for Stats {
                 ui::out("\x1b[H\x1b[2J")?;
             }
             format::print_list(self.format.as_deref(), &COLUMNS, &rows)?;
-            if self.no_stream || !readable() {
+            if self.no_stream || !ui::is_read() {
                 return Ok(ExitCode::SUCCESS);
             }
             before = now;
             std::thread::sleep(pause);
         }
     }
-}
-
-/// Whether anybody reads our standard output still.
-fn readable() -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let stdout = std::io::stdout();
-    let mut entry = [PollFd::new(&stdout, PollFlags::empty())];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut entry, Some(&now)).is_err() || !entry[0].revents().contains(PollFlags::ERR)
 }
 
 impl Stats {

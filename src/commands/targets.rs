@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::engine::Engine;
-use crate::engine::container::list::ContainerFilter;
+use crate::engine::container::filter::ContainerFilter;
 use crate::error::Result;
 
 /// Which containers `--all` means for a verb.

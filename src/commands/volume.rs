@@ -293,7 +293,7 @@ impl Run for Unmount {
 }
 
 /// A volume in docker's form.
-fn describe(volume: &Volume) -> Value {
+pub fn describe(volume: &Volume) -> Value {
     let labels: serde_json::Map<String, Value> =
         volume.labels.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
     json!({

@@ -38,6 +38,15 @@ pub fn out_bytes(bytes: &[u8]) -> Result<()> {
     }
 }
 
+/// Whether anybody reads our standard output still.
+pub fn is_read() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let stdout = io::stdout();
+    let mut entry = [PollFd::new(&stdout, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut entry, Some(&now)).is_err() || !entry[0].revents().contains(PollFlags::ERR)
+}
+
 /// Writes a line to stderr. Nobody can be told when that fails.
 pub fn note(text: impl fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");

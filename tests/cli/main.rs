@@ -52,6 +52,7 @@ mod names;
 mod network;
 mod networks;
 mod oci_runtime;
+mod ps_inspect;
 mod pull;
 mod push;
 mod restart;

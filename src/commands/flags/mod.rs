@@ -213,6 +213,7 @@ impl ContainerFlags {
             labels: environment::labels(&self.label_file, self.label)?,
             rootfs: self.rootfs,
             image,
+            invocation: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
             command: words.collect(),
         })
     }

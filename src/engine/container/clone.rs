@@ -18,6 +18,8 @@ pub struct CloneOptions {
     pub image: Option<String>,
     /// Other limits, over the original's.
     pub limits: Limits,
+    /// The command line that asks for it.
+    pub invocation: Vec<String>,
     /// The flags alone: nothing that was written.
     pub config_only: bool,
 }
@@ -35,6 +37,7 @@ impl Engine {
             Some(name) => name.clone(),
             None => self.name_of_clone(&original.name)?,
         });
+        options.invocation.clone_from(&clone.invocation);
         options.limits = options.limits.changed_by(&clone.limits);
         let image = clone.image.clone().unwrap_or_else(|| options.image.clone());
         let pull = options.pull.clone();

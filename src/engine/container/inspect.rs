@@ -13,6 +13,22 @@ use crate::error::Result;
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
 impl Engine {
+    /// Adds to what `inspect` has of a container the bytes it wrote, and those with its image.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn inspect_sizes(&self, container: &mut Value) -> Result<()> {
+        let id = container["Id"].as_str().unwrap_or_default().to_owned();
+        let upper = self.store.containers().upper_size(&id)?;
+        let mut below = 0;
+        for layer in &self.container_record(&id)?.data.layers {
+            below += self.store.layers().info(layer)?.file_bytes;
+        }
+        container["SizeRw"] = upper.into();
+        container["SizeRootFs"] = (upper + below).into();
+        Ok(())
+    }
+
     /// A container as docker's inspect prints it; `None` if there is none of that name.
     ///
     /// # Errors
@@ -57,6 +73,7 @@ impl Engine {
                 "FinishedAt": if running.is_some() { NEVER.to_owned() } else { text(finished) },
                 "Health": self.health_of(&id, running.is_some())?.as_ref().map(super::health::shown),
                 "CgroupPath": running.map(|state| state.cgroup.clone()),
+                "Namespaces": running.and_then(|state| state.process).map(|process| namespaces(process.pid)),
             },
             "Image": record.data.image,
             "ImageName": options.image,
@@ -81,11 +98,24 @@ impl Engine {
                 "StopSignal": options.stop_signal,
                 "StopTimeout": options.stop_timeout,
                 "Healthcheck": self.health_config(&record)?,
+                "CreateCommand": options.invocation,
             },
             "NetworkSettings": network_settings(running),
             "Options": options,
         })))
     }
+}
+
+/// The namespaces of a process by kind, as the paths by which others join them, with their numbers.
+fn namespaces(pid: i32) -> Value {
+    let kinds = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
+    let one = |kind: &str| {
+        let path = format!("/proc/{pid}/ns/{kind}");
+        let link = std::fs::read_link(&path).ok()?.to_string_lossy().into_owned();
+        let number = link.split_once('[')?.1.trim_end_matches(']').parse::<u64>().ok()?;
+        Some((kind.to_owned(), json!({ "Path": path, "Inode": number })))
+    };
+    Value::Object(kinds.into_iter().filter_map(one).collect())
 }
 
 fn host_config(record: &ContainerRecord) -> Value {

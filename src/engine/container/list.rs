@@ -1,15 +1,15 @@
 //! Listing containers.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 use jiff::Timestamp;
 use runner::Status;
 use runner::state::State;
 
+use super::filter::ContainerFilter;
 use super::{ContainerData, ContainerRecord, time};
 use crate::engine::Engine;
-use crate::error::{CommandError, Result};
+use crate::error::Result;
 use crate::ui::human;
 
 /// One line of `img ps`.
@@ -43,57 +43,6 @@ pub struct ContainerSummary {
     pub size: Option<u64>,
 }
 
-/// One `--filter`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ContainerFilter {
-    /// Part of the name.
-    Name(String),
-    /// Beginning of the id.
-    Id(String),
-    /// `label=KEY` or `label=KEY=VALUE`.
-    Label(String, Option<String>),
-    /// `status=running`
-    Status(String),
-    /// Made from this image.
-    Ancestor(String),
-    /// `exited=CODE`
-    Exited(i32),
-}
-
-impl ContainerFilter {
-    /// Whether it speaks of containers that do not run, so that `--all` is meant.
-    pub fn names_a_status(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::Exited(_))
-    }
-}
-
-impl FromStr for ContainerFilter {
-    type Err = CommandError;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let (key, value) =
-            text.split_once('=').ok_or_else(|| CommandError::usage(format!("filter {text:?} is not KEY=VALUE")))?;
-        let text = value.to_owned();
-        Ok(match key {
-            "name" => Self::Name(text),
-            "id" => Self::Id(text),
-            "label" => match value.split_once('=') {
-                Some((key, value)) => Self::Label(key.into(), Some(value.into())),
-                None => Self::Label(text, None),
-            },
-            "status" => Self::Status(text),
-            "ancestor" => Self::Ancestor(text),
-            "exited" => {
-                Self::Exited(value.parse().map_err(|_| CommandError::usage(format!("exited={value}: no exit code")))?)
-            }
-            _ => {
-                return Err(CommandError::usage(format!("filter {key:?} is not known"))
-                    .hint("there are: name, id, label, status, ancestor, exited"));
-            }
-        })
-    }
-}
-
 impl Engine {
     /// The containers, newest first; only those that run unless `all`.
     ///
@@ -102,6 +51,7 @@ impl Engine {
     pub fn containers(&self, all: bool, filters: &[ContainerFilter], size: bool) -> Result<Vec<ContainerSummary>> {
         self.sweep()?;
         let mut list = Vec::new();
+        let sieve = self.sieve(filters)?;
         for record in self.store.containers().list::<ContainerData>()? {
             let state = self.state(&record.id)?;
             if !all && !state.as_ref().is_some_and(State::is_up) {
@@ -116,34 +66,12 @@ impl Engine {
             if size {
                 summary.size = Some(self.store.containers().upper_size(&record.id)?);
             }
-            if filters.iter().all(|filter| self.fits(&record, &summary, filter)) {
+            if sieve.lets(self, &record, &summary)? {
                 list.push(summary);
             }
         }
         list.sort_by_key(|container| std::cmp::Reverse(container.created));
         Ok(list)
-    }
-
-    fn fits(&self, record: &ContainerRecord, summary: &ContainerSummary, filter: &ContainerFilter) -> bool {
-        match filter {
-            ContainerFilter::Name(part) => summary.name.contains(part.trim_matches(['^', '$'])),
-            ContainerFilter::Id(prefix) => summary.id.starts_with(prefix),
-            ContainerFilter::Label(key, value) => match (summary.labels.get(key), value) {
-                (Some(found), Some(wanted)) => found == wanted,
-                (found, None) => found.is_some(),
-                (None, Some(_)) => false,
-            },
-            ContainerFilter::Status(status) => summary.state == *status,
-            ContainerFilter::Ancestor(image) => {
-                record.data.options.image == *image
-                    || self
-                        .look_up_image(image)
-                        .ok()
-                        .flatten()
-                        .is_some_and(|found| record.data.image == Some(found.image.id))
-            }
-            ContainerFilter::Exited(code) => summary.state == "exited" && summary.exit_code == Some(*code),
-        }
     }
 }
 

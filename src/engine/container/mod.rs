@@ -9,6 +9,7 @@ pub mod create;
 pub mod exec;
 pub mod files;
 mod fill;
+pub mod filter;
 mod fork;
 pub mod health;
 mod ids;

@@ -3,7 +3,6 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::fmt::Write as _;
 
 use serde_json::Value;
 
@@ -136,6 +135,40 @@ fn call(name: &str, arguments: &[Option<Value>]) -> Result<Option<Value>, String
             }
             return Ok(value);
         }
+        "slice" => {
+            let bound = |at: usize, default: usize| match arguments.get(at) {
+                None => Ok(default),
+                Some(value) => {
+                    let number = value.as_ref().and_then(Value::as_u64).and_then(|at| usize::try_from(at).ok());
+                    number.ok_or_else(|| "`slice` takes numbers".to_owned())
+                }
+            };
+            match need(0)? {
+                Some(Value::Array(items)) => {
+                    let (start, end) = (bound(1, 0)?, bound(2, items.len())?);
+                    items.get(start..end).ok_or("slice out of range")?.to_vec().into()
+                }
+                Some(Value::String(text)) => {
+                    let (start, end) = (bound(1, 0)?, bound(2, text.len())?);
+                    text.get(start..end).ok_or("slice out of range")?.into()
+                }
+                None | Some(Value::Null) => return Ok(None),
+                Some(other) => return Err(format!("cannot slice {}", show(other))),
+            }
+        }
+        "replace" => text(0)?.replace(&text(1)?, &text(2)?).into(),
+        "contains" => text(0)?.contains(&text(1)?).into(),
+        "hasPrefix" => text(0)?.starts_with(&text(1)?).into(),
+        "hasSuffix" => text(0)?.ends_with(&text(1)?).into(),
+        "trim" => text(0)?.trim().into(),
+        "pad" => {
+            let spaces = |at: usize| {
+                " ".repeat(
+                    given(at).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok()).unwrap_or(0).min(1000),
+                )
+            };
+            format!("{}{}{}", spaces(1), text(0)?, spaces(2)).into()
+        }
         "join" => match given(0) {
             Some(Value::Array(items)) => items.iter().map(show).collect::<Vec<_>>().join(&text(1)?).into(),
             None | Some(Value::Null) => "".into(),
@@ -177,7 +210,7 @@ fn pick(arguments: &[Option<Value>], wanted: bool) -> Option<Value> {
     arguments.iter().find(|value| truth(value.as_ref()) == wanted).or(arguments.last()).cloned().flatten()
 }
 
-/// `%s`, `%v`, `%d`, `%q` and `%%`; anything else stands as it is.
+/// `%s`, `%v`, `%d`, `%q` and `%%`, with a width as in `%-20s` and `%05d`; anything else stands as it is.
 fn printf(format: &str, arguments: &[Option<Value>]) -> String {
     let mut text = String::new();
     let mut arguments = arguments.iter();
@@ -187,13 +220,18 @@ fn printf(format: &str, arguments: &[Option<Value>]) -> String {
             text.push(letter);
             continue;
         }
+        let flags: String = letters.clone().take_while(|letter| "-+ 0123456789.".contains(*letter)).collect();
+        if !flags.is_empty() {
+            letters.nth(flags.len() - 1);
+        }
         match letters.next() {
-            Some('s' | 'v' | 'd') => {
-                text.push_str(&arguments.next().cloned().flatten().as_ref().map_or("<no value>".into(), show));
+            Some(verb @ ('s' | 'v' | 'd' | 't')) => {
+                let value = arguments.next().cloned().flatten().as_ref().map_or("<no value>".into(), show);
+                text.push_str(&padded(value, &flags, verb != 's'));
             }
             Some('q') => {
                 let value = arguments.next().cloned().flatten().as_ref().map(show).unwrap_or_default();
-                let _ = write!(text, "{value:?}");
+                text.push_str(&padded(format!("{value:?}"), &flags, false));
             }
             Some('%') => text.push('%'),
             Some(other) => text.extend(['%', other]),
@@ -201,6 +239,23 @@ fn printf(format: &str, arguments: &[Option<Value>]) -> String {
         }
     }
     text
+}
+
+/// Text with the width and precision of a verb: `-20`, `05`, `.12`.
+fn padded(mut text: String, flags: &str, number: bool) -> String {
+    let (width, precision) = flags.split_once('.').unwrap_or((flags, ""));
+    if let (false, Ok(most)) = (number, precision.parse::<usize>()) {
+        text = text.chars().take(most).collect();
+    }
+    let left = width.starts_with('-');
+    let zeros = number && width.starts_with('0');
+    let width = width.trim_start_matches(['-', '+', ' ', '0']).parse::<usize>().unwrap_or(0).min(1000);
+    let fill = width.saturating_sub(text.chars().count());
+    match (left, zeros) {
+        (true, _) => text + &" ".repeat(fill),
+        (false, true) => "0".repeat(fill) + &text,
+        (false, false) => " ".repeat(fill) + &text,
+    }
 }
 
 /// What Go takes for true: anything but false, zero and empty.

@@ -231,6 +231,12 @@ impl Blocks {
                 [Token::Word(word), Token::Word(inner), rest @ ..] if word == "else" => {
                     return Ok((nodes, Ended::ElseBlock(inner.clone(), rest.to_vec())));
                 }
+                [Token::Word(word), Token::Variable(name), Token::Assign, rest @ ..]
+                    if word == "if" || word == "with" =>
+                {
+                    nodes.push(Node::Assign(name.clone(), pipeline(rest)?));
+                    nodes.push(self.block(word, &[Token::Variable(name.clone())])?);
+                }
                 [Token::Word(word), rest @ ..] if ["if", "with", "range"].contains(&word.as_str()) => {
                     nodes.push(self.block(word, rest)?);
                 }

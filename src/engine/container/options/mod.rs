@@ -111,6 +111,8 @@ pub struct Options {
     pub rootfs: Option<String>,
     /// The image's name, or nothing with `--rootfs`.
     pub image: String,
+    /// The whole command line that made the container.
+    pub invocation: Vec<String>,
     /// The words after the image.
     pub command: Vec<String>,
 }
