@@ -82,7 +82,7 @@ impl Engine {
             Err(error) => return Err(error),
         };
         let mut ended: Option<Option<i32>> = None;
-        let mut health = self.told_health(&id)?;
+        let mut health = self.health(&id)?;
         loop {
             let state = self.state(&id)?;
             let record = self.container_record(&id);
@@ -140,20 +140,10 @@ impl Engine {
     }
 
     /// What the last health check that is told of said.
-    fn health(&self, id: &str) -> Result<Option<String>> {
+    pub(super) fn health(&self, id: &str) -> Result<Option<String>> {
         let running = self.state(id)?.is_some_and(|state| state.is_running());
         let health = if running { self.health_of(id, true)? } else { None };
         Ok(health.map(|health| health.status.word().to_owned()))
-    pub(super) fn told_health(&self, id: &str) -> Result<Option<String>> {
-        let mut word = None;
-        for event in self.events()?.take()?.into_iter().filter(|event| event.id == id) {
-            match event.action.strip_prefix("health_status: ") {
-                Some(said) => word = Some(said.to_owned()),
-                None if event.action == "die" => word = None,
-                None => {}
-            }
-        }
-        Ok(word)
     }
 
     /// The exit code that the journal has of a container that is gone.

@@ -154,7 +154,7 @@ impl Sieve<'_> {
                     || source == value && matches!(mount.kind, MountKind::Volume | MountKind::Bind)
             }),
             "network" => summary.network.split(',').any(|network| network == value),
-            "health" => engine.told_health(&record.id)?.as_deref().unwrap_or("none") == value,
+            "health" => engine.health(&record.id)?.as_deref().unwrap_or("none") == value,
             "before" => self.made.iter().any(|(name, made)| name == value && record.created < *made),
             "since" => self.made.iter().any(|(name, made)| name == value && record.created > *made),
             "until" => record.created.as_nanosecond() < i128::from(point_in_time(value)?),
