@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
+use super::arguments::PROXY_ARGS;
 use super::lint;
-use super::stages::{DraftBase, PROXY_ARGS, Planner};
+use super::stages::{DraftBase, Planner};
 use super::{Base, CopyOp, Env, HistoryItem, Op, Origin, PlannedStage, PlannedStep, Source};
 use crate::buildfile::{Arg, Expander, Instruction, Kind, Span};
 use crate::config::Config;

@@ -6,6 +6,8 @@
 //! earlier stages, so the plan is a graph without cycles by construction. Images named by `--from` are stages too,
 //! without steps.
 
+mod arguments;
+mod bases;
 mod check;
 mod copy;
 mod dispatch;
@@ -13,6 +15,7 @@ mod env;
 mod given;
 mod lint;
 mod meta;
+mod names;
 mod run;
 mod stages;
 

@@ -1,7 +1,8 @@
 //! RUN with its variables replaced: the command line, environment and mounts of the step.
 
+use super::arguments::PROXY_ARGS;
 use super::dispatch::Dispatch;
-use super::stages::{PROXY_ARGS, Planner};
+use super::stages::Planner;
 use super::{CacheMount, Op, PlannedMount, PlannedSource, RunOp, given};
 use crate::buildfile::{Command, Expander, Heredoc, Instruction, MountKind, MountOption, NetworkMode, Run, Span};
 use crate::error::BuildError;
