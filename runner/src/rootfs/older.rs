@@ -11,7 +11,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
 
-use super::joining;
+use super::overlay::{Upper, forget_volatile, joining};
 use crate::error::{Doing, Error, Result};
 use crate::layers::{Inside, LayerMount};
 use crate::sys::MountAttr;
@@ -22,17 +22,6 @@ const DETACHED: (u32, u32) = (6, 15);
 
 /// mount(2) takes options of one page.
 const MAX_OPTIONS: usize = 4095;
-
-/// Where what is written goes.
-#[derive(Clone, Copy, Debug)]
-pub enum Upper<'a> {
-    /// Into a directory beside overlayfs's own work directory.
-    Directory { upper: &'a Path, work: &'a Path, volatile: bool },
-    /// Into memory, of so many bytes at most.
-    Memory(Option<u64>),
-    /// Nowhere.
-    None,
-}
 
 /// Whether this kernel is one of these.
 pub fn is_needed() -> bool {
@@ -86,7 +75,7 @@ fn in_copy(place: &Path, lowers: &[LayerMount], upper: Upper<'_>, attributes: u6
     let mut options = format!("lowerdir={lower},redirect_dir=off,metacopy=off,index=off");
     let (upper, work) = (upper.transpose().doing(joining)?, work.transpose().doing(joining)?);
     if let (Some(upper), Some(work)) = (&upper, &work) {
-        super::forget_volatile(work).doing(|| "clean the work directory".into())?;
+        forget_volatile(work).doing(|| "clean the work directory".into())?;
         options = format!("{options},upperdir={},workdir={}", name(upper), name(work));
     }
     if volatile {
