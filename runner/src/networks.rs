@@ -149,7 +149,7 @@ pub(crate) fn forget_unfinished(state_dir: &Path, id: &str) {
     let Ok(bridge) = sys::read_small(state_dir.join(JOINING)) else { return };
     if !bridge.is_empty() {
         // What stays is a lease of the dead, which whoever needs the address takes.
-        let _ = with_site(containers(state_dir), |site| Ok(network::forget(&bridge, site, id)?));
+        let _ = with_site(containers(state_dir), |site| Ok(network::forget(&bridge, site, id, &[])?));
     }
 }
 
@@ -184,15 +184,13 @@ fn lock(state_dir: &Path) -> Result<File> {
         .open(&path)
         .doing(|| format!("open {}", path.display()))?;
     file.lock().doing(|| format!("lock {}", path.display()))?;
-    // Left by somebody who was killed: the container holds a lease that nothing else tells of.
+    // Left by somebody who was killed: the container holds what nothing else tells of.
     let mut bridge = String::new();
     file.read_to_string(&mut bridge).doing(|| format!("read {}", path.display()))?;
     if !bridge.is_empty() {
         let state = state::load(state_dir)?;
-        let places = state.network.iter().flat_map(|network| &network.attachments);
-        if !places.into_iter().any(|place| place.bridge == bridge) {
-            with_site(containers(state_dir), |site| Ok(network::forget(&bridge, site, &state.id)?))?;
-        }
+        let places = state.network.as_ref().map_or(&[][..], |network| &network.attachments);
+        with_site(containers(state_dir), |site| Ok(network::forget(&bridge, site, &state.id, places)?))?;
         note(&file, "")?;
     }
     Ok(file)

@@ -399,7 +399,7 @@ fn connect(
         Err(error) if error.errno() == Some(libc::EEXIST) => {
             // The kernel removes a dead container's pair some time after its end: do not wait for it.
             match route::link_by_name(links, &name)? {
-                Some(old) if owner(&old).is_some_and(|o| o == id || !(site.is_alive)(&o)) => {
+                Some(old) if owner(&old).is_some_and(|o| id.starts_with(&o) || !(site.is_alive)(&o)) => {
                     route::delete_link(links, &old)?;
                 }
                 _ => return Err(error),

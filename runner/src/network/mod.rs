@@ -176,8 +176,19 @@ pub(crate) fn route_by(place: &Attachment, netns: BorrowedFd<'_>) -> Result<()> 
     route::take_default_routes(&mut namespace::visit(netns, Socket::route)?, place)
 }
 
-/// Gives back what a container that is gone holds of a network's addresses, whatever was recorded of it.
-pub(crate) fn forget(bridge: &str, site: &Site<'_>, id: &str) -> Result<()> {
+/// Gives back what a container holds of a network that nothing was recorded of: its addresses on the bridge, and its
+/// interfaces but for those of `places`, on which it is.
+pub(crate) fn forget(bridge: &str, site: &Site<'_>, id: &str, places: &[Attachment]) -> Result<()> {
+    let mut links = Socket::route()?;
+    for link in route::links(&mut links)? {
+        let ours = bridge::owner(&link).is_some_and(|owner| !owner.is_empty() && id.starts_with(&owner));
+        if ours && !places.iter().any(|place| place.host_interface == link.name) {
+            route::delete_link(&mut links, &link)?;
+        }
+    }
+    if places.iter().any(|place| place.bridge == bridge) {
+        return Ok(());
+    }
     Leases::open(site.state_dir, bridge)?.sweep(&|owner| owner == id).map(drop)
 }
 
