@@ -86,7 +86,7 @@ pub fn connect(state_dir: &Path, mut config: BridgeConfig, chosen: bool) -> Resu
             Ok((state, notices))
         }
         ended => {
-            with_site(containers(state_dir), |site| Ok(network::disconnect(&place, site, &state.id)?))?;
+            with_site(containers(state_dir), |site| Ok(network::disconnect(&place, site, &state.id, netns.as_fd())?))?;
             note(&joining, "")?;
             Err(ended.err().unwrap_or(Error::NotRunning(state.id)))
         }
@@ -106,7 +106,7 @@ pub fn disconnect(state_dir: &Path, network: &str) -> Result<State> {
         return Err(Error::invalid(format!("container {} is not on network {network}", state.id)));
     };
     let gone = places.remove(at);
-    with_site(containers(state_dir), |site| Ok(network::disconnect(&gone, site, &state.id)?))?;
+    with_site(containers(state_dir), |site| Ok(network::disconnect(&gone, site, &state.id, netns.as_fd())?))?;
     if let Some(place) = heir(&mut places, &gone) {
         network::route_by(place, netns.as_fd())?;
     }

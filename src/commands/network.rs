@@ -74,7 +74,7 @@ impl Run for List {
 pub struct Create {
     /// Its name
     name: String,
-    /// Kind of network
+    /// Kind of network: bridge, or macvlan and ipvlan with -o parent=INTERFACE
     #[arg(long, short, value_name = "DRIVER", default_value = "bridge")]
     driver: String,
     /// Its addresses, as 10.9.0.0/24; once more for IPv6

@@ -223,3 +223,68 @@ fn a_creation_killed_at_any_moment_leaves_a_network_or_nothing() {
     sandbox.ok(&["network", "prune", "--force"]);
     sandbox.ok(&["ps"]);
 }
+
+/// A pair of interfaces on this machine that is removed with the value: one end for containers, the other plays the wire.
+struct Wire(&'static str);
+
+impl Wire {
+    fn new(name: &'static str, address: &str) -> Option<Self> {
+        let ip =
+            |words: &[&str]| std::process::Command::new("ip").args(words).status().is_ok_and(|status| status.success());
+        let peer = format!("{name}w");
+        let made = ip(&["link", "add", name, "type", "veth", "peer", "name", &peer]).then(|| Self(name))?;
+        let up = ip(&["link", "set", name, "up"])
+            && ip(&["link", "set", &peer, "up"])
+            && ip(&["addr", "add", address, "dev", &peer]);
+        up.then_some(made)
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        drop(std::process::Command::new("ip").args(["link", "del", self.0]).status());
+    }
+}
+
+#[test]
+fn macvlan_and_ipvlan_are_neighbours_on_a_wire() {
+    let sandbox = Sandbox::new();
+    let Some(_wire) = Wire::new("imgtest0", "198.18.77.1/24") else { return println!("skip: no ip command here") };
+    let ip =
+        |words: &[&str]| std::process::Command::new("ip").args(words).status().is_ok_and(|status| status.success());
+    for driver in ["macvlan", "ipvlan"] {
+        if !ip(&["link", "add", "imgtest1", "link", "imgtest0", "type", driver]) {
+            println!("skip: this kernel has no {driver}");
+            continue;
+        }
+        assert!(ip(&["link", "del", "imgtest1"]));
+        network(&sandbox, &["-d", driver, "-o", "parent=imgtest0", "--subnet", "198.18.77.0/24", driver]);
+        let interfaces = || std::fs::read_dir("/sys/class/net").unwrap().flatten().count();
+        let place = format!("{driver}:ip=198.18.77.9");
+        server(&sandbox, "web", &["--network", &place]);
+        let kind = sandbox.ok(&["exec", "web", "sh", "-c", "cat /sys/class/net/eth0/type; ip route"]);
+        assert!(kind.contains("default via 198.18.77.1"), "{kind}");
+        // From the wire's other end, which is this machine.
+        sandbox.wait_until("it answers", || {
+            let address = "198.18.77.9:80".parse().unwrap();
+            std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_millis(300)).is_ok()
+        });
+        // A neighbour finds it by name, though no bridge is theirs.
+        assert_eq!(fetch(&sandbox, &["--network", driver], "web"), "hello");
+        sandbox
+            .img(&["run", "--rm", "--network", driver, "-p", "80", "busybox", "true"])
+            .refuses(125, &[driver, "publish"]);
+        // Another network, live.
+        sandbox.ok(&["network", "disconnect", driver, "web"]);
+        assert!(!sandbox.ok(&["exec", "web", "ip", "link"]).contains("eth0"));
+        sandbox.ok(&["network", "connect", driver, "web"]);
+        assert!(sandbox.ok(&["exec", "web", "ip", "addr"]).contains("198.18.77."));
+        sandbox.ok(&["rm", "-f", "web"]);
+        let before = interfaces();
+        sandbox.ok(&["network", "rm", driver]);
+        assert_eq!(interfaces(), before, "nothing on the host was theirs");
+    }
+    sandbox.img(&["network", "create", "-d", "macvlan", "x"]).refuses(125, &["parent"]);
+    sandbox.img(&["network", "create", "-d", "macvlan", "-o", "parent=nosuch0", "x"]).refuses(1, &["nosuch0"]);
+    sandbox.img(&["network", "create", "-d", "ipvlan", "-o", "parent=lo", "-o", "mode=l9", "x"]).refuses(125, &["l9"]);
+}

@@ -88,15 +88,8 @@ pub(super) fn attach(config: &BridgeConfig, place: &Place<'_>) -> Result<Attache
     let notices = bridge.host(&mut firewall, ready.subnet)?;
 
     let leases = Leases::open(site.state_dir, &config.name)?;
-    let ip = bridge.address(&leases, &ready, site, id)?;
-    let ipv6 = match bridge.address6(&leases, &ready, ip, site, id) {
-        Ok(ipv6) => ipv6,
-        Err(error) => {
-            // The first error is the one to show; a lease that stays is swept with its owner.
-            let _ = leases.release(ip.into(), id);
-            return Err(error);
-        }
-    };
+    let claims = Claims { config, subnet: ready.subnet, gateway: ready.gateway };
+    let (ip, ipv6) = claims.take(&leases, site, id)?;
     let mut attachment = Attachment {
         network: config.network.clone(),
         bridge: config.name.clone(),
@@ -273,13 +266,35 @@ impl Bridge<'_> {
         }
         Ok(notices)
     }
+}
 
-    fn address(&self, leases: &Leases, ready: &Ready, site: &Site<'_>, id: &str) -> Result<Ipv4Addr> {
+/// Which addresses a container wants of a subnet.
+pub(super) struct Claims<'a> {
+    pub(super) config: &'a BridgeConfig,
+    pub(super) subnet: Subnet,
+    pub(super) gateway: Ipv4Addr,
+}
+
+impl Claims<'_> {
+    /// Takes an address, and one of IPv6 if the network has it; both or none.
+    pub(super) fn take(&self, leases: &Leases, site: &Site<'_>, id: &str) -> Result<(Ipv4Addr, Option<Attachment6>)> {
+        let ip = self.address(leases, site, id)?;
+        match self.address6(leases, ip, site, id) {
+            Ok(ipv6) => Ok((ip, ipv6)),
+            Err(error) => {
+                // The first error is the one to show; a lease that stays is swept with its owner.
+                let _ = leases.release(ip.into(), id);
+                Err(error)
+            }
+        }
+    }
+
+    fn address(&self, leases: &Leases, site: &Site<'_>, id: &str) -> Result<Ipv4Addr> {
         match self.config.ip {
             Some(ip) => leases.take(ip.into(), id, site.is_alive).map(|()| ip),
             None => {
-                let range = self.config.range.unwrap_or(ready.subnet);
-                let pool = Pool { range, subnet: ready.subnet, gateway: ready.gateway };
+                let range = self.config.range.unwrap_or(self.subnet);
+                let pool = Pool { range, subnet: self.subnet, gateway: self.gateway };
                 leases.take_any(&pool, id, site.is_alive)
             }
         }
@@ -287,21 +302,14 @@ impl Bridge<'_> {
 
     /// The IPv6 side. An address that nobody chose follows from the one of IPv4, which is given out once only; both are
     /// leased, since somebody may choose what follows from another's.
-    fn address6(
-        &self,
-        leases: &Leases,
-        ready: &Ready,
-        ip: Ipv4Addr,
-        site: &Site<'_>,
-        id: &str,
-    ) -> Result<Option<Attachment6>> {
+    fn address6(&self, leases: &Leases, ip: Ipv4Addr, site: &Site<'_>, id: &str) -> Result<Option<Attachment6>> {
         let Some(subnet) = self.config.subnet6 else { return Ok(None) };
-        let gateway = self.gateway6(subnet);
+        let gateway = self.config.gateway6.unwrap_or(subnet.nth(1));
         let made = |ip: Ipv6Addr| Some(Attachment6 { subnet, gateway, ip });
         if let Some(ip) = self.config.ip6 {
             return leases.take(ip.into(), id, site.is_alive).map(|()| made(ip));
         }
-        let place = ip.to_bits() - ready.subnet.network().to_bits();
+        let place = ip.to_bits() - self.subnet.network().to_bits();
         for attempt in 0..DERIVED_TRIES {
             let ip = subnet.nth(place.wrapping_add(attempt * 0x101));
             if ip == gateway || ip == subnet.network() {
@@ -452,6 +460,9 @@ fn release_claims(attachment: &Attachment, id: &str, site: &Site<'_>, firewall: 
 }
 
 fn remove_interface(attachment: &Attachment, id: &str, links: &mut Socket) -> Result<()> {
+    if attachment.host_interface.is_empty() {
+        return Ok(());
+    }
     let Some(link) = route::link_by_name(links, &attachment.host_interface)? else { return Ok(()) };
     // An index is never used twice: another one is the pair of a later run. 0 is a set-up that failed half-way.
     let same_run = attachment.host_index == 0 || attachment.host_index == link.index;

@@ -64,6 +64,36 @@ pub enum Join {
     Pid(i32),
 }
 
+/// An interface of the host that containers use without a bridge: each gets a device of its own on top of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uplink {
+    /// The interface of the host.
+    pub parent: String,
+    /// What is put on top of it.
+    pub kind: UplinkKind,
+}
+
+/// Devices on top of another one; the numbers are the kernel's (`if_link.h`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UplinkKind {
+    /// macvlan in this mode: 1 private, 2 vepa, 4 bridge, 8 passthru.
+    Macvlan(u32),
+    /// ipvlan in this mode: 0 l2, 1 l3, 2 l3s.
+    Ipvlan(u16),
+}
+
+impl UplinkKind {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Macvlan(_) => "macvlan",
+            Self::Ipvlan(_) => "ipvlan",
+        }
+    }
+}
+
 /// A bridge and a container's place on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -72,6 +102,8 @@ pub struct BridgeConfig {
     pub name: String,
     /// What users call the network.
     pub network: String,
+    /// Use this interface in the place of a bridge; `name` is then only that of the pool of addresses.
+    pub uplink: Option<Uplink>,
     /// The bridge's subnet. `None` takes what the bridge has, or for a new one the first of
     /// [`candidate subnets`](super::bridge::CANDIDATE_SUBNETS) that no route of the host overlaps.
     pub subnet: Option<Subnet>,
@@ -116,6 +148,7 @@ impl Default for BridgeConfig {
         Self {
             name: DEFAULT_BRIDGE.to_owned(),
             network: "bridge".to_owned(),
+            uplink: None,
             subnet: None,
             gateway: None,
             range: None,
@@ -300,6 +333,18 @@ impl BridgeConfig {
                 return invalid(format!("network {} has no IPv6, so no address of it can be had", self.network));
             }
             None => {}
+        }
+        if let Some(uplink) = &self.uplink {
+            check_interface_name(&uplink.parent)?;
+            let kind = uplink.kind.name();
+            if self.subnet.is_none() {
+                return invalid(format!("network {} is a {kind} and needs a subnet", self.network));
+            }
+            if !self.publish.is_empty() {
+                return invalid(format!(
+                    "a {kind} cannot publish ports: its containers are reached by their own addresses"
+                ));
+            }
         }
         if self.internal && !self.publish.is_empty() {
             return invalid("an internal network cannot publish ports".to_owned());

@@ -27,6 +27,7 @@ mod route;
 mod state;
 mod subnets;
 mod sys;
+mod uplink;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -35,7 +36,8 @@ use std::path::Path;
 pub use address::{MacAddr, Subnet, Subnet6};
 pub use bridge::CANDIDATE_SUBNETS;
 pub use config::{
-    BridgeConfig, Config, DEFAULT_BRIDGE, Endpoint, Join, MAX_PUBLISHED_PORTS, Mode, PortMapping, Protocol,
+    BridgeConfig, Config, DEFAULT_BRIDGE, Endpoint, Join, MAX_PUBLISHED_PORTS, Mode, PortMapping, Protocol, Uplink,
+    UplinkKind,
 };
 pub use error::{Error, KernelError, Result};
 pub(crate) use lease::{directory as leases_of, owners};
@@ -138,9 +140,16 @@ pub(crate) fn open_names(netns: BorrowedFd<'_>, servers: &[IpAddr]) -> Result<Na
     Ok(NameSockets { servers: servers.to_vec(), ..sockets })
 }
 
+fn attach_one(config: &BridgeConfig, place: &Place<'_>) -> Result<bridge::Attached> {
+    match &config.uplink {
+        Some(uplink) => uplink::attach(config, uplink, place),
+        None => bridge::attach(config, place),
+    }
+}
+
 fn attach(network: &mut Network, endpoint: &Endpoint, place: &Place<'_>) -> Result<()> {
     let Endpoint::Bridge(config) = endpoint;
-    let attached = bridge::attach(config, place)?;
+    let attached = attach_one(config, place)?;
     network.state.attachments.push(attached.attachment);
     for notice in attached.notices {
         if !network.state.notices.contains(&notice) {
@@ -161,13 +170,16 @@ pub(crate) fn connect(
     netns: BorrowedFd<'_>,
 ) -> Result<(Attachment, Vec<String>)> {
     config.validate()?;
-    let attached = bridge::attach(config, &Place { site, id, index, netns })?;
+    let attached = attach_one(config, &Place { site, id, index, netns })?;
     Ok((attached.attachment, attached.notices))
 }
 
 /// Takes a running container's place on one network back; what is gone already is no error.
-pub(crate) fn disconnect(place: &Attachment, site: &Site<'_>, id: &str) -> Result<()> {
-    let errors = bridge::detach(site, id, place, true);
+pub(crate) fn disconnect(place: &Attachment, site: &Site<'_>, id: &str, netns: BorrowedFd<'_>) -> Result<()> {
+    let mut errors = bridge::detach(site, id, place, true);
+    if place.host_interface.is_empty() {
+        errors.extend(uplink::remove(place, netns).err());
+    }
     if errors.is_empty() { Ok(()) } else { Err(Error::Teardown(errors)) }
 }
 
@@ -220,7 +232,7 @@ fn detach_all(state: &State, site: &Site<'_>, interfaces: bool) -> Result<()> {
 /// should be told.
 pub fn reload(state: &State, site: &Site<'_>) -> Result<Vec<String>> {
     let mut notices = Vec::new();
-    for place in &state.attachments {
+    for place in state.attachments.iter().filter(|place| !place.host_interface.is_empty()) {
         notices.extend(bridge::reload(site, &state.container_id, place)?);
     }
     Ok(notices)
@@ -236,6 +248,12 @@ pub fn make_bridge(config: &BridgeConfig, site: &Site<'_>) -> Result<Vec<String>
 pub fn find_bridge(name: &str) -> Result<Option<Option<(Ipv4Addr, Subnet)>>> {
     config::check_interface_name(name)?;
     bridge::inspect(name)
+}
+
+/// Whether the host has an interface of this name.
+pub fn has_interface(name: &str) -> Result<bool> {
+    config::check_interface_name(name)?;
+    Ok(route::link_by_name(&mut Socket::route()?, name)?.is_some())
 }
 
 /// Removes a bridge with its firewall entries and leases, and with the last one our firewall table. A bridge that is in

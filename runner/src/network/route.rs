@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use super::address::{MacAddr, Subnet, Subnet6};
+use super::config::UplinkKind;
 use super::error::{Error, Result};
 use super::netlink::{
     Batch, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, Socket, Writer, attribute, attributes, read_u32, text,
@@ -24,6 +25,7 @@ const RTM_GETROUTE: u16 = 26;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
@@ -39,6 +41,8 @@ const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_MODE: u16 = 4;
 const VETH_INFO_PEER: u16 = 1;
+const IFLA_MACVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_MODE: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
@@ -304,6 +308,35 @@ pub(super) fn create_veth(socket: &mut Socket, veth: &Veth<'_>) -> Result<()> {
                     w.u32(IFLA_NUM_TX_QUEUES, 1).u32(IFLA_NUM_RX_QUEUES, 1);
                     w.attr(IFLA_NET_NS_FD, &veth.netns.as_raw_fd().to_ne_bytes());
                 });
+            });
+        });
+    });
+    socket.all(batch)
+}
+
+/// Makes a device on top of another one, born in a container's namespace with its name there.
+pub(super) fn create_on_top(
+    socket: &mut Socket,
+    parent: u32,
+    kind: UplinkKind,
+    name: &str,
+    mac: Option<MacAddr>,
+    mtu: u32,
+    netns: BorrowedFd<'_>,
+) -> Result<()> {
+    let mut batch = Batch::new();
+    let step = format!("create the {} {name} in the container", kind.name());
+    batch.add(step, RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, |w| {
+        link_header(w, 0, 0, 0);
+        w.text(IFLA_IFNAME, name).u32(IFLA_MTU, mtu).u32(IFLA_LINK, parent);
+        if let Some(mac) = mac {
+            w.attr(IFLA_ADDRESS, &mac.bytes());
+        }
+        w.attr(IFLA_NET_NS_FD, &netns.as_raw_fd().to_ne_bytes());
+        w.nest(IFLA_LINKINFO, |w| {
+            w.text(IFLA_INFO_KIND, kind.name()).nest(IFLA_INFO_DATA, |w| match kind {
+                UplinkKind::Macvlan(mode) => drop(w.u32(IFLA_MACVLAN_MODE, mode)),
+                UplinkKind::Ipvlan(mode) => drop(w.attr(IFLA_IPVLAN_MODE, &mode.to_ne_bytes())),
             });
         });
     });

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use jiff::Timestamp;
-use runner::network::{Subnet, Subnet6, Subnets};
+use runner::network::{Subnet, Subnet6, Subnets, Uplink, UplinkKind};
 use store::record::Record;
 
 use super::{BUILT_IN, NetworkData, state_dir};
@@ -74,7 +74,8 @@ impl Engine {
                 }
             }
             None => {
-                if let Some(subnet) = data.subnet {
+                // What is on the wire of an interface has a route there already.
+                if let Some(subnet) = data.subnet.filter(|_| data.uplink.is_none()) {
                     let other =
                         others.iter().find(|other| other.data.subnet.is_some_and(|taken| taken.overlaps(subnet)));
                     if let Some(other) = other {
@@ -113,6 +114,10 @@ impl Engine {
                 .hint(format!("`img network inspect {name}` shows it")),
             error => error.into(),
         })?;
+        if config.uplink.is_some() {
+            self.network_event("create", name, &id, None);
+            return Ok((id, Vec::new()));
+        }
         // After the record: a bridge without one would be left behind by a crash, a record without a bridge is whole.
         match runner::make_bridge(&self.states(), &config) {
             Ok(notices) => {
@@ -135,10 +140,9 @@ fn lot(id: &str) -> [u8; 5] {
 }
 
 fn parse(asked: &NetworkOptions) -> Result<NetworkData> {
-    if asked.driver != "bridge" {
-        return Err(
-            CommandError::usage(format!("there is no network driver {:?}", asked.driver)).hint("there is: bridge")
-        );
+    if !["bridge", "macvlan", "ipvlan"].contains(&asked.driver.as_str()) {
+        return Err(CommandError::usage(format!("there is no network driver {:?}", asked.driver))
+            .hint("there are: bridge, macvlan, ipvlan"));
     }
     let mut data = NetworkData {
         driver: asked.driver.clone(),
@@ -179,10 +183,51 @@ fn parse(asked: &NetworkOptions) -> Result<NetworkData> {
     }
     for text in &asked.options {
         let (key, value) = pair(text);
-        set(&mut data, &key, &value)?;
+        if asked.driver == "bridge" {
+            set(&mut data, &key, &value)?;
+        }
         data.options.push((key, value));
     }
+    if asked.driver != "bridge" {
+        data.uplink = Some(uplink(&mut data.mtu, &asked.driver, &data.options)?);
+    }
     Ok(data)
+}
+
+/// The options of a network without a bridge.
+fn uplink(mtu: &mut Option<u32>, driver: &str, options: &[(String, String)]) -> Result<Uplink> {
+    let mut parent = None;
+    let mut kind = if driver == "macvlan" { UplinkKind::Macvlan(4) } else { UplinkKind::Ipvlan(0) };
+    for (key, value) in options {
+        let bad = |what: &str| CommandError::usage(format!("-o {key}={value}: {value:?} is not {what}"));
+        match (key.as_str(), driver) {
+            ("parent", _) => parent = Some(value.clone()),
+            ("com.docker.network.driver.mtu" | "mtu", _) => {
+                *mtu = Some(value.parse().map_err(|_| bad("a number of bytes"))?);
+            }
+            ("macvlan_mode" | "mode", "macvlan") => {
+                let mode = [("private", 1), ("vepa", 2), ("bridge", 4), ("passthru", 8)];
+                let mode = mode.into_iter().find(|(name, _)| name == value);
+                kind = UplinkKind::Macvlan(mode.ok_or_else(|| bad("bridge, private, vepa or passthru"))?.1);
+            }
+            ("ipvlan_mode" | "mode", "ipvlan") => {
+                let mode = [("l2", 0), ("l3", 1), ("l3s", 2)].into_iter().find(|(name, _)| name == value);
+                kind = UplinkKind::Ipvlan(mode.ok_or_else(|| bad("l2, l3 or l3s"))?.1);
+            }
+            _ => {
+                return Err(CommandError::usage(format!("-o {key}: there is no such option for {driver}"))
+                    .hint("there are: parent, mode, mtu"));
+            }
+        }
+    }
+    let parent = parent.ok_or_else(|| {
+        CommandError::usage(format!("a {driver} needs the interface of the host that it uses"))
+            .hint("as -o parent=eth0")
+    })?;
+    if !runner::network::has_interface(&parent)? {
+        return Err(CommandError::new(format!("there is no interface {parent} on this host")));
+    }
+    Ok(Uplink { parent, kind })
 }
 
 fn set(data: &mut NetworkData, key: &str, value: &str) -> Result<()> {

@@ -9,7 +9,7 @@ mod show;
 use std::path::Path;
 
 use jiff::Timestamp;
-use runner::network::{BridgeConfig, Subnet, Subnet6};
+use runner::network::{BridgeConfig, Subnet, Subnet6, Uplink};
 use serde::{Deserialize, Serialize};
 use store::record::Record;
 
@@ -33,9 +33,9 @@ const STATE_DIR: &str = runner::NETWORK_STATE;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NetworkData {
-    /// `bridge`
+    /// `bridge`, `macvlan` or `ipvlan`
     pub driver: String,
-    /// The bridge's interface.
+    /// The bridge's interface; of other drivers the name under which addresses are leased.
     pub interface: String,
     /// The interface was there before and stays when the network is removed.
     pub adopted: bool,
@@ -57,6 +57,8 @@ pub struct NetworkData {
     pub names: bool,
     /// MTU in bytes.
     pub mtu: Option<u32>,
+    /// The interface of the host that it uses in the place of a bridge.
+    pub uplink: Option<Uplink>,
     /// Labels.
     pub labels: Vec<(String, String)>,
     /// `-o`, as they were said.
@@ -229,6 +231,7 @@ impl NetworkData {
         BridgeConfig {
             name: self.interface.clone(),
             network: name.to_owned(),
+            uplink: self.uplink.clone(),
             subnet: self.subnet,
             gateway: self.gateway,
             range: self.range,

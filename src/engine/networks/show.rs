@@ -37,7 +37,7 @@ impl Engine {
             "Created": network.created.map(|time| time.to_string()).unwrap_or_default(),
             "Scope": "local",
             "Driver": network.driver,
-            "EnableIPv4": network.driver == "bridge",
+            "EnableIPv4": matches!(network.driver.as_str(), "bridge" | "macvlan" | "ipvlan"),
             "EnableIPv6": data.subnet6.is_some(),
             "IPAM": { "Driver": "default", "Options": {}, "Config": pools(&network) },
             "Internal": data.internal,
