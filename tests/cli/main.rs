@@ -60,6 +60,8 @@ mod run;
 mod run_flags;
 mod save_load;
 mod security;
+mod security_everywhere;
+mod security_race;
 mod system;
 mod timing;
 mod top_stats;

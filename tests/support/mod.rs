@@ -6,6 +6,7 @@
 pub mod images;
 pub mod leaks;
 pub mod output;
+pub mod places;
 pub mod pty;
 pub mod registry;
 pub mod sandbox;
