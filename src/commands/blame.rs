@@ -41,7 +41,7 @@ impl Run for Blame {
         let path = self.path.as_deref().ok_or_else(|| CommandError::usage("a path is missing"))?;
         let blame = engine.blame(&self.image, path)?;
         if self.format.is_some() {
-            ui::outln(serde_json::to_string_pretty(&blame)?)?;
+            ui::outln_json(&blame, true)?;
             return Ok(ExitCode::SUCCESS);
         }
         let mut versions = blame.versions.iter();
@@ -96,7 +96,7 @@ impl Blame {
     fn waste(&self, engine: &crate::engine::Engine) -> Result<ExitCode> {
         let waste = engine.waste(&self.image)?;
         if self.format.is_some() {
-            ui::outln(serde_json::to_string_pretty(&waste)?)?;
+            ui::outln_json(&waste, true)?;
             return Ok(ExitCode::SUCCESS);
         }
         let short = |by: &Writer| -> String {

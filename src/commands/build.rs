@@ -207,7 +207,7 @@ impl Run for Build {
             // The image itself, or its files, have gone there.
             None if uses_stdout => {}
             None => ui::outln(built.image)?,
-            Some("json") => ui::outln(serde_json::to_string_pretty(&built.report)?)?,
+            Some("json") => ui::outln_json(&built.report, true)?,
             Some(_) => ui::explain::print(&built.report.steps)?,
         }
         Ok(ExitCode::SUCCESS)

@@ -91,7 +91,7 @@ pub fn run(engine: &Engine, request: &BuildRequest, call: Call) -> Result<ExitCo
 }
 
 fn print(value: &Value) -> Result<()> {
-    ui::outln(serde_json::to_string_pretty(value).unwrap_or_default())
+    ui::outln_json(value, true)
 }
 
 fn check(engine: &Engine, request: &BuildRequest, as_json: bool) -> Result<ExitCode> {

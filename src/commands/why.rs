@@ -41,7 +41,7 @@ impl Run for Why {
             }
         }
         if self.format.is_some() {
-            ui::outln(serde_json::to_string_pretty(&json!({ "ended": when, "build": report }))?)?;
+            ui::outln_json(&json!({ "ended": when, "build": report }), true)?;
             return Ok(ExitCode::SUCCESS);
         }
         let place = report.context.as_deref().map_or_else(String::new, |context| format!(" for {context}"));

@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::template::{Template, unescape};
-use super::{Escaped, outln, table};
+use super::{Escaped, outln, outln_json, table};
 use crate::error::Result;
 
 /// A column: its heading and the key of a row that it shows.
@@ -18,7 +18,7 @@ pub type Column = (&'static str, &'static str);
 pub fn print_list(format: Option<&str>, columns: &[Column], rows: &[Value]) -> Result<()> {
     match format {
         None | Some("table") => print_table(columns, rows),
-        Some("json") => outln(serde_json::to_string(rows)?),
+        Some("json") => outln_json(&rows, false),
         Some(text) => match text.strip_prefix("table ") {
             Some(text) => print_template_table(&unescape(text), rows),
             None => {
@@ -35,8 +35,8 @@ pub fn print_list(format: Option<&str>, columns: &[Column], rows: &[Value]) -> R
 /// A template that cannot be understood or applied.
 pub fn print_inspect(format: Option<&str>, values: &[Value]) -> Result<()> {
     match format {
-        None => outln(serde_json::to_string_pretty(values)?),
-        Some("json") => values.iter().try_for_each(outln),
+        None => outln_json(&values, true),
+        Some("json") => values.iter().try_for_each(|value| outln_json(value, false)),
         Some(text) => {
             let template = Template::parse(&unescape(text))?;
             values.iter().try_for_each(|value| outln(Escaped(&template.render(value)?)))

@@ -27,6 +27,26 @@ pub fn outln(text: impl fmt::Display) -> Result<()> {
     out(format_args!("{text}\n"))
 }
 
+/// Writes a value to stdout as JSON, over several lines if `pretty`.
+pub fn outln_json(value: &impl serde::Serialize, pretty: bool) -> Result<()> {
+    let text = if pretty { serde_json::to_string_pretty(value)? } else { serde_json::to_string(value)? };
+    outln(escape_json(&text))
+}
+
+/// JSON with nothing in it that a terminal obeys: what JSON leaves as it is (the control characters above ASCII, those that turn
+/// the direction of text) is written as JSON's own escapes, so that it means the same.
+pub fn escape_json(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        if (character.is_control() && character != '\n') || is_bidi(character) {
+            safe.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            safe.push(character);
+        }
+    }
+    safe
+}
+
 /// Writes raw bytes to stdout.
 pub fn out_bytes(bytes: &[u8]) -> Result<()> {
     match io::stdout().lock().write_all(bytes) {
@@ -113,5 +133,13 @@ mod tests {
         assert_eq!(Escaped("a\x1b[31mb\r\n").to_string(), "a\\u{1b}[31mb\\u{d}\n");
         assert_eq!(Escaped("x\u{202e}y").to_string(), "x\\u{202e}y");
         assert_eq!(Escaped("ünï").to_string(), "ünï");
+    }
+
+    #[test]
+    fn json_means_the_same_and_is_not_obeyed() {
+        let value = serde_json::json!({"x": "\u{1b}[31m\u{9b}2J\u{202e}ü"});
+        let text = escape_json(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(!text.contains(['\u{1b}', '\u{9b}', '\u{202e}']) && text.contains("\\u009b2J\\u202eü"), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 }

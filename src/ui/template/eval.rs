@@ -111,7 +111,10 @@ fn call(name: &str, arguments: &[Option<Value>]) -> Result<Option<Value>, String
     };
     let all = |separator: &str| arguments.iter().flatten().map(show).collect::<Vec<_>>().join(separator);
     Ok(Some(match name {
-        "json" => serde_json::to_string(given(0).unwrap_or(&Value::Null)).map_err(|error| error.to_string())?.into(),
+        "json" => crate::ui::escape_json(
+            &serde_json::to_string(given(0).unwrap_or(&Value::Null)).map_err(|error| error.to_string())?,
+        )
+        .into(),
         "len" => match given(0) {
             Some(Value::Array(items)) => items.len().into(),
             Some(Value::Object(map)) => map.len().into(),

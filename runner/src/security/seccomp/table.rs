@@ -123,7 +123,7 @@ pub static SYSCALLS: &[Syscall] = &[
     row("fcntl64", Always, [-1, 221, -1, 221]),
     row("fdatasync", Always, [75, 148, 83, 148]),
     row("fgetxattr", Always, [193, 231, 10, 231]),
-    row("file_getattr", Always, [468, 468, 468, 468]),
+    row("file_getattr", Never, [468, 468, 468, 468]),
     row("file_setattr", Never, [469, 469, 469, 469]),
     row("finit_module", Needs(&[SysModule]), [313, 350, 273, 379]),
     row("flistxattr", Always, [196, 234, 13, 234]),
