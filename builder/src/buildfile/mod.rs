@@ -12,6 +12,7 @@ pub mod instruction;
 mod lexer;
 mod lint;
 mod mount_option;
+mod parse_arguments;
 mod parse_copy;
 mod parse_run;
 mod parser;

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::buildfile::{NetworkMode, Position, Run};
+use crate::buildfile::{Arg, NetworkMode, Pair, Position, Run};
 
 fn parse(text: &str) -> Result<Buildfile, Failure> {
     Buildfile::parse("Buildfile", text.as_bytes())
