@@ -236,7 +236,7 @@ fn be_born(materials: &Materials<'_>, channel: &Channel, pid: i32) -> Result<()>
         let path = format!("/proc/{pid}/oom_score_adj");
         std::fs::write(&path, score.to_string()).doing(|| format!("write {score} to {path}"))?;
     }
-    if materials.plan.id_maps.is_some() || materials.hooks.is_some() {
+    if materials.plan.has_users() || materials.hooks.is_some() {
         channel.send(&Message::Born(pid), None).doing(|| "talk to the child".into())?;
     }
     Ok(())
@@ -400,7 +400,7 @@ pub(crate) fn joined(plan: &Plan) -> Result<(Vec<(i32, OwnedFd)>, Vec<(i32, Owne
         let fd =
             rustix::fs::open(path, flags, Mode::empty()).doing(|| format!("open the namespace {}", path.display()))?;
         // Once in a user namespace of its own, the child may enter none that belongs to the host.
-        if *kind == libc::CLONE_NEWPID || plan.id_maps.is_some() {
+        if *kind == libc::CLONE_NEWPID || plan.has_users() {
             around.push((*kind, fd));
         } else {
             list.push((*kind, fd));
@@ -412,7 +412,7 @@ pub(crate) fn joined(plan: &Plan) -> Result<(Vec<(i32, OwnedFd)>, Vec<(i32, Owne
 /// Device nodes of the host, as detached clones, for a child in a user namespace, which can make none.
 pub(crate) fn host_devices(plan: &Plan) -> Result<BTreeMap<PathBuf, OwnedFd>> {
     let mut devices = BTreeMap::new();
-    if plan.id_maps.is_none() {
+    if !plan.has_users() {
         return Ok(devices);
     }
     for step in &plan.steps {

@@ -34,6 +34,16 @@ pub enum Forked<P> {
 ///
 /// The caller must be single-threaded (malloc's locks are copied as they are); this is checked.
 pub fn clone_child(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked<(i32, OwnedFd)>> {
+    clone3(namespaces, cgroup, libc::SIGCHLD as u64)
+}
+
+/// As [`clone_child`], but the new process is a child of our parent.
+pub fn clone_sibling(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked<(i32, OwnedFd)>> {
+    // The signal at its end is the one that we send at ours.
+    clone3(namespaces | libc::CLONE_PARENT as u64, cgroup, 0)
+}
+
+fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, exit_signal: u64) -> io::Result<Forked<(i32, OwnedFd)>> {
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     #[repr(C)]
     #[derive(Default)]
@@ -55,9 +65,9 @@ pub fn clone_child(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Resul
     }
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
-        flags: namespaces | libc::CLONE_PIDFD as u64,
+        flags: flags | libc::CLONE_PIDFD as u64,
         pidfd: (&raw mut pidfd) as u64,
-        exit_signal: libc::SIGCHLD as u64,
+        exit_signal,
         ..CloneArgs::default()
     };
     if let Some(cgroup) = cgroup {

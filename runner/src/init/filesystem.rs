@@ -28,7 +28,7 @@ pub fn isolate() -> Result<()> {
 
 impl Child<'_> {
     pub(super) fn isolate_mounts(&mut self) -> Result<()> {
-        if self.materials.plan.id_maps.is_some() {
+        if self.materials.plan.has_users() {
             // In a user namespace the kernel gives a procfs only while a whole one can be seen, which ends with the old root.
             self.open_proc()?;
         }

@@ -147,7 +147,7 @@ impl Child<'_> {
         // Modes are meant as they are given, until the program's own umask is set.
         rustix::process::umask(rustix::fs::Mode::empty());
         self.die_with_parent()?;
-        if self.materials.plan.id_maps.is_some() || self.materials.hooks.is_some() {
+        if self.materials.plan.has_users() || self.materials.hooks.is_some() {
             self.be_born()?;
         }
         Ok(())
@@ -159,7 +159,7 @@ impl Child<'_> {
             Some((Message::Born(pid), _)) => self.pid_outside = pid,
             _ => sys::exit(125),
         }
-        if self.materials.plan.id_maps.is_some() { self.become_root() } else { Ok(()) }
+        if self.materials.plan.has_users() { self.become_root() } else { Ok(()) }
     }
 
     /// Asks to die with the parent, and dies now if that was too late.

@@ -108,7 +108,7 @@ impl Runtime {
         let group = cgroups::path(&bundle.spec, id, options.systemd_cgroup)?;
         let mut record = Record::new(id, &bundle.path, &bundle.rootfs, &bundle.spec, group)?;
         let directory = self.make_directory(id)?;
-        record.own_users = plan.id_maps.is_some();
+        record.own_users = plan.has_users();
         // Nobody deletes it half made. The child lets go of the lock at its gate.
         let _lock = state::lock(&directory)?;
         let made = make(&bundle, &plan, &mut record, &directory, options, stdio).and_then(|started| {

@@ -30,6 +30,8 @@ pub struct Plan {
     pub joined: Vec<(i32, PathBuf)>,
     /// The ids of the new user namespace, if there is one.
     pub id_maps: Option<IdMaps>,
+    /// An existing user namespace to be born in, instead of a new one.
+    pub joined_users: Option<PathBuf>,
     /// How far the clocks of the new time namespace are off, if there is one.
     pub time: Option<Vec<TimeOffset>>,
     /// The OOM score adjustment, where only the parent can set it: a process in a user namespace cannot write its own while
@@ -177,14 +179,20 @@ impl Plan {
             new_namespaces: spaces.new,
             joined: spaces.joined,
             id_maps: spaces.id_maps,
+            joined_users: spaces.joined_users,
             time: spaces.time,
             oom_score: None,
             steps,
         };
-        if plan.id_maps.is_some() {
+        if plan.has_users() {
             plan.leave_oom_score_to_parent();
         }
         Ok(plan)
+    }
+
+    /// Whether the container is in a user namespace other than ours.
+    pub fn has_users(&self) -> bool {
+        self.id_maps.is_some() || self.joined_users.is_some()
     }
 
     /// Takes the OOM score out of the child's steps.
@@ -209,7 +217,15 @@ impl Plan {
         }
         steps.push(Step::Synchronise);
         steps.extend(process_steps(process, seccomp, Settings::default())?);
-        Ok(Self { new_namespaces: 0, joined: Vec::new(), id_maps: None, time: None, oom_score: None, steps })
+        Ok(Self {
+            new_namespaces: 0,
+            joined: Vec::new(),
+            id_maps: None,
+            joined_users: None,
+            time: None,
+            oom_score: None,
+            steps,
+        })
     }
 }
 

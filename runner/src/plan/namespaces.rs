@@ -32,6 +32,8 @@ pub(super) struct Namespaces {
     pub own_cgroup: bool,
     /// The ids of a new user namespace.
     pub id_maps: Option<IdMaps>,
+    /// An existing user namespace.
+    pub joined_users: Option<PathBuf>,
     /// The clocks of a new time namespace.
     pub time: Option<Vec<TimeOffset>>,
 }
@@ -39,7 +41,8 @@ pub(super) struct Namespaces {
 impl Namespaces {
     /// Reads and checks the list.
     pub fn read(linux: &Linux) -> Result<Self> {
-        let mut all = Self { new: 0, joined: Vec::new(), own_cgroup: false, id_maps: None, time: None };
+        let mut all =
+            Self { new: 0, joined: Vec::new(), own_cgroup: false, id_maps: None, joined_users: None, time: None };
         let mut seen = Vec::new();
         let (mut own_user, mut own_time) = (false, false);
         for namespace in linux.namespaces().iter().flatten() {
@@ -62,9 +65,7 @@ impl Namespaces {
                 Some(_) if kind == LinuxNamespaceType::Mount => {
                     return Err(Error::invalid("a container cannot be made in another mount namespace"));
                 }
-                Some(_) if kind == LinuxNamespaceType::User => {
-                    return Err(Error::invalid("a container cannot join the user namespace of another one"));
-                }
+                Some(path) if kind == LinuxNamespaceType::User => all.joined_users = Some(path.clone()),
                 Some(path) => all.joined.push((flag, path.clone())),
                 None if kind == LinuxNamespaceType::Cgroup => all.own_cgroup = true,
                 None if kind == LinuxNamespaceType::Time => own_time = true,
@@ -84,6 +85,8 @@ impl Namespaces {
         let (users, groups) = (users.unwrap_or_default(), groups.unwrap_or_default());
         match (own, users.is_empty() && groups.is_empty()) {
             (false, true) => return Ok(()),
+            // An existing one has its ids already; they are named for those who cannot look.
+            (false, false) if self.joined_users.is_some() => return Ok(()),
             (false, false) => return Err(Error::invalid("a map of ids needs a user namespace of its own")),
             (true, _) if users.is_empty() || groups.is_empty() => {
                 return Err(Error::invalid("a user namespace of its own needs maps of user and group ids"));

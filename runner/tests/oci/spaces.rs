@@ -41,6 +41,37 @@ fn a_user_namespace_has_its_own_root() {
 }
 
 #[test]
+fn a_container_joins_the_namespaces_of_another() {
+    if !can_run() {
+        return;
+    }
+    let first = Lab::new();
+    first.create("hostname; exec sleep 1000", own_users(json!({"hostname": "first"}))).ok();
+    first.start().ok();
+    let process = format!("/proc/{}/ns", first.pid());
+    let second = Lab::new();
+    let space = |kind: &str, file: &str| json!({"type": kind, "path": format!("{process}/{file}")});
+    let mut config = json!({"linux": {
+        "namespaces": [{"type": "mount"}, {"type": "pid"}, space("user", "user"), space("network", "net"),
+                       space("ipc", "ipc"), space("uts", "uts")],
+        "uidMappings": maps(), "gidMappings": maps(),
+    }, "process": {"oomScoreAdj": 300}});
+    config["hostname"] = Value::Null;
+    let said = second.run(
+        "id -u; hostname; echo $$; for n in user net ipc uts; do readlink /proc/self/ns/$n; done; touch /dev/shm/x; cat /proc/self/oom_score_adj",
+        config.clone(),
+    );
+    let files = ["user", "net", "ipc", "uts"].map(|name| std::fs::read_link(format!("{process}/{name}")).unwrap());
+    let files: Vec<String> = files.iter().map(|file| format!("{}\n", file.display())).collect();
+    assert_eq!(said.ok(), format!("0\nfirst\n1\n{}300\n", files.concat()));
+    second.create("exec sleep 1000", config).ok();
+    second.start().ok();
+    let inside = second.call(&["exec", &second.id, "sh", "-c", "id -u; hostname"]);
+    assert_eq!(inside.ok(), "0\nfirst\n");
+    second.call(&["delete", "--force", &second.id]).ok();
+}
+
+#[test]
 fn clocks_of_a_time_namespace_are_off() {
     if !can_run() {
         return;
