@@ -93,11 +93,6 @@ fn file_systems() {
             tmpfs(json!(["rshared", "size=64k"])),
         ),
         (
-            "propagation of the root",
-            "grep -c shared: /proc/self/mountinfo",
-            json!({"linux": {"rootfsPropagation": "shared"}}),
-        ),
-        (
             "a device of the configuration",
             "ls -l /dev/mine | cut -c1-10; stat -c '%t %T %u %g' /dev/mine",
             json!({"linux": {"devices": [{"path": "/dev/mine", "type": "c", "major": 1, "minor": 7, "fileMode": 0o640,

@@ -148,6 +148,20 @@ fn recursive_options_reach_the_mounts_below() {
 }
 
 #[test]
+fn the_root_has_the_propagation_of_the_configuration() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new();
+    let root = "grep -c ' / / .* shared:' /proc/self/mountinfo; grep -c shared: /proc/self/mountinfo";
+    let root = root.replace(" / / ", " [^ ]* / ");
+    let shared = |word: &str| lab.run(&root, json!({"linux": {"rootfsPropagation": word}})).out;
+    assert_eq!(shared("shared"), "1\n1\n");
+    assert_eq!(shared("private"), "0\n0\n");
+    assert!(!std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains(lab.dir.path().to_str().unwrap()));
+}
+
+#[test]
 fn no_pivot_changes_the_root_too() {
     if !can_run() {
         return;
