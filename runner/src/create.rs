@@ -86,6 +86,7 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>, witness
             plan: &plan,
             process,
             group_names: &group_names,
+            exact_groups: false,
             tasks: cgroup.tasks_fds(),
             namespaces,
             rootfs: Some(rootfs),

@@ -201,6 +201,7 @@ fn start(dir: &Path, exec: &Exec, stdio: Option<[OwnedFd; 3]>, die_with_parent: 
         plan: &plan,
         process: &exec.process,
         group_names: &exec.group_names,
+        exact_groups: false,
         tasks: cgroup.tasks_fds(),
         namespaces: vec![(kinds, container)],
         rootfs: None,

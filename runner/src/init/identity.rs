@@ -158,6 +158,9 @@ impl Child<'_> {
         let named = user.username().as_ref().is_some_and(|name| !name.is_empty());
         let group_text = if named || !more_groups.is_empty() { read(root, "/etc/group")? } else { String::new() };
         self.user = resolve(user, more_groups, &passwd_text, &group_text)?;
+        if self.materials.exact_groups {
+            self.user.groups = user.additional_gids().clone().unwrap_or_default();
+        }
         Ok(())
     }
 

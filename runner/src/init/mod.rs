@@ -43,6 +43,8 @@ pub struct Materials<'a> {
     pub process: &'a Process,
     /// Names of further groups of the program's user, looked up in the image.
     pub group_names: &'a [String],
+    /// The groups are those of the Spec and no others: whoever wrote it has looked them up.
+    pub exact_groups: bool,
     /// The `tasks` files of v1 groups.
     pub tasks: &'a [OwnedFd],
     /// Namespaces to join: flags, and a namespace file or pidfd.

@@ -156,6 +156,7 @@ fn make(
         plan,
         process: create::process_of(spec)?,
         group_names: &[],
+        exact_groups: true,
         tasks: cgroup.tasks_fds(),
         namespaces,
         rootfs: Some(root),

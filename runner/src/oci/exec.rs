@@ -132,6 +132,7 @@ impl Runtime {
             plan: &plan,
             process,
             group_names: &[],
+            exact_groups: true,
             tasks: cgroup.tasks_fds(),
             namespaces: vec![(namespaces, pidfd)],
             rootfs: None,
