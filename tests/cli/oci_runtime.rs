@@ -223,7 +223,7 @@ fn containerd_starts_and_ends_tasks() {
     assert_eq!(out.stdout(), "out\n");
     let out = containerd.run(&["--rm"], "none", &["nosuch"]);
     out.exits(1);
-    assert!(out.stderr().contains("executable file not found in $PATH"), "{out:?}");
+    assert!(out.stderr().contains("executable file not found in $PATH"), "{out}");
     containerd.run(&["-d", "--memory-limit", "50000000"], "two", &["sleep", "1000"]).ok();
     let status = || containerd.call(&["task", "ls"]).ok().stdout();
     assert!(status().contains("RUNNING"), "{}", status());
