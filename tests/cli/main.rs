@@ -37,6 +37,7 @@ mod explain;
 mod firewall;
 mod fixture;
 mod folding;
+mod guests;
 mod health;
 mod history;
 mod images;
