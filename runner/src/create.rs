@@ -81,6 +81,13 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>, witness
     timing::mark(Mark::Grouped);
     let wants_view =
         plan.steps.iter().any(|step| matches!(step, Step::Mount(mount) if mount.kind == MountKind::Cgroup));
+    // cgroup2 by name is that alone, also where version 1 has controllers; an init in it takes it for the whole.
+    let of_version2 = |mount: &oci_spec::runtime::Mount| mount.typ().as_deref() == Some("cgroup2");
+    let wants_view =
+        wants_view && !(cgroup.directory_fd().is_some() && spec.mounts().iter().flatten().any(of_version2));
+    if let Some(owner) = owner.as_ref().filter(|_| delegates(spec)) {
+        owner.own_groups(cgroup.directories().map(|(_, directory)| directory))?;
+    }
     let result = (|| {
         let materials = Materials {
             plan: &plan,
@@ -431,6 +438,14 @@ pub(crate) fn host_devices(plan: &Plan) -> Result<BTreeMap<PathBuf, OwnedFd>> {
         }
     }
     Ok(devices)
+}
+
+/// Whether the container may write to its control groups.
+fn delegates(spec: &Spec) -> bool {
+    spec.mounts().iter().flatten().any(|mount| {
+        let writable = mount.options().iter().flatten().any(|option| option == "rw");
+        writable && matches!(mount.typ().as_deref(), Some("cgroup" | "cgroup2"))
+    })
 }
 
 /// Clones of the container's groups of v1 (and of the cgroup2 tree beside them), by hierarchy. Empty where there is only

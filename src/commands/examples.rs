@@ -170,6 +170,8 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     ("rm", &[("img rm box", "an ended one"), ("img rm -fv $(img ps -aq)", "all, running or not, with their volumes")]),
     ("ps", &[("img ps", "what runs"), ("img ps -a --filter status=exited", "what ended"), ("img ps -aq", "ids only")]),
     ("exec", &[("img exec -it web sh", "a shell in a running container"), ("img exec -u 0 web id", "as another user")]),
+    ("console", &[("img console box", "your terminal becomes its console; ctrl-a q leaves it")]),
+    ("shutdown", &[("img shutdown box", "as by its power button"), ("img shutdown -r box", "and start it again")]),
     (
         "nsenter",
         &[

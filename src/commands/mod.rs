@@ -15,6 +15,7 @@ mod build_steps;
 mod builder;
 mod builder_cache;
 mod commit;
+mod console;
 mod container;
 mod cp;
 mod diff;

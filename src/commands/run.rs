@@ -59,7 +59,7 @@ impl RunCommand {
         self.attach.check(self.detach)?;
         options.interactive |= self.attach.stdin();
         if !self.detach {
-            wants_terminal(options.interactive, options.tty)?;
+            wants_terminal(options.interactive && !options.system.system, options.tty)?;
         }
         if self.explain_denied && (self.detach || options.interactive || options.tty) {
             return Err(CommandError::usage(

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 
 use super::{
-    Run, blame, build, builder, builder_cache, commit, container, cp, diff, doctor, events, exec, export, generate,
-    generate_systemd, healthcheck, history, images, import, inspect, is_option, load, login, logs, network, pause,
-    port, ps, pull, push, rm, rmi, run, save, start, stats, stop, system, tag, top, unshare, update, version, volume,
-    why,
+    Run, blame, build, builder, builder_cache, commit, console, container, cp, diff, doctor, events, exec, export,
+    generate, generate_systemd, healthcheck, history, images, import, inspect, is_option, load, login, logs, network,
+    pause, port, ps, pull, push, rm, rmi, run, save, start, stats, stop, system, tag, top, unshare, update, version,
+    volume, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -107,6 +107,8 @@ pub const COMMANDS: &[Command] = &[
     command::<logs::Logs>("logs", &[], Containers),
     command::<logs::Attach>("attach", &[], Containers),
     command::<update::Update>("update", &[], Containers),
+    command::<console::Console>("console", &[], Containers),
+    command::<console::Shutdown>("shutdown", &[], Containers),
     command::<top::Top>("top", &[], Containers),
     command::<stats::Stats>("stats", &[], Containers),
     command::<events::Events>("events", &["monitor"], Containers),

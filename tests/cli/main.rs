@@ -67,6 +67,7 @@ mod security_race;
 mod security_words;
 mod start_path;
 mod system;
+mod system_container;
 mod timing;
 mod top_stats;
 mod transfer;

@@ -13,6 +13,7 @@ pub(crate) mod relay;
 mod restart;
 mod session;
 pub mod task;
+mod timeout;
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -29,6 +30,7 @@ use crate::health::{HealthCheck, HealthStatus};
 use crate::init::dialogue::Failure;
 use crate::spec::parse::RestartPolicy;
 use crate::state::{Exit, State};
+use crate::sys::Ended;
 use crate::{sys, verbs};
 use peer::Peer;
 use relay::Relay;
@@ -75,11 +77,16 @@ pub struct Supervision {
     pub health: Option<HealthCheck>,
     /// How long it has between its stop signal and SIGKILL when its monitor stops it.
     pub stop_timeout: Duration,
+    /// How long it may run.
+    pub timeout: Option<Duration>,
+    /// It boots a system, which may power itself off or restart.
+    pub system: bool,
 }
 
 impl Default for Supervision {
     fn default() -> Self {
-        Self { restart: RestartPolicy::No, health: None, stop_timeout: Duration::from_secs(10) }
+        let stop_timeout = Duration::from_secs(10);
+        Self { restart: RestartPolicy::No, health: None, stop_timeout, timeout: None, system: false }
     }
 }
 
@@ -207,6 +214,7 @@ fn live<'a>(
     loop {
         relay.tasks = session.tasks(&mut running);
         let (ended, next) = relay.run(&running.pidfd, observer)?;
+        let (ended, next) = meaning(ended, next, session.container.supervision.system);
         if next == Next::Rest {
             // Without its directory it was removed by force, and is not started again either.
             let _ = verbs::request_stop(&session.container.state_dir);
@@ -228,6 +236,19 @@ fn live<'a>(
         running = again;
         relay.reconnect(program);
         observer(&Happening::Started(&session.state));
+    }
+}
+
+/// What the end of a system means. Its init was ended by the kernel, by one signal for restart and another for all else, if something
+/// in it called reboot(2); nobody else's signals of these kinds end the first process of a pid namespace (reboot(2), "Behavior inside
+/// PID namespaces").
+fn meaning(ended: Ended, next: Next, system: bool) -> (Ended, Next) {
+    match ended {
+        Ended::Signalled(libc::SIGHUP) if system => {
+            (Ended::Exited(0), if next == Next::Rest { next } else { Next::Restart })
+        }
+        Ended::Signalled(libc::SIGINT) if system => (Ended::Exited(0), Next::Rest),
+        _ => (ended, next),
     }
 }
 

@@ -9,6 +9,7 @@ use super::failure;
 use super::relay::{ProgramIo, Relay};
 use super::restart::Run;
 use super::task::Task;
+use super::timeout::Timeout;
 use crate::container::Container;
 use crate::create::{self, Created};
 use crate::denied::Witness;
@@ -218,6 +219,9 @@ impl<'a> Session<'a> {
                 tasks.push(Box::new(task));
             }
         }
+        tasks.extend(
+            self.container.supervision.timeout.map(|longest| Box::new(Timeout::new(longest)) as Box<dyn Task + 'a>),
+        );
         tasks
     }
 }

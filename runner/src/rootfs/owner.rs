@@ -55,6 +55,21 @@ impl Owner {
         done
     }
 
+    /// Lets the container's root make groups in its own ones and move its processes between them; their limits stay the host's.
+    pub fn own_groups<'a>(&self, groups: impl Iterator<Item = &'a std::path::Path>) -> Result<()> {
+        for group in groups {
+            for name in ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control", "tasks"] {
+                let path = group.join(name);
+                match std::os::unix::fs::lchown(&path, Some(self.uid), Some(self.gid)) {
+                    // Each version has some of them.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    result => result.doing(|| format!("give {} to the container", path.display()))?,
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Gives pipes to the container's root, who passes them on to its user: else nobody inside could open them again.
     pub fn give(&self, stdio: &[OwnedFd]) -> Result<()> {
         for fd in stdio {

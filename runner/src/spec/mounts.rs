@@ -63,7 +63,7 @@ fn usual(options: &Options) -> Vec<Mount> {
     let writable = if options.privileged || options.security.writable_cgroups { "rw" } else { "ro" };
     mounts.push(mount(
         "/sys/fs/cgroup",
-        "cgroup",
+        if options.cgroup2_view { "cgroup2" } else { "cgroup" },
         "cgroup",
         words(&format!("nosuid,noexec,nodev,relatime,{writable}")),
     ));

@@ -226,6 +226,8 @@ pub struct Options {
     pub gid_map: Vec<(u32, u32, u32)>,
     /// Ids that nobody else has at the moment, chosen at the start in place of a map: how many, and the first and last to choose from.
     pub auto_ids: Option<(u32, u32, u32)>,
+    /// Of control groups only those of version 2 are shown, where there are any: an init takes them for the whole.
+    pub cgroup2_view: bool,
     /// How many seconds clocks of a time namespace of its own are off: `monotonic` or `boottime`.
     pub time_offsets: Vec<(String, i64)>,
     /// Below which control group; `None`: `img`.
@@ -269,6 +271,7 @@ impl Default for Options {
             uid_map: Vec::new(),
             gid_map: Vec::new(),
             auto_ids: None,
+            cgroup2_view: false,
             time_offsets: Vec::new(),
             cgroup_parent: None,
             annotations: BTreeMap::new(),

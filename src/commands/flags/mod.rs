@@ -10,6 +10,7 @@ mod place;
 mod refused;
 mod storage;
 mod supervision;
+mod system;
 pub mod timing;
 
 use clap::Args;
@@ -24,6 +25,7 @@ use limits::LimitFlags;
 use network::NetworkFlags;
 use place::PlaceFlags;
 use refused::RefusedFlags;
+use system::SystemFlags;
 
 /// Flags that say what the container is.
 #[derive(Args)]
@@ -89,6 +91,8 @@ pub struct ContainerFlags {
     limits: LimitFlags,
     #[command(flatten)]
     place: PlaceFlags,
+    #[command(flatten)]
+    system: SystemFlags,
     #[command(flatten)]
     ids: IdFlags,
     #[command(flatten)]
@@ -164,6 +168,7 @@ impl ContainerFlags {
     pub fn options(self, context: &Context) -> Result<Options> {
         self.refused.check()?;
         let (env, environment) = self.environment.environment(context)?;
+        let system = self.system.system();
         let mut network = self.network.networking();
         let place = self.place.place(&mut network.networks)?;
         let mut words = self.words.into_iter();
@@ -174,8 +179,9 @@ impl ContainerFlags {
         }
         Ok(Options {
             name: self.name,
-            interactive: self.interactive,
-            tty: self.tty,
+            // A system has a console, which somebody may come to later.
+            interactive: self.interactive || system.system,
+            tty: self.tty || system.system,
             remove: self.remove,
             pull: Some(self.pull),
             platform: self.platform,
@@ -197,6 +203,7 @@ impl ContainerFlags {
             limits: self.limits.limits(),
             place,
             ids: self.ids.ids(),
+            system,
             cap_add: self.cap_add,
             cap_drop: self.cap_drop,
             security: self.security_opt,

@@ -35,7 +35,7 @@ impl Engine {
             return Err(CommandError::new(format!("the file {path} for the container's id exists"))
                 .hint("is another container running? remove the file if not"));
         }
-        super::supervise::supervision(options)?;
+        super::supervise::supervision(options, &[])?;
         let image = match &options.rootfs {
             Some(_) => None,
             None => Some(self.image_for(options, progress)?),
@@ -195,8 +195,15 @@ pub(super) fn choices(options: &Options, id: &str) -> Result<UserChoices> {
         return Err(CommandError::usage(format!("label without a key: {bad:?}")));
     }
     Ok(UserChoices {
-        entrypoint: options.entrypoint.as_ref().map(|program| vec![program.clone()]),
-        args: options.command.clone(),
+        // A system's init is the first process, whatever the image would put before a command.
+        entrypoint: match &options.entrypoint {
+            None if options.system.system => Some(vec![String::new()]),
+            given => given.as_ref().map(|program| vec![program.clone()]),
+        },
+        args: match options.command.is_empty() && options.entrypoint.is_none() && options.system.system {
+            true => vec![super::boot::INIT.to_owned()],
+            false => options.command.clone(),
+        },
         env: options.env.iter().map(pair).collect(),
         unset: options.environment.unset_env.clone(),
         workdir: options.workdir.clone(),

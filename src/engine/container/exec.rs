@@ -78,6 +78,15 @@ impl Engine {
         Ok(u8::try_from(code & 0xff).unwrap_or(Kind::Container.code()))
     }
 
+    /// Whether a container has a terminal and takes input.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn has_console(&self, name: &str) -> Result<bool> {
+        let options = self.container_record(&self.find_container(name)?)?.data.options;
+        Ok(options.tty && options.interactive)
+    }
+
     /// The state directory of a container that runs.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Containers: their records, and everything that is done to them. A record is what the user asked for and what it was
 //! resolved to (`<root>/containers/<id>/container.json`); what is true now is the runner's state below the run directory.
 
+mod boot;
 pub mod chown;
 pub mod clone;
 mod columns;

@@ -19,7 +19,7 @@ use super::files::{EtcFiles, Names};
 use super::network::who_answers;
 use super::run::Startable;
 use super::supervise::supervision;
-use super::{health, ids, inside, namespaces, secrets};
+use super::{boot, health, ids, inside, namespaces, secrets};
 use crate::engine::Engine;
 use crate::engine::layers::to_runner;
 use crate::error::{CommandError, Context as _, Result};
@@ -72,6 +72,7 @@ impl Engine {
         let state_dir = self.state_dir(id);
         let etc = EtcFiles::parse(&data.options, id, who_answers(&network.mode))?;
         let mut mounts = etc.write(&state_dir)?;
+        mounts.extend(boot::mounts(&data.options, &merged.args));
         mounts.extend(inside::mounts(&data.options)?);
         let given = self.secrets(&data.options, 0)?;
         mounts.extend(given.mounts);
@@ -92,6 +93,9 @@ impl Engine {
         });
         options.mounts = mounts;
         options.security.mask.extend(self.own_places(data)?);
+        let of_image = startable.image.as_ref().and_then(|image| image.stop_signal.as_deref());
+        let stop_signal = self.stop_signal_of_init(data, &merged.args, of_image).unwrap_or(merged.stop_signal);
+        options.stop_signal = Some(stop_signal);
         let spec = build(&options)?;
         let health = health::check(&data.options, startable.image.as_ref(), &spec)?;
         let rootfs = self.rootfs(id, data)?;
@@ -114,8 +118,8 @@ impl Engine {
             layer_mounts: mountable.layers,
             file_mounts: given.files,
             cgroup_parent: data.options.place.cgroup_parent.clone(),
-            stop_signal: merged.stop_signal,
-            supervision: Supervision { health, ..supervision(&data.options)? },
+            stop_signal,
+            supervision: Supervision { health, ..supervision(&data.options, &merged.args)? },
         })
     }
 
@@ -237,12 +241,13 @@ impl Engine {
         asked.environment.merge(&mut options.env);
         namespaces::set(asked, &mut options)?;
         ids::set(asked, &mut options)?;
+        boot::set(asked, &mut options)?;
         Ok((options, merged))
     }
 }
 
 /// `DIR[:O]`: the directory, and whether what is written is thrown away.
-fn split_rootfs(text: &str) -> (PathBuf, bool) {
+pub(super) fn split_rootfs(text: &str) -> (PathBuf, bool) {
     let (path, throw_away) = match text.strip_suffix(":O").or_else(|| text.strip_suffix(":overlay")) {
         Some(path) => (path, true),
         None => (text, false),

@@ -9,6 +9,7 @@ pub mod network;
 pub mod place;
 pub mod storage;
 mod supervision;
+pub mod system;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,7 @@ use limits::Limits;
 use network::Networking;
 use place::Place;
 pub use supervision::SupervisionOptions;
+use system::System;
 
 /// The flags of `run` and `create`, unparsed but for numbers and switches. Parsing them is the runner's `spec` room.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -73,6 +75,9 @@ pub struct Options {
     /// Limits.
     #[serde(flatten)]
     pub limits: Limits,
+    /// Whether it boots a system.
+    #[serde(flatten)]
+    pub system: System,
     /// User namespace and clocks.
     #[serde(flatten)]
     pub ids: Ids,

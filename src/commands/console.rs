@@ -1,0 +1,77 @@
+//! `img console` and `img shutdown`: a system in a container, as its user and as its machine's owner see it.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Run, each};
+use crate::config::Context;
+use crate::engine::container::run::Attachment;
+use crate::error::{CommandError, Result};
+use crate::ui;
+
+/// How long a system has to shut down.
+const SHUTDOWN: u64 = 60;
+
+/// Connect this terminal to the console of a system
+///
+/// Ctrl-a q leaves it, and the system goes on.
+#[derive(Args)]
+pub struct Console {
+    /// The container, by name or id
+    container: String,
+    /// Number of the terminal; there is the console, 0, alone
+    #[arg(long, short, default_value_t = 0, value_name = "NUMBER")]
+    tty: u32,
+    /// Keys that leave it
+    #[arg(long, short = 'e', default_value = "ctrl-a,q", value_name = "KEYS")]
+    escape: String,
+}
+
+impl Run for Console {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        if self.tty > 0 {
+            return Err(CommandError::usage(format!("container {} has no terminal {}", self.container, self.tty))
+                .hint("a system has its console alone; `img exec -it` opens as many terminals as you like"));
+        }
+        let engine = context.engine()?;
+        if !engine.has_console(&self.container)? {
+            return Err(CommandError::new(format!("container {} has no console", self.container))
+                .hint("start it with --system, or with -i and -t"));
+        }
+        ui::note(format_args!("console of {}; {} leaves it", self.container, self.escape.replace(',', " ")));
+        let attachment = Attachment { stdin: true, signals: false };
+        engine.attach(&self.container, &attachment, Some(&self.escape)).map(ExitCode::from)
+    }
+}
+
+/// Shut systems down
+///
+/// As by their power button: the stop signal, and SIGKILL only when the time is over.
+#[derive(Args)]
+pub struct Shutdown {
+    /// Containers, by name or id
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+    /// Start them again
+    #[arg(long, short)]
+    reboot: bool,
+    /// Seconds until SIGKILL
+    #[arg(long, short = 't', visible_alias = "time", default_value_t = SHUTDOWN, value_name = "SECONDS")]
+    timeout: u64,
+}
+
+impl Run for Shutdown {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let engine = context.engine()?;
+        let timeout = Some(Duration::from_secs(self.timeout));
+        Ok(each(&self.containers, |name| {
+            match self.reboot {
+                true => engine.restart(name, None, timeout)?,
+                false => engine.stop(name, None, timeout)?,
+            }
+            ui::outln(name)
+        }))
+    }
+}

@@ -1,0 +1,147 @@
+//! Containers that boot a system: its init as the first process, its console, and its own way to power off and restart.
+
+use crate::support::Sandbox;
+
+/// An image whose init is busybox's.
+fn image(sandbox: &Sandbox) -> &'static str {
+    let inittab = "::sysinit:/bin/echo booted\\n::respawn:/bin/sleep 1000\\nconsole::askfirst:/bin/sh\\n::shutdown:/bin/echo going-down\\n";
+    let buildfile = format!(
+        "FROM busybox\nRUN mkdir -p /etc/init.d && ln -sf /bin/busybox /sbin/init && printf '{inittab}' > /etc/inittab\n\
+         CMD [\"echo\", \"not this\"]\n"
+    );
+    sandbox.build("system", "system:1", &buildfile).ok();
+    "system:1"
+}
+
+fn up(sandbox: &Sandbox, name: &str, times: usize) {
+    // The init has its signal handlers once it runs what it respawns.
+    sandbox.wait_until("it has booted", || {
+        sandbox.img(&["logs", name]).stdout().matches("booted").count() == times
+            && sandbox.img(&["exec", name, "pidof", "sleep"]).code() == 0
+    });
+}
+
+fn status(sandbox: &Sandbox, name: &str) -> String {
+    sandbox.inspect(name)["State"]["Status"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn an_init_boots_and_is_stopped_by_its_own_signal() {
+    let sandbox = Sandbox::new();
+    let image = image(&sandbox);
+    sandbox.ok(&["run", "-d", "--system", "--name", "s", "--network", "none", image]);
+    up(&sandbox, "s", 1);
+    let inside = |script: &str| sandbox.ok(&["exec", "s", "sh", "-c", script]);
+    assert_eq!(
+        inside("readlink /proc/1/exe; tr '\\0' '\\n' < /proc/1/environ | grep -c '^container'"),
+        "/bin/busybox\n2"
+    );
+    assert_eq!(inside("grep -cE ' (/run|/run/lock|/tmp) tmpfs rw' /proc/mounts"), "3");
+    assert_eq!(inside("test -e /dev/kmsg || echo none; test -c /dev/console && echo console"), "none\nconsole");
+    let groups = "d=$(grep -m1 ' cgroup2 ' /proc/mounts | cut -d' ' -f2); mkdir $d/unit && echo 0 > $d/unit/cgroup.procs && echo made";
+    assert_eq!(inside(groups), "made");
+    sandbox.ok(&["stop", "-t", "30", "s"]);
+    let about = sandbox.inspect("s");
+    assert_eq!(about["State"]["ExitCode"], 0, "it powered itself off\n{about}");
+    assert!(sandbox.ok(&["logs", "s"]).contains("going-down"));
+}
+
+#[test]
+fn reboot_and_poweroff_from_inside() {
+    let sandbox = Sandbox::new();
+    let image = image(&sandbox);
+    sandbox.ok(&["run", "-d", "--system", "--name", "s", "--network", "none", "--restart", "always", image]);
+    up(&sandbox, "s", 1);
+    sandbox.ok(&["exec", "s", "reboot"]);
+    up(&sandbox, "s", 2);
+    assert_eq!(sandbox.inspect("s")["RestartCount"], 1);
+    sandbox.ok(&["exec", "s", "poweroff"]);
+    assert_eq!(sandbox.ok(&["wait", "s"]), "0");
+    // What powers itself off stays off, whatever the policy.
+    sandbox.wait_until("it rests", || status(&sandbox, "s") == "exited");
+    // Without a system around it the capability is not there, and nothing restarts.
+    sandbox.img(&["run", "--rm", "--network", "none", "busybox", "reboot", "-f"]).says(&["not permitted"]);
+}
+
+#[test]
+fn the_console_and_its_way_out() {
+    let sandbox = Sandbox::new();
+    let image = image(&sandbox);
+    sandbox.ok(&["run", "-d", "--system", "--name", "s", "--network", "none", image]);
+    up(&sandbox, "s", 1);
+    let mut terminal = sandbox.terminal(&["console", "s"]);
+    terminal.expect("ctrl-a q leaves it");
+    terminal.line("");
+    terminal.expect("built-in shell");
+    terminal.line("echo $((6*7))");
+    terminal.expect("42");
+    terminal.send("\u{1}q");
+    assert_eq!(terminal.finish().0, 0);
+    assert_eq!(status(&sandbox, "s"), "running");
+    sandbox.img(&["console", "-t", "3", "s"]).refuses(125, &["terminal 3"]);
+    sandbox.ok(&["shutdown", "--reboot", "s"]);
+    up(&sandbox, "s", 2);
+    sandbox.ok(&["shutdown", "s"]);
+    assert_eq!(status(&sandbox, "s"), "exited");
+    sandbox.ok(&["run", "-d", "--name", "plain", "--network", "none", "busybox", "sleep", "100"]);
+    sandbox.img(&["console", "plain"]).refuses(1, &["no console"]);
+    sandbox.img(&["run", "--rm", "--system", "--pid", "host", image]).refuses(125, &["first process"]);
+    sandbox.img(&["run", "--rm", "--system", "--init", image]).refuses(125, &["first process"]);
+}
+
+#[test]
+fn the_mode_for_systemd_looks_at_the_program() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let count = |mode: &str, program: &[&str]| {
+        let mut words = vec!["run", "--rm", "--network", "none", mode, "busybox"];
+        words.extend_from_slice(program);
+        sandbox.ok(&words)
+    };
+    let shell = ["sh", "-c", "echo ${container:-none}"];
+    assert_eq!(count("--systemd", &shell), "none");
+    assert_eq!(count("--systemd=always", &shell), "img");
+    assert_eq!(count("--systemd=false", &shell), "none");
+    sandbox.img(&["run", "--rm", "--systemd=sometimes", "busybox", "true"]).refuses(125, &["sometimes"]);
+}
+
+#[test]
+fn a_system_in_a_user_namespace_may_divide_its_group() {
+    let sandbox = Sandbox::new();
+    let image = image(&sandbox);
+    let out = sandbox.img(&["run", "-d", "--system", "--userns", "auto", "--name", "s", "--network", "none", image]);
+    if out.stderr().contains("needs Linux") {
+        eprintln!("skip: {}", out.stderr());
+        return;
+    }
+    out.ok();
+    up(&sandbox, "s", 1);
+    let groups = "d=$(grep -m1 ' cgroup2 ' /proc/mounts | cut -d' ' -f2); mkdir $d/unit && echo made";
+    assert_eq!(sandbox.ok(&["exec", "s", "sh", "-c", groups]), "made");
+    sandbox.ok(&["exec", "s", "poweroff"]);
+    assert_eq!(sandbox.ok(&["wait", "s"]), "0");
+}
+
+#[test]
+fn a_time_limit_ends_it() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let began = std::time::Instant::now();
+    sandbox.img(&["run", "--rm", "--network", "none", "--timeout", "1", "busybox", "sleep", "100"]).exits(137);
+    assert!(began.elapsed() < std::time::Duration::from_secs(60));
+    let id = sandbox.ok(&[
+        "run",
+        "-d",
+        "--network",
+        "none",
+        "--timeout",
+        "1",
+        "--restart",
+        "always",
+        "busybox",
+        "sleep",
+        "100",
+    ]);
+    assert_eq!(sandbox.ok(&["wait", &id]), "137");
+    sandbox.wait_until("it rests", || status(&sandbox, &id) == "exited");
+}
