@@ -46,7 +46,7 @@ impl Engine {
                 "container {name} runs a directory, not an image: it has no layers"
             )));
         }
-        let paths = self.store.containers().container_paths(&record.id)?;
+        let paths = self.writable(&record.id, &record.data)?;
         let (base, mut provenance) = match &record.data.image {
             Some(id) => {
                 let image = self.store.images().get(id)?;

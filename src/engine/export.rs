@@ -48,7 +48,7 @@ impl Engine {
 
     /// What the container itself has changed over `below`, and the upper directory it lies in.
     fn changed_entries(&self, record: &ContainerRecord, below: &Merged) -> Result<(File, Vec<Entry>)> {
-        let path = self.store.containers().container_paths(&record.id)?.upper;
+        let path = self.writable(&record.id, &record.data)?.upper;
         let upper = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         let mut entries = scan_upper(upper.as_fd())?;
         let stubs = self.stubs(record, &below.tree, &entries)?;

@@ -66,6 +66,7 @@ mod security_everywhere;
 mod security_race;
 mod security_words;
 mod start_path;
+mod storage;
 mod system;
 mod system_container;
 mod timing;

@@ -17,6 +17,9 @@ pub struct StorageFlags {
     /// Mount every line of a file like fstab
     #[arg(long, value_name = "FILE")]
     mount_file: Vec<String>,
+    /// Limit what it may write: size=10G, inodes=NUMBER
+    #[arg(long, value_name = "KEY=VALUE")]
+    storage_opt: Vec<String>,
     /// What becomes of the image's volumes: bind (anonymous volumes), tmpfs, ignore
     #[arg(long, value_name = "MODE", value_parser = ["bind", "anonymous", "tmpfs", "ignore"], hide_possible_values = true)]
     image_volume: Option<String>,
@@ -38,7 +41,7 @@ impl StorageFlags {
             volumes_from: self.volumes_from,
             mount_entries,
             image_volume: self.image_volume,
-            storage: Vec::new(),
+            storage: self.storage_opt,
         })
     }
 }

@@ -56,8 +56,8 @@ impl Engine {
                 return Ok(());
             }
             let _frozen = self.freeze(&original.id)?;
-            let paths = |id: &str| self.store.containers().container_paths(id);
-            super::fork::copy_tree(&paths(&original.id)?.upper, &paths(&made.record.id)?.upper)
+            let from = self.writable(&original.id, &original.data)?.upper;
+            super::fork::copy_tree(&from, &self.writable(&made.record.id, &made.record.data)?.upper)
         });
         if let Err(error) = finished {
             let error = error.prefixed(&format!("cannot clone container {source}"));

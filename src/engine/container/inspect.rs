@@ -80,7 +80,7 @@ impl Engine {
             "Driver": self.driver_name(),
             "LogPath": paths.log,
             "RestartCount": state.as_ref().map_or(0, |state| state.restarts),
-            "HostConfig": host_config(&record),
+            "HostConfig": with_storage(&record.data.options, host_config(&record)),
             "GraphDriver": { "Name": self.driver_name(), "Data": { "UpperDir": paths.upper, "WorkDir": paths.work } },
             "Mounts": self.show_mounts(&record.data)?,
             "Config": {
@@ -174,4 +174,18 @@ fn restart_policy(options: &super::options::Options) -> Value {
         RestartPolicy::UnlessStopped => ("unless-stopped", 0),
     };
     json!({ "Name": name, "MaximumRetryCount": times })
+}
+
+/// Adds what the flags say of memory file systems and of storage.
+fn with_storage(options: &super::options::Options, mut config: Value) -> Value {
+    use std::collections::BTreeMap;
+    let storage = &options.storage;
+    let tmpfs = options.tmpfs.iter().map(|text| text.split_once(':').unwrap_or((text, "")));
+    config["ShmSize"] =
+        options.shm_size.as_deref().map_or(64 << 20, |text| parse::size("size", text).unwrap_or(0)).into();
+    config["Tmpfs"] = json!(tmpfs.collect::<BTreeMap<_, _>>());
+    config["StorageOpt"] =
+        json!(storage.storage.iter().filter_map(|text| text.split_once('=')).collect::<BTreeMap<_, _>>());
+    config["VolumesFrom"] = json!(storage.volumes_from);
+    config
 }

@@ -17,6 +17,7 @@ mod ids;
 mod inside;
 pub mod inspect;
 pub mod lifecycle;
+pub mod limit;
 mod limits;
 pub mod list;
 pub mod logs;

@@ -40,6 +40,7 @@ impl Engine {
         inside::mounts(&data.options)?;
         secrets::check(&data.options)?;
         self.check_mounts(data)?;
+        super::limit::Limit::of(data)?;
         if let Some(keys) = &data.options.detach_keys {
             parse::detach_keys(keys).map_err(usage)?;
         }
@@ -153,7 +154,7 @@ impl Engine {
 
     /// The root file system: layers with the container's own on top, or a directory.
     pub(in crate::engine) fn rootfs(&self, id: &str, data: &ContainerData) -> Result<Rootfs> {
-        let paths = self.store.containers().container_paths(id)?;
+        let paths = self.writable(id, data)?;
         if let Some(text) = &data.options.rootfs {
             let (path, throw_away) = split_rootfs(text);
             let path =

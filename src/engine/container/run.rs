@@ -358,6 +358,7 @@ pub(super) fn remove_all(store: &Store, states: &Path, id: &str, removal: Remova
         Removal::Retire => runner::retire(&states.join(id))?,
     }
     if let Some(record) = &record {
+        super::limit::unmount(store, id)?;
         super::volumes::remove_anonymous(store, record)?;
         crate::engine::volumes::attach::released_by(store, states, record)?;
         let removed = match removal {

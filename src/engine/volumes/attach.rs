@@ -108,6 +108,10 @@ impl Engine {
 
     /// Unmounts every volume that no container uses, kept or not.
     pub(in crate::engine) fn unmount_unused_volumes(&self) -> Result<()> {
+        let running = self.running()?;
+        for id in self.store.containers().ids()?.into_iter().filter(|id| !running.contains(id)) {
+            crate::engine::container::limit::unmount(&self.store, &id)?;
+        }
         for id in self.store.volumes().ids()? {
             let _ = std::fs::remove_file(self.store.volumes().path(&id)?.join(KEPT));
             release(&self.store, &self.states(), &id)?;
