@@ -208,7 +208,7 @@ fn users() {
         "grep -E '^(CapEff|CapPrm|Groups)' /proc/self/status; echo x > /dev/stdout",
         json!({"process": {"user": {"uid": 0, "gid": 0, "username": "app"}}}),
     );
-    assert!(output.contains("Groups:\t2000 \n") && output.ends_with("x\n"), "{output}");
+    assert!(output.contains("Groups:\t1000 2000 \n") && output.ends_with("x\n"), "{output}");
     let user = json!({"process": {"user": {"uid": 0, "gid": 0, "username": "stranger"}}});
     let error = try_collect(&lab.container("true", user.clone())).unwrap_err();
     assert!(error.to_string().contains("unable to find user stranger"), "{error}");

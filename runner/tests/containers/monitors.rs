@@ -271,7 +271,7 @@ fn exec_forms() {
         seccomp: None,
     };
     let (code, text) = captured(|| exec_foreground(dir, &user, PLAIN));
-    assert_eq!((code.unwrap(), text.trim()), (0, "uid=1000(app) gid=1000(app) groups=2000(extra)"));
+    assert_eq!((code.unwrap(), text.trim()), (0, "uid=1000(app) gid=1000(app) groups=1000(app),2000(extra)"));
     let cwd =
         Exec { process: process(&["pwd"], json!({"cwd": "/proc/self/fd/3"})), group_names: Vec::new(), seccomp: None };
     assert!(exec_foreground(dir, &cwd, PLAIN).is_err());
