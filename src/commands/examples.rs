@@ -64,6 +64,18 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "cgroup get",
+        &[
+            ("img cgroup get web memory.max memory.peak", "limit and use, whatever version this machine has"),
+            ("img cgroup get web cpu.shares", "the weight, in the words of version 1"),
+        ],
+    ),
+    ("cgroup set", &[("img cgroup set web memory.high 400m", "reclaim above that, until it ends")]),
+    ("cgroup dump", &[("img cgroup dump web", "everything the kernel says of it")]),
+    ("cgroup", &[("img cgroup -n web cpu.shares", "show"), ("img cgroup -n web cpu.shares 512", "half of the usual")]),
+    ("priority", &[("img priority web", "0 unless it was changed"), ("img priority -p 10 web", "less important")]),
+    ("enter", &[("img enter web", "a shell in it"), ("img enter web -- id -u", "another program")]),
+    (
         "push",
         &[
             ("img push registry.example/team/app:1", "by the name it has here"),

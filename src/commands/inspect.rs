@@ -71,6 +71,11 @@ impl Run for Inspect {
 }
 
 impl Inspect {
+    /// Of these names, whatever they name.
+    pub fn of(names: Vec<String>, format: Option<String>) -> Self {
+        Self { names, latest: false, format, kind: None, size: false, as_run: false }
+    }
+
     /// What is known of a name.
     fn look(&self, engine: &Engine, name: &str) -> Result<Value> {
         let kind = self.kind.as_deref().unwrap_or("all");

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 
 use super::{
-    Run, blame, build, builder, builder_cache, commit, console, container, cp, diff, doctor, events, exec, export,
-    generate, generate_systemd, healthcheck, history, images, import, inspect, is_option, load, login, logs, network,
-    pause, port, ps, pull, push, rm, rmi, run, save, start, stats, stop, system, tag, top, unshare, update, version,
-    volume, why,
+    Run, blame, build, builder, builder_cache, cgroup, commit, console, container, cp, diff, doctor, enter, events,
+    exec, export, generate, generate_systemd, healthcheck, history, images, import, inspect, is_option, load, login,
+    logs, network, pause, port, ps, pull, push, rm, rmi, run, save, start, stats, stop, system, tag, top, unshare,
+    update, version, volume, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -91,14 +91,14 @@ pub const COMMANDS: &[Command] = &[
     command::<run::RunCommand>("run", &[], Containers),
     command::<run::Create>("create", &[], Containers),
     command::<start::Start>("start", &[], Containers),
-    command::<stop::Stop>("stop", &[], Containers),
+    command::<stop::Stop>("stop", &["shutdown"], Containers),
     command::<stop::Kill>("kill", &[], Containers),
     command::<pause::Restart>("restart", &[], Containers),
     command::<pause::Pause>("pause", &["freeze"], Containers),
     command::<pause::Unpause>("unpause", &["unfreeze"], Containers),
     command::<pause::Rename>("rename", &[], Containers),
     command::<stop::Wait>("wait", &[], Containers),
-    command::<rm::Rm>("rm", &[], Containers),
+    command::<rm::Rm>("rm", &["destroy"], Containers),
     command::<port::Port>("port", &[], Containers),
     command::<ps::Ps>("ps", &["ls"], Containers),
     command::<exec::Exec>("exec", &[], Containers),
@@ -106,6 +106,12 @@ pub const COMMANDS: &[Command] = &[
     command::<unshare::Unshare>("unshare", &[], Containers),
     command::<logs::Logs>("logs", &[], Containers),
     command::<logs::Attach>("attach", &[], Containers),
+    command::<cgroup::Get>("cgroup get", &[], Containers),
+    command::<cgroup::Set>("cgroup set", &[], Containers),
+    command::<cgroup::Dump>("cgroup dump", &[], Containers),
+    command::<cgroup::Cgroup>("cgroup", &[], Containers),
+    command::<cgroup::Priority>("priority", &[], Containers),
+    command::<enter::Enter>("enter", &[], Containers),
     command::<update::Update>("update", &[], Containers),
     command::<console::Console>("console", &[], Containers),
     command::<console::Shutdown>("shutdown", &[], Containers),

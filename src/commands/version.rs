@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Run;
+use super::inspect::Inspect;
 use crate::config::Context;
 use crate::error::Result;
 use crate::ui::{self, format, human, template::Template};
@@ -54,10 +55,22 @@ pub struct Info {
     /// Print as `json`, or by a template such as '{{.Driver}}'
     #[arg(long, short, value_name = "FORMAT")]
     format: Option<String>,
+    /// The controllers of control groups, the version each is on, and where
+    #[arg(long)]
+    cgroups: bool,
+    /// Show these containers, images, volumes or networks instead, as `img inspect`
+    #[arg(value_name = "NAME", conflicts_with = "cgroups")]
+    names: Vec<String>,
 }
 
 impl Run for Info {
     fn run(self, context: &Context) -> Result<ExitCode> {
+        if !self.names.is_empty() {
+            return Inspect::of(self.names, self.format).run(context);
+        }
+        if self.cgroups {
+            return controllers(self.format.as_deref(), context);
+        }
         let info = context.engine()?.info()?;
         if self.format.is_some() {
             format::print_inspect(self.format.as_deref(), &[serde_json::to_value(&info)?])?;
@@ -80,4 +93,17 @@ impl Run for Info {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The controllers of this machine as a table.
+fn controllers(format: Option<&str>, context: &Context) -> Result<ExitCode> {
+    let rows: Vec<_> = context
+        .engine()?
+        .controllers()?
+        .into_iter()
+        .map(|one| json!({ "Controller": one.name, "Version": one.version, "Mount": one.mount }))
+        .collect();
+    let columns = [("CONTROLLER", "Controller"), ("VERSION", "Version"), ("MOUNT", "Mount")];
+    format::print_list(format, &columns, &rows)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -51,7 +51,42 @@ fn cgroups() -> Result<String> {
     .to_owned())
 }
 
+/// A controller of control groups.
+#[derive(Clone, Debug)]
+pub struct ControllerPlace {
+    /// The kernel's name.
+    pub name: String,
+    /// 1 or 2.
+    pub version: u8,
+    /// Where its groups lie.
+    pub mount: String,
+}
+
 impl Engine {
+    /// The controllers that this machine has for containers, by name.
+    ///
+    /// # Errors
+    /// There are no control groups.
+    pub fn controllers(&self) -> Result<Vec<ControllerPlace>> {
+        let hierarchies = runner::cgroup::Hierarchies::detect().map_err(runner::Error::from)?;
+        let one = hierarchies.version1.iter().map(|(controller, mount)| ControllerPlace {
+            name: controller.name(true).to_owned(),
+            version: 1,
+            mount: mount.display().to_string(),
+        });
+        let two = hierarchies.unified.iter().flat_map(|unified| {
+            // Freezing, killing and counting processor time need no controller there.
+            let names = unified.usable().chain(["freezer"]).filter(|name| {
+                *name != "freezer" || hierarchies.version1.keys().all(|controller| controller.name(true) != "freezer")
+            });
+            let mount = unified.base.display().to_string();
+            names.map(move |name| ControllerPlace { name: name.to_owned(), version: 2, mount: mount.clone() })
+        });
+        let mut all: Vec<ControllerPlace> = one.chain(two).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
     /// Looks at everything.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ mod build_peer;
 mod build_real;
 mod build_ssh;
 mod build_steps;
+mod cgroup;
 mod commit;
 mod connect;
 mod cp_diff;

@@ -28,6 +28,14 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// A control file that is not there, or cannot be used so.
+    #[error("control file `{name}`: {reason}")]
+    ControlFile {
+        /// As given.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
     /// The kernel refused a limit.
     #[error("cannot set {what} to `{value}`")]
     Limit {

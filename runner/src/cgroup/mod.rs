@@ -7,6 +7,7 @@
 //! `cgroup.procs` costs 10. Groups lie at `<mount>/img/<name>`, or `<mount>/<parent>/<name>`.
 
 mod control;
+mod control_file;
 mod device;
 mod error;
 mod file;
@@ -14,6 +15,7 @@ mod hierarchy;
 mod layout;
 mod plan;
 mod stats;
+mod translate;
 mod v1;
 mod v2;
 

@@ -2,6 +2,7 @@
 //! resolved to (`<root>/containers/<id>/container.json`); what is true now is the runner's state below the run directory.
 
 mod boot;
+pub mod cgroup;
 pub mod chown;
 pub mod clone;
 mod columns;
