@@ -16,19 +16,26 @@ fn phases(out: &Out) -> (Vec<(String, f64)>, f64) {
 fn the_phases_are_the_whole() {
     let sandbox = Sandbox::new();
     sandbox.pull("busybox");
-    let began = Instant::now();
     let words = ["run", "--rm", "--timing=json", "--network", "none", "busybox", "sh", "-c", "echo hi; sleep 0.3"];
-    let out = sandbox.img(&words);
-    let wall = began.elapsed().as_secs_f64() * 1000.0;
-    out.ok().prints_exactly("hi\n");
-    let (parts, total) = phases(&out);
+    // On a busy machine a process may wait long before it begins and after it has ended, which only the outside sees: of
+    // several tries one must agree.
+    let mut tries = (0..10).map(|_| {
+        let began = Instant::now();
+        let out = sandbox.img(&words);
+        let wall = began.elapsed().as_secs_f64() * 1000.0;
+        out.ok().prints_exactly("hi\n");
+        let (parts, total) = phases(&out);
+        assert!(total <= wall, "{total} measured inside, {wall} outside\n{out}");
+        (parts, total, wall)
+    });
+    let agrees = |(_, total, wall): &(Vec<(String, f64)>, f64, f64)| *total > wall * 0.9;
+    let (parts, total, _) = tries.find(agrees).expect("what is measured inside is what passes outside");
     let names: Vec<&str> = parts.iter().map(|(name, _)| name.as_str()).collect();
     let all = "load img, resolve, record, specify, monitor, layers, open, cgroup, clone, mounts, network, sandbox, exec, \
                program, tear-down, finish";
     assert_eq!(names.join(", "), all);
     let sum: f64 = parts.iter().map(|(_, took)| took).sum();
     assert!((sum - total).abs() < total * 0.02, "{sum} of {total}");
-    assert!(total <= wall && total > wall * 0.8, "{total} measured inside, {wall} outside\n{out}");
     let program = parts.iter().find(|(name, _)| name == "program").unwrap().1;
     assert!((300.0..=total).contains(&program), "the program sleeps 300 ms: {program}");
 }
