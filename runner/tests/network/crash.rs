@@ -74,7 +74,7 @@ pub fn restart_at_once() {
     }
     let guest = house.guest("same", |b| b.publish.push(PortMapping::new(8080, 80, Protocol::Tcp)));
     serve(&guest.netns, "0.0.0.0:80", "web");
-    assert!(ask("127.0.0.1".parse().unwrap(), 8080).unwrap().starts_with("web "));
+    assert!(ask(std::net::Ipv4Addr::LOCALHOST, 8080).unwrap().starts_with("web "));
     assert_eq!(house.traces().matches("8080").count(), 1, "{}", house.traces());
 }
 

@@ -5,6 +5,8 @@
 mod cases;
 mod crash;
 mod firewall;
+mod ipv6;
+mod several;
 mod world;
 
 use std::env;
@@ -20,6 +22,11 @@ const CASES: &[(&str, fn())] = &[
     ("subnet_and_mtu_follow_the_host", cases::subnet_and_mtu_follow_the_host),
     ("internal_networks_have_no_way_out", cases::internal_networks_have_no_way_out),
     ("bridges_are_apart", cases::bridges_are_apart),
+    ("ipv6_reaches_and_is_reached", ipv6::reaches_and_is_reached),
+    ("ipv6_forward_policy_drop", ipv6::forward_policy_drop),
+    ("ipv6_bridges_are_apart", ipv6::bridges_are_apart),
+    ("several_networks", several::places_come_and_go_by_themselves),
+    ("user_network_behind_forward_drop", several::forward_policy_drop),
     ("published_to_all", cases::published_to_all),
     ("published_to_all_past_the_bridge_firewall", cases::published_to_all_past_the_bridge_firewall),
     ("published_on_loopback", cases::published_on_loopback),

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::Command;
 use std::thread;
@@ -15,6 +15,16 @@ use runner::network::{self, BridgeConfig, Config, Mode, Network, PortMapping, Pr
 /// The host's and the outside machine's address on the wire between them.
 pub const HOST_IP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub const OUTSIDE_IP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+
+/// The same of IPv6.
+pub const HOST_IP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+pub const OUTSIDE_IP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
+
+/// Gives the wire between host and outside IPv6, too.
+pub fn add_ipv6(outside: &OwnedFd) {
+    run(&format!("ip address add {HOST_IP6}/64 dev wan0 nodad && ip -6 route add default via {OUTSIDE_IP6}"));
+    within(outside, || run(&format!("ip address add {OUTSIDE_IP6}/64 dev wan1 nodad")));
+}
 
 /// Moves the process into a namespace that plays the host.
 pub fn become_host() {
@@ -91,9 +101,8 @@ pub fn serve_udp(netns: &OwnedFd, address: &str, name: &'static str) {
 }
 
 /// What a server answers to this thread.
-pub fn ask(ip: Ipv4Addr, port: u16) -> io::Result<String> {
-    let mut stream =
-        TcpStream::connect_timeout(&SocketAddr::V4(SocketAddrV4::new(ip, port)), Duration::from_millis(700))?;
+pub fn ask(ip: impl Into<IpAddr>, port: u16) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(ip.into(), port), Duration::from_millis(700))?;
     stream.set_read_timeout(Some(Duration::from_millis(700)))?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
@@ -133,7 +142,7 @@ impl Guest {
         self.state().first().unwrap().gateway
     }
 
-    pub fn asks(&self, ip: Ipv4Addr, port: u16) -> io::Result<String> {
+    pub fn asks(&self, ip: impl Into<IpAddr> + Send, port: u16) -> io::Result<String> {
         within(&self.netns, || ask(ip, port))
     }
 }
