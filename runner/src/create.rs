@@ -114,7 +114,7 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>, witness
             witness.map_or(Ok(()), |witness| witness.watch(pid))?;
             setup_network(container, pid)
         };
-        let work = Work { meanwhile, mounted: |_| Ok(()) };
+        let work = Work { meanwhile, mounted: |_| Ok(()), root: Some(&container.rootfs) };
         start_child(&cgroup, &around, materials, work)
     })();
     match result {
@@ -144,11 +144,13 @@ pub(crate) struct Started {
 }
 
 /// What the caller of [`start_child`] does while the child is on its way.
-pub(crate) struct Work<M, H> {
+pub(crate) struct Work<'a, M, H> {
     /// Given the child's pid, while it mounts. What it made is its own to take back if it fails.
     pub meanwhile: M,
     /// Given the child's pid, when it has mounted everything and waits ([`Step::AwaitHooks`]).
     pub mounted: H,
+    /// Where the mount points that were made are taken out again if the child fails.
+    pub root: Option<&'a Rootfs>,
 }
 
 /// Clones the child and leads the dialogue until the program runs, or waits at its gate. `around` are namespaces that we
@@ -157,8 +159,9 @@ pub(crate) fn start_child<T: Undo>(
     cgroup: &Cgroup,
     around: &[(i32, OwnedFd)],
     materials: Materials<'_>,
-    work: Work<impl FnOnce(i32) -> Result<T>, impl FnOnce(i32) -> Result<()>>,
+    work: Work<'_, impl FnOnce(i32) -> Result<T>, impl FnOnce(i32) -> Result<()>>,
 ) -> Result<(Started, T)> {
+    let Work { meanwhile, mounted, root } = work;
     let (ours, theirs) = Channel::pair().doing(|| "make the socket to the child".into())?;
     sys::set_dumpable(false).doing(|| "seal the process".into())?;
     let child = spaces::clone_in(around, materials.plan, cgroup)?;
@@ -182,7 +185,7 @@ pub(crate) fn start_child<T: Undo>(
     let process = restricted.and_then(|()| {
         ProcessId::of(pid)?.ok_or_else(|| Error::invalid("the container's first process ended before it began"))
     });
-    let (process, made) = match process.and_then(|process| Ok((process, (work.meanwhile)(pid)?))) {
+    let (process, made) = match process.and_then(|process| Ok((process, meanwhile(pid)?))) {
         Ok(both) => both,
         Err(error) => {
             let error = kill(error);
@@ -190,17 +193,18 @@ pub(crate) fn start_child<T: Undo>(
         }
     };
     timing::mark(Mark::Networked);
-    let dialogue = || -> Result<(Option<OwnedFd>, Vec<Stub>)> {
+    let mut stubs = Vec::new();
+    let dialogue = || -> Result<Option<OwnedFd>> {
         let go = || match ours.send(&Message::Go, None) {
             // A child that failed has hung up, and left a message that says why.
             Err(error) if error.raw_os_error() == Some(libc::EPIPE) => Ok(()),
             result => result.doing(|| "talk to the child".into()),
         };
-        let mut mounted = Some(work.mounted);
+        let mut mounted = Some(mounted);
         if !waits_for_hooks {
             go()?;
         }
-        let (mut console, mut stubs) = (None, Vec::new());
+        let mut console = None;
         let deadline = Instant::now() + START_LIMIT;
         loop {
             wait_readable(&ours, deadline)?;
@@ -216,7 +220,7 @@ pub(crate) fn start_child<T: Undo>(
                 Some((Message::Go | Message::Born(_) | Message::Mounted, _)) => {
                     return Err(Error::invalid("the child spoke out of turn"));
                 }
-                None => return Ok((console, stubs)),
+                None => return Ok(console),
             }
         }
     };
@@ -226,10 +230,12 @@ pub(crate) fn start_child<T: Undo>(
     // child on its way to the program that should pay it.
     drop(materials);
     match outcome {
-        Ok((console, stubs)) => Ok((Started { process, pidfd, console, stubs }, made)),
+        Ok(console) => Ok((Started { process, pidfd, console, stubs }, made)),
         Err(error) => {
             let error = kill(error);
             made.undo();
+            // It is dead, and its mounts with it. The first error is the one to show.
+            let _ = root.map_or(Ok(()), |root| remove_stubs(root, &stubs));
             Err(error)
         }
     }

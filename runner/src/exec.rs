@@ -219,7 +219,7 @@ fn start(dir: &Path, exec: &Exec, stdio: Option<[OwnedFd; 3]>, die_with_parent: 
         die_with_parent,
     };
     let around = [(libc::CLONE_NEWPID, pid_namespace)];
-    let work = create::Work { meanwhile: |_| Ok(()), mounted: |_| Ok(()) };
+    let work = create::Work { meanwhile: |_| Ok(()), mounted: |_| Ok(()), root: None };
     let (started, ()) = create::start_child(&cgroup, &around, materials, work)?;
     Ok(started)
 }

@@ -301,3 +301,17 @@ fn volumes_of_the_image_become_what_is_asked() {
     assert!(!seen("bind").is_empty());
     sandbox.img(&["run", "--image-volume", "no", "with-volume"]).refuses(125, &["--image-volume"]);
 }
+
+#[test]
+fn a_start_that_fails_leaves_no_mount_points() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let dir = source(&sandbox, "dir");
+    let flags = ["run", "--name", "box", "--network", "none", "-v", &format!("{dir}:/new/place"), "--tmpfs", "/other"];
+    // The program is not there; then a mount that comes after others cannot be made.
+    sandbox.img(&[&flags[..], &["busybox", "/no/such/program"]].concat()).refuses(127, &["/no/such/program"]);
+    assert_eq!(sandbox.ok(&["diff", "box"]), "");
+    sandbox.ok(&["rm", "box"]);
+    sandbox.img(&[&flags[..], &["-v", &format!("{dir}/f:/bin"), "busybox", "true"]].concat()).exits(125);
+    assert_eq!(sandbox.ok(&["diff", "box"]), "");
+}

@@ -134,6 +134,10 @@ pub fn run(materials: &Materials<'_>, channel: &Channel) -> ! {
         }
     };
     let code = failure.exit_code();
+    if !child.stubs.is_empty() {
+        let stubs = std::mem::take(&mut child.stubs);
+        drop(channel.send(&Message::Stubs(stubs), None));
+    }
     match &materials.gate {
         Some(gate) if child.waited => gate.report(&failure),
         // If the parent is gone there is nobody to tell.

@@ -189,6 +189,7 @@ fn make(
             state["pid"] = pid.into();
             all_hooks.map_or(Ok(()), |hooks| run_creating(hooks, &state))
         },
+        root: None,
     };
     let (started, ()) = create::start_child(&cgroup, &around, materials, work)?;
     Ok(started)
