@@ -39,6 +39,8 @@ pub struct File {
     pub storage_driver: Option<String>,
     /// The bridge network.
     pub network: Network,
+    /// The output of containers.
+    pub log: Log,
     /// Builds.
     pub build: Build,
     /// By registry host.
@@ -53,6 +55,16 @@ pub struct Network {
     pub bridge: Option<String>,
     /// Its addresses, as `10.89.0.0/16`.
     pub subnet: Option<String>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Log {
+    /// As `--log-driver`.
+    pub driver: Option<String>,
+    /// As `--log-opt`, for that driver.
+    pub options: BTreeMap<String, String>,
 }
 
 /// `[build]`

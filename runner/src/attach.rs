@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
@@ -18,6 +19,9 @@ use crate::sys;
 
 /// Output waiting for this side's reader from which on no more is read from the monitor.
 const MAX_WAITING: usize = 64 * 1024;
+
+/// A started detach sequence that is not gone on with for so long was meant for the program.
+const KEYS_LIMIT: Duration = Duration::from_millis(500);
 
 /// How a client behaves.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +43,8 @@ pub enum Outcome {
     Detached,
     /// The monitor is gone without a word.
     Lost,
+    /// This signal ended the client, whose signals are not passed on.
+    Interrupted(i32),
 }
 
 /// Connects to a running container's monitor.
@@ -67,10 +73,8 @@ pub fn connect(dir: &Path) -> Result<UnixStream> {
 /// The terminal or the connection fails, or the other side does not keep to the protocol.
 pub fn attach(stream: UnixStream, options: AttachOptions) -> Result<Outcome> {
     stream.set_nonblocking(true).doing(|| "set up the connection".into())?;
-    let mut signals = vec![libc::SIGWINCH];
-    if options.forward_signals {
-        signals.extend(FORWARDED);
-    }
+    // Watched also where they are not passed on: whatever ends us, the terminal comes back before.
+    let signals: Vec<i32> = FORWARDED.into_iter().chain([libc::SIGWINCH]).collect();
     let signals = sys::signal_fd(&signals).doing(|| "watch signals".into())?;
     let mut client = Client {
         stream,
@@ -83,6 +87,7 @@ pub fn attach(stream: UnixStream, options: AttachOptions) -> Result<Outcome> {
         terminal: None,
         greeted: false,
         ended: None,
+        held_since: None,
         options,
     };
     let outcome = client.run();
@@ -102,6 +107,7 @@ struct Client {
     terminal: Option<RawTerminal>,
     greeted: bool,
     ended: Option<Outcome>,
+    held_since: Option<Instant>,
     options: AttachOptions,
 }
 
@@ -116,7 +122,11 @@ impl Client {
                 return Ok(outcome);
             }
             let mut entries = self.interests();
-            sys::poll(&mut entries, None).doing(|| "wait for input and output".into())?;
+            let left = self.held_since.map(|since| KEYS_LIMIT.saturating_sub(since.elapsed()));
+            sys::poll(&mut entries, left).doing(|| "wait for input and output".into())?;
+            if self.held_since.is_some_and(|since| since.elapsed() >= KEYS_LIMIT) {
+                self.pass_held_keys();
+            }
             let happened =
                 |fd: i32, events: i16| entries.iter().any(|entry| entry.fd == fd && entry.revents & events != 0);
             let any = libc::POLLIN | libc::POLLHUP | libc::POLLERR;
@@ -167,10 +177,20 @@ impl Client {
 
     fn take_signals(&mut self) -> Result<()> {
         while let Some(signal) = sys::read_signal(self.signals.as_fd()).doing(|| "read a signal".into())? {
-            if signal == libc::SIGWINCH {
-                self.send_size();
-            } else {
-                Frame::Signal(signal as u32).encode(&mut self.to_monitor);
+            match signal {
+                libc::SIGWINCH => self.send_size(),
+                libc::SIGCONT if self.terminal.is_some() => {
+                    // Whoever had the terminal meanwhile may have left it in another mode and size.
+                    if let Some(terminal) = &self.terminal {
+                        terminal.make_raw()?;
+                    }
+                    self.send_size();
+                }
+                signal if self.options.forward_signals => Frame::Signal(signal as u32).encode(&mut self.to_monitor),
+                libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT => {
+                    self.ended = Some(Outcome::Interrupted(signal));
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -203,12 +223,20 @@ impl Client {
             return;
         }
         let (passed, detached) = self.options.detach_keys.filter(&buffer[..count]);
+        self.held_since = self.options.detach_keys.holds().then(Instant::now);
         Frame::Stdin(passed).encode(&mut self.to_monitor);
         if detached {
             Frame::Detach.encode(&mut self.to_monitor);
             self.stdin_open = false;
             self.ended = Some(Outcome::Detached);
         }
+    }
+
+    /// The sequence was begun and not gone on with.
+    fn pass_held_keys(&mut self) {
+        self.held_since = None;
+        let held = self.options.detach_keys.finish();
+        Frame::Stdin(held).encode(&mut self.to_monitor);
     }
 
     fn send(&mut self) -> Result<()> {
@@ -289,10 +317,16 @@ impl RawTerminal {
         let doing = || "make the terminal raw".to_owned();
         let fd = fd.try_clone_to_owned().doing(doing)?;
         let before = tcgetattr(&fd).doing(doing)?;
-        let mut raw = before.clone();
+        let terminal = Self { fd, before };
+        terminal.make_raw()?;
+        Ok(terminal)
+    }
+
+    /// Makes it raw, once more if it was changed meanwhile.
+    fn make_raw(&self) -> Result<()> {
+        let mut raw = self.before.clone();
         raw.make_raw();
-        tcsetattr(&fd, OptionalActions::Drain, &raw).doing(doing)?;
-        Ok(Self { fd, before })
+        tcsetattr(&self.fd, OptionalActions::Drain, &raw).doing(|| "make the terminal raw".into())
     }
 }
 

@@ -26,7 +26,7 @@ pub fn run_with_terminal(container: &Container) -> Result<Option<i32>> {
         let options = AttachOptions { stdin: true, forward_signals: true, ..AttachOptions::default() };
         Ok(match attach(stream, options)? {
             Outcome::Exited(code) => Some(code),
-            Outcome::Detached | Outcome::Lost => None,
+            Outcome::Detached | Outcome::Interrupted(_) | Outcome::Lost => None,
         })
     });
     match (result, verbs::delete(&container.state_dir, true)) {

@@ -44,6 +44,9 @@ pub struct Exec {
     privileged: bool,
     #[command(flatten)]
     timing: TimingFlag,
+    /// Keys that detach from its terminal
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
     /// The container, by name or id
     container: String,
     /// The program and its arguments
@@ -64,6 +67,7 @@ impl Run for Exec {
             user: self.user,
             workdir: self.workdir,
             privileged: self.privileged,
+            detach_keys: self.detach_keys,
             command: self.command,
         };
         self.timing.around(|| {

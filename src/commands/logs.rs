@@ -4,19 +4,23 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Run;
+use super::{Run, each};
 use crate::config::Context;
 use crate::engine::container::logs::LogOptions;
 use crate::engine::container::run::Attachment;
-use crate::error::Result;
+use crate::error::{CommandError, Result};
 
 /// Show what a container has written
 ///
 /// Its standard output goes to standard output, its standard error to standard error.
 #[derive(Args)]
 pub struct Logs {
-    /// The container, by name or id
-    container: String,
+    /// Containers, by name or id
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+    /// Show the container's name before each line
+    #[arg(long)]
+    names: bool,
     /// Go on until the container ends
     #[arg(long, short)]
     follow: bool,
@@ -42,9 +46,13 @@ impl Run for Logs {
             until: self.until,
             tail: self.tail,
             timestamps: self.timestamps,
+            names: self.names,
         };
-        context.engine()?.logs(&self.container, &options)?;
-        Ok(ExitCode::SUCCESS)
+        if self.follow && self.containers.len() > 1 {
+            return Err(CommandError::usage("only one container can be followed at a time"));
+        }
+        let engine = context.engine()?;
+        Ok(each(&self.containers, |name| engine.logs(name, &options)))
     }
 }
 

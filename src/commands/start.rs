@@ -26,6 +26,10 @@ pub struct Start {
     /// Show the program's output and pass signals to it
     #[arg(long, short)]
     attach: bool,
+    /// Pass signals that img receives to the program, with -a or -i
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
+          default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    sig_proxy: bool,
     /// Send it standard input
     #[arg(long, short)]
     interactive: bool,
@@ -56,7 +60,7 @@ impl Start {
         let [name] = names.as_slice() else {
             return Err(CommandError::usage("only one container can be attached to at a time"));
         };
-        let attachment = Attachment { stdin: self.interactive, signals: true };
+        let attachment = Attachment { stdin: self.interactive, signals: self.sig_proxy };
         let Some(container) = engine.startable(&engine.find_container(name)?)? else {
             return Err(CommandError::new(format!("container {name} is running already"))
                 .kind(Kind::Container)

@@ -72,6 +72,8 @@ pub struct Settings {
     pub unqualified_registry: Option<String>,
     /// The driver that the user chose.
     pub storage_driver: Option<String>,
+    /// Where the output of containers is kept unless they say otherwise.
+    pub log: crate::config::Log,
     /// The bridge network.
     pub network: crate::config::Network,
     /// Bytes that the build cache is kept below.

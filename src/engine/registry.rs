@@ -25,6 +25,7 @@ pub fn settings(context: &Context) -> Result<Settings> {
     let cache_budget = context.file.build.cache_budget.as_ref().map(size).transpose()?;
     Ok(Settings {
         cache_budget,
+        log: context.file.log.clone(),
         registries: context.file.registries.clone(),
         proxy: registry_client::ProxyConfig {
             http: context.proxy("http_proxy").map(str::to_owned),

@@ -128,3 +128,107 @@ fn the_log_is_bounded() {
     assert!(used < 120_000_000, "150 MB of log took {used} bytes: logs are rotated by default");
     sandbox.img(&["logs", "-n", "1", &id]).ok().prints_exactly("last\n");
 }
+
+#[test]
+fn nothing_is_lost_or_torn_under_load() {
+    let sandbox = Sandbox::new();
+    // 200 MB in lines that tell their number, both streams in turn.
+    let script =
+        "awk 'BEGIN { pad = sprintf(\"%190s\", \"\"); for (i = 0; i < 1000000; i++) printf \"%08d%s\\n\", i, pad }'";
+    let words = ["run", "-d", "--log-opt", "max-size=1g", "--network", "none", "busybox", "sh", "-c", script];
+    let id = sandbox.ok(&words);
+    let followed = sandbox.path("followed");
+    let mut command = sandbox.command(&["logs", "--follow", &id]);
+    command.stdout(std::fs::File::create(&followed).unwrap());
+    assert!(command.status().unwrap().success());
+    let mut number = 0_u32;
+    for line in std::io::BufRead::lines(std::io::BufReader::new(std::fs::File::open(&followed).unwrap())) {
+        let line = line.unwrap();
+        assert!(line.len() == 198 && line.trim_end() == format!("{number:08}"), "line {number}: {line:?}");
+        number += 1;
+    }
+    assert_eq!(number, 1_000_000);
+    sandbox.ok(&["rm", "--force", &id]);
+}
+
+#[test]
+fn log_drivers_and_their_options() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let run = |flags: &[&str], name: &str| {
+        let words = [&["run", "--name", name, "--network", "none"][..], flags, &["busybox", "echo", "seen"]].concat();
+        sandbox.img(&words)
+    };
+    run(&["--log-driver", "none"], "none").ok().prints_exactly("seen\n");
+    sandbox.img(&["logs", "none"]).refuses(1, &["none", "cannot be read"]).hints();
+    run(&["--log-driver=local", "--log-opt", "max-size=1m", "--log-opt", "max-file=2"], "local").ok();
+    sandbox.img(&["logs", "local"]).ok().prints_exactly("seen\n");
+    let config = sandbox.inspect("local")["HostConfig"]["LogConfig"].clone();
+    assert_eq!((&config["Type"], &config["Config"]["max-size"]), (&"local".into(), &"1m".into()));
+    for (flags, word) in [
+        (&["--log-driver", "fluentd"][..], "fluentd"),
+        (&["--log-opt", "max-sise=1m"], "max-sise"),
+        (&["--log-opt", "max-file=none"], "max-file"),
+        (&["--log-opt", "compress=true"], "compress"),
+        (&["--log-driver", "syslog", "--log-opt", "syslog-address=unixgram:///nowhere/log"], "/nowhere/log"),
+        (&["--log-driver", "syslog", "--log-opt", "syslog-address=udp://host:514"], "syslog-address"),
+    ] {
+        run(flags, "refused").refuses(125, &[word]);
+    }
+    // Several at once, each line with its container's name.
+    run(&[], "other").ok();
+    sandbox.img(&["logs", "--names", "local", "other"]).ok().prints_exactly("local seen\nother seen\n");
+    sandbox.img(&["logs", "-f", "local", "other"]).refuses(125, &["one container"]);
+}
+
+#[test]
+fn syslog_gets_each_line_as_a_datagram() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let socket = sandbox.text("syslog");
+    let service = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    service.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    let address = format!("syslog-address=unixgram://{socket}");
+    let words = [
+        "run",
+        "--name",
+        "box",
+        "--network",
+        "none",
+        "--log-driver=syslog",
+        "--log-opt",
+        &address,
+        "--log-opt",
+        "tag={{.Name}}",
+        "--log-opt",
+        "syslog-facility=local0",
+        "busybox",
+        "sh",
+        "-c",
+        "echo out; sleep 0.2; echo err >&2",
+    ];
+    sandbox.img(&words).ok().prints_exactly("out\n");
+    let mut buffer = [0; 1000];
+    let mut next = || {
+        let count = service.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..count].to_vec()).unwrap()
+    };
+    let (out, err) = (next(), next());
+    assert!(out.starts_with("<134>box[") && out.ends_with("]: out"), "{out}");
+    assert!(err.starts_with("<131>box[") && err.ends_with("]: err"), "{err}");
+    sandbox.img(&["logs", "box"]).refuses(1, &["syslog"]).hints();
+}
+
+#[test]
+fn the_configuration_has_a_log_driver_for_all() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let path = sandbox.path("config.toml");
+    let before = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("[log]\ndriver = \"none\"\n\n{before}")).unwrap();
+    sandbox.img(&["run", "--name", "quiet", "--network", "none", "busybox", "echo", "x"]).ok();
+    sandbox.img(&["logs", "quiet"]).refuses(1, &["none"]);
+    let words = ["run", "--name", "own", "--log-driver=json-file", "--network", "none", "busybox", "echo", "x"];
+    sandbox.img(&words).ok();
+    sandbox.img(&["logs", "own"]).ok().prints_exactly("x\n");
+}

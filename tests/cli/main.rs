@@ -43,6 +43,7 @@ mod health;
 mod history;
 mod images;
 mod import_export;
+mod interactive;
 mod interop;
 mod leaks;
 mod lifecycle;

@@ -4,16 +4,40 @@
 //! ends with a newline. [`Writer`] rotates `log.json` to `log.json.1`, `.2`, … and deletes the oldest. The rule: what
 //! was written is never rewritten, so readers may follow without a lock.
 
+mod datagram;
 mod reader;
 mod writer;
 
 use std::path::PathBuf;
 
+use crate::error::Result;
+
+pub(crate) use datagram::Sender;
+pub use datagram::{Form, Service};
 pub use reader::{Entry, Query, Reader};
 pub use writer::Writer;
 
 /// The longest piece of output in one line of the log.
 pub(crate) const MAX_PIECE: usize = 16 * 1024;
+
+/// Where a monitor puts output, piece by piece.
+pub(crate) trait Log {
+    /// Takes a piece of output.
+    fn write(&mut self, stream: Stream, bytes: &[u8]) -> Result<()>;
+
+    /// Puts out what is left of unfinished lines.
+    fn finish(&mut self) -> Result<()>;
+}
+
+impl Log for Writer {
+    fn write(&mut self, stream: Stream, bytes: &[u8]) -> Result<()> {
+        Writer::write(self, stream, bytes)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        Writer::finish(self)
+    }
+}
 
 /// Where and how much is logged.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -116,7 +116,10 @@ impl Reader {
     /// Waits for the next entry as long as `alive` says that more may come.
     pub fn follow(&mut self, mut alive: impl FnMut() -> bool) -> Result<Option<Entry>> {
         loop {
-            // Asked before reading: what was written until then is read in any case.
+            if let Some(entry) = self.next_entry()? {
+                return Ok(Some(entry));
+            }
+            // Asked before reading again: what was written until then is read in any case.
             let more = alive();
             if let Some(entry) = self.next_entry()? {
                 return Ok(Some(entry));

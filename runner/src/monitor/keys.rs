@@ -45,6 +45,11 @@ impl DetachKeys {
         (passed, false)
     }
 
+    /// Whether something typed is held back.
+    pub fn holds(&self) -> bool {
+        self.matched > 0
+    }
+
     /// Passes on what is held back, for when nothing more will be typed.
     pub fn finish(&mut self) -> Vec<u8> {
         let held = self.sequence[..self.matched].to_vec();

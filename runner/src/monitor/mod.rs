@@ -28,6 +28,7 @@ use crate::denied::{Denial, Witness};
 use crate::error::{Doing, Error, Result};
 use crate::health::{HealthCheck, HealthStatus};
 use crate::init::dialogue::Failure;
+use crate::log::Service;
 use crate::spec::parse::RestartPolicy;
 use crate::state::{Exit, State};
 use crate::sys::Ended;
@@ -75,6 +76,8 @@ pub struct Supervision {
     pub restart: RestartPolicy,
     /// How it is asked for its health.
     pub health: Option<HealthCheck>,
+    /// The service of the host that gets its output, in place of [`Container::log`].
+    pub log_service: Option<Service>,
     /// How long it has between its stop signal and SIGKILL when its monitor stops it.
     pub stop_timeout: Duration,
     /// How long it may run.
@@ -86,7 +89,7 @@ pub struct Supervision {
 impl Default for Supervision {
     fn default() -> Self {
         let stop_timeout = Duration::from_secs(10);
-        Self { restart: RestartPolicy::No, health: None, stop_timeout, timeout: None, system: false }
+        Self { restart: RestartPolicy::No, health: None, log_service: None, stop_timeout, timeout: None, system: false }
     }
 }
 

@@ -15,7 +15,7 @@ use super::frame::Frame;
 use super::peer::{Peer, accept};
 use super::task::{Ending, Next, Request, Task};
 use crate::error::{Doing, Result};
-use crate::log::{Stream, Writer};
+use crate::log::{Log, Stream};
 use crate::sys::{self, Ended};
 
 /// A peer that holds the program up does so from this backlog on.
@@ -60,7 +60,7 @@ pub struct Relay<'a> {
     /// The program's side.
     pub program: ProgramIo,
     /// Where output is kept.
-    pub log: Option<Writer>,
+    pub log: Option<Box<dyn Log>>,
     /// Where output goes beside.
     pub sink: Option<Sink<'a>>,
     /// The clients.
@@ -101,7 +101,7 @@ enum Source {
 
 impl<'a> Relay<'a> {
     /// A relay for a program, with nobody listening yet.
-    pub fn new(program: ProgramIo, log: Option<Writer>, stop_signal: i32) -> Self {
+    pub fn new(program: ProgramIo, log: Option<Box<dyn Log>>, stop_signal: i32) -> Self {
         Self {
             program,
             log,

@@ -15,7 +15,7 @@ use crate::create::{self, Created};
 use crate::denied::Witness;
 use crate::error::{Doing, Error, Result};
 use crate::health::task::HealthTask;
-use crate::log::Writer;
+use crate::log::{Log, Sender, Writer};
 use crate::names::Names;
 use crate::state::{self, Exit, ProcessId, State, Status};
 use crate::sys::{self, Ended};
@@ -119,8 +119,11 @@ impl<'a> Session<'a> {
     }
 
     /// The log, if one is kept.
-    pub fn log(&self) -> Option<Writer> {
-        self.container.log.as_ref().map(Writer::open)
+    pub fn log(&self) -> Option<Box<dyn Log>> {
+        match &self.container.supervision.log_service {
+            Some(service) => Some(Box::new(Sender::new(service))),
+            None => self.container.log.as_ref().map(|config| Box::new(Writer::open(config)) as Box<dyn Log>),
+        }
     }
 
     /// Takes back what was made for the program, and records how it ended.

@@ -5,6 +5,7 @@ pub mod environment;
 mod ids;
 mod inside;
 pub mod limits;
+mod logging;
 mod network;
 mod place;
 mod refused;
@@ -132,6 +133,8 @@ pub struct ContainerFlags {
     stop_timeout: Option<u64>,
     #[command(flatten)]
     supervision: supervision::SupervisionFlags,
+    #[command(flatten)]
+    logging: logging::LoggingFlags,
     /// Keys that detach a terminal from it
     #[arg(long, value_name = "KEYS")]
     detach_keys: Option<String>,
@@ -216,6 +219,7 @@ impl ContainerFlags {
             stop_signal: self.stop_signal,
             stop_timeout: self.stop_timeout,
             supervision: self.supervision.options(),
+            logging: self.logging.options(),
             detach_keys: self.detach_keys,
             labels: environment::labels(&self.label_file, self.label)?,
             rootfs: self.rootfs,

@@ -36,6 +36,7 @@ impl Engine {
                 .hint("is another container running? remove the file if not"));
         }
         super::supervise::supervision(options, &[])?;
+        self.check_logging(options)?;
         let image = match &options.rootfs {
             Some(_) => None,
             None => Some(self.image_for(options, progress)?),

@@ -1,11 +1,11 @@
 //! Running another program in a running container.
 
 use oci_spec::runtime::Spec;
+use runner::Foreground;
 use runner::attach::{AttachOptions, Outcome, attach};
 use runner::exec::{Exec, exec_detached, exec_foreground, exec_monitored};
-use runner::{DetachKeys, Foreground};
 
-use super::run::explain_end;
+use super::run::{detach_keys, explain_end};
 use crate::engine::Engine;
 use crate::engine::events::of_container;
 use crate::error::{CommandError, Kind, Result};
@@ -27,6 +27,8 @@ pub struct ExecOptions {
     pub workdir: Option<String>,
     /// With all capabilities.
     pub privileged: bool,
+    /// What detaches from its terminal.
+    pub detach_keys: Option<String>,
     /// Program and arguments.
     pub command: Vec<String>,
 }
@@ -59,11 +61,15 @@ impl Engine {
         }
         let code = if options.tty {
             let (_, stream) = exec_monitored(&directory, &exec, options.interactive).map_err(failed)?;
-            let client =
-                AttachOptions { stdin: options.interactive, forward_signals: true, detach_keys: DetachKeys::default() };
+            let client = AttachOptions {
+                stdin: options.interactive,
+                forward_signals: true,
+                detach_keys: detach_keys(options.detach_keys.as_deref())?,
+            };
             match attach(stream, client)? {
                 Outcome::Exited(code) => code,
                 Outcome::Detached => 0,
+                Outcome::Interrupted(signal) => 128 + signal,
                 Outcome::Lost => return Err(CommandError::new("the program's monitor is gone").kind(Kind::Container)),
             }
         } else {

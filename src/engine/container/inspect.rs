@@ -53,6 +53,10 @@ impl Engine {
         let spec = self.spec_of(&id, &record.data)?;
         let process = serde_json::to_value(spec.process())?;
         let paths = self.store.containers().container_paths(&id)?;
+        let mut host = host_config(&record);
+        if let Ok(logging) = self.logging(options) {
+            host["LogConfig"] = json!({ "Type": logging.name, "Config": logging.options });
+        }
         Ok(Some(json!({
             "Id": record.id,
             "Name": format!("/{}", record.name),
@@ -80,7 +84,7 @@ impl Engine {
             "Driver": self.driver_name(),
             "LogPath": paths.log,
             "RestartCount": state.as_ref().map_or(0, |state| state.restarts),
-            "HostConfig": with_storage(&record.data.options, host_config(&record)),
+            "HostConfig": with_storage(&record.data.options, host),
             "GraphDriver": { "Name": self.driver_name(), "Data": { "UpperDir": paths.upper, "WorkDir": paths.work } },
             "Mounts": self.show_mounts(&record.data)?,
             "Config": {
@@ -138,7 +142,6 @@ fn host_config(record: &ContainerRecord) -> Value {
         "PublishAllPorts": options.network.publish_all,
         "ExtraHosts": options.network.add_host,
         "Init": options.init,
-        "LogConfig": { "Type": "json-file", "Config": {} },
         "PidMode": options.place.pid.as_deref().unwrap_or(""),
         "IpcMode": options.place.ipc.as_deref().unwrap_or("private"),
         "UTSMode": options.place.uts.as_deref().unwrap_or(""),

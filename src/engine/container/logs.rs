@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use jiff::Timestamp;
-use runner::log::{Entry, LogConfig, Query, Reader, Stream};
+use runner::log::{Entry, Query, Reader, Stream};
 use runner::spec::parse;
 
 use crate::engine::Engine;
@@ -22,6 +22,8 @@ pub struct LogOptions {
     pub tail: String,
     /// Print times.
     pub timestamps: bool,
+    /// Print the container's name before each line.
+    pub names: bool,
 }
 
 impl Engine {
@@ -42,16 +44,25 @@ impl Engine {
             until: options.until.as_deref().map(point_in_time).transpose()?,
             tail,
         };
-        let config = LogConfig::new(self.store.containers().container_paths(&id)?.log);
+        let record = self.container_record(&id)?;
+        let logging = self.logging(&record.data.options)?;
+        let Some(config) = logging.files(self.store.containers().container_paths(&id)?.log) else {
+            return Err(CommandError::new(format!(
+                "the log of container {name} cannot be read: its log driver is {}",
+                logging.name
+            ))
+            .hint("json-file and local can be read; what a service of the host got is asked there"));
+        };
+        let prefix = if options.names { format!("{} ", record.name) } else { String::new() };
         let mut reader = Reader::open(&config, &query)?;
         loop {
             let entry = if options.follow {
-                reader.follow(|| self.state(&id).ok().flatten().is_some_and(|state| state.is_running()))?
+                reader.follow(|| self.state(&id).ok().flatten().is_some_and(|state| state.is_up()))?
             } else {
                 reader.next_entry()?
             };
             let Some(entry) = entry else { return Ok(()) };
-            match print(&entry, options.timestamps) {
+            match print(&entry, &prefix, options.timestamps) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
                 result => result?,
             }
@@ -59,9 +70,9 @@ impl Engine {
     }
 }
 
-fn print(entry: &Entry, timestamps: bool) -> io::Result<()> {
+fn print(entry: &Entry, prefix: &str, timestamps: bool) -> io::Result<()> {
     let stamp = if timestamps { format!("{} ", entry.time) } else { String::new() };
-    let text = [stamp.as_bytes(), entry.bytes()].concat();
+    let text = [prefix.as_bytes(), stamp.as_bytes(), entry.bytes()].concat();
     match entry.stream {
         Stream::Stdout => {
             let mut out = io::stdout().lock();

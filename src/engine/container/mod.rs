@@ -21,6 +21,7 @@ pub mod lifecycle;
 pub mod limit;
 mod limits;
 pub mod list;
+mod logging;
 pub mod logs;
 pub mod mounts;
 pub mod names;

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
-use runner::log::LogConfig;
 use runner::network::Mode;
 use runner::spec::parse::{self, MountKind, SeccompChoice, SecurityOptions};
 use runner::spec::{
@@ -98,6 +97,8 @@ impl Engine {
         let stop_signal = self.stop_signal_of_init(data, &merged.args, of_image).unwrap_or(merged.stop_signal);
         options.stop_signal = Some(stop_signal);
         let spec = build(&options)?;
+        let logging = self.logging(&data.options)?;
+        let log_service = logging.service(id, &startable.record.name, &data.options.image);
         let health = health::check(&data.options, startable.image.as_ref(), &spec)?;
         let rootfs = self.rootfs(id, data)?;
         let paths = self.store.containers().container_paths(id)?;
@@ -114,13 +115,13 @@ impl Engine {
             }),
             state_dir,
             init: data.options.init,
-            log: Some(LogConfig::new(paths.log)),
+            log: logging.files(paths.log),
             create_cwd: true,
             layer_mounts: mountable.layers,
             file_mounts: given.files,
             cgroup_parent: data.options.place.cgroup_parent.clone(),
             stop_signal,
-            supervision: Supervision { health, ..supervision(&data.options, &merged.args)? },
+            supervision: Supervision { health, log_service, ..supervision(&data.options, &merged.args)? },
         })
     }
 

@@ -257,6 +257,7 @@ impl Engine {
                 self.container_event(record, "detach");
                 Ok(0)
             }
+            Outcome::Interrupted(signal) => Ok(u8::try_from(128 + signal).unwrap_or(Kind::Container.code())),
             Outcome::Lost => Err(CommandError::new(format!("the monitor of container {} is gone", record.name))
                 .kind(Kind::Container)
                 .hint("it was killed, and the container with it")),
@@ -284,7 +285,7 @@ pub(super) fn explain_end(found: runner::Result<Option<String>>) {
 }
 
 /// The keys that detach; docker's unless others were chosen.
-fn detach_keys(text: Option<&str>) -> Result<DetachKeys> {
+pub(super) fn detach_keys(text: Option<&str>) -> Result<DetachKeys> {
     let Some(text) = text else { return Ok(DetachKeys::default()) };
     Ok(DetachKeys::new(parse::detach_keys(text).map_err(usage)?))
 }

@@ -69,11 +69,11 @@ pub(super) fn restart_policy(asked: &Options) -> Result<RestartPolicy> {
 pub(super) fn supervision(asked: &Options, args: &[String]) -> Result<Supervision> {
     Ok(Supervision {
         restart: restart_policy(asked)?,
-        // What is asked depends on the image and the spec.
-        health: None,
         timeout: asked.system.timeout.map(Duration::from_secs),
         system: super::boot::is_asked(asked, args),
         stop_timeout: asked.stop_timeout.map_or(STOP_TIMEOUT, Duration::from_secs),
+        // What is asked and logged depends on more than these words.
+        ..Supervision::default()
     })
 }
 

@@ -5,6 +5,7 @@ pub mod environment;
 pub mod ids;
 pub mod inside;
 pub mod limits;
+mod logging;
 pub mod network;
 pub mod place;
 pub mod storage;
@@ -17,6 +18,7 @@ use environment::Environment;
 use ids::Ids;
 use inside::Inside;
 use limits::Limits;
+pub use logging::LoggingOptions;
 use network::Networking;
 use place::Place;
 pub use supervision::SupervisionOptions;
@@ -108,6 +110,8 @@ pub struct Options {
     pub stop_timeout: Option<u64>,
     /// What its monitor does for it.
     pub supervision: SupervisionOptions,
+    /// Where its output is kept.
+    pub logging: LoggingOptions,
     /// `--detach-keys`
     pub detach_keys: Option<String>,
     /// `--label`
