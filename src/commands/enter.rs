@@ -37,6 +37,7 @@ impl Run for Enter {
             command.push("/bin/sh".to_owned());
         }
         let options = ExecOptions {
+            detach_keys: None,
             detach: false,
             interactive: true,
             tty: std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
