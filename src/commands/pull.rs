@@ -36,7 +36,7 @@ impl Run for Pull {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         let options = PullOptions { platform: self.platform };
-        let images = if self.all_tags { all_tags(&engine, &self.images)? } else { self.images };
+        let images = if self.all_tags { all_tags(engine, &self.images)? } else { self.images };
         for image in &images {
             let bars = Bars::new(self.quiet);
             let pulled = engine.pull(image, &options, &bars)?;

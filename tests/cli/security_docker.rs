@@ -58,7 +58,7 @@ fn every_call_that_docker_refuses_is_refused() {
     let bind = format!("{probe}:/probe:ro");
     let ours = sandbox.img(&["run", "--rm", "--network", "none", "-v", &bind, "busybox", "/probe"]);
     let ours = refused(&ours.ok().stdout());
-    let docker = Docker::start(&sandbox.path("docker"));
+    let docker = Docker::shared();
     let theirs = docker.run(&["run", "--rm", "--network", "none", "-v", &bind, "busybox:latest", "/probe"]);
     let theirs = refused(&theirs.ok().stdout());
     assert!(theirs.len() > 40, "Docker's filter was on: {theirs:?}");

@@ -326,6 +326,6 @@ fn limit(process: &Process, name: &str, line: &str) -> Cause {
             let more = limit.saturating_mul(4).max(64);
             ("ulimit", format!("{name} is {limit}"), Some(format!("by --ulimit {name}={more}:{more}")))
         }
-        None => ("ulimit", format!("{name}"), None),
+        None => ("ulimit", name.to_string(), None),
     }
 }

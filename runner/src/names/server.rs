@@ -245,7 +245,10 @@ impl Client {
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) if self.input.len() + count > 2 * MAX_QUERY => return Err(io::ErrorKind::InvalidData.into()),
-                Ok(count) => Ok(self.input.extend_from_slice(&buffer[..count])),
+                Ok(count) => {
+                    self.input.extend_from_slice(&buffer[..count]);
+                    Ok(())
+                }
                 Err(error) => Err(error),
             }
         } else {

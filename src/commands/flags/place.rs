@@ -83,6 +83,16 @@ fn shared(text: &str) -> Result<Vec<&'static str>> {
     Ok(all)
 }
 
+/// `--cgroups`: a container without a group could not be stopped for sure, and nothing here shares one with its monitor.
+fn cgroups(text: &str) -> std::result::Result<String, String> {
+    match text {
+        "enabled" | "no-conmon" => Ok(text.to_owned()),
+        "disabled" => Err("every container has a control group, by which it is ended".to_owned()),
+        "split" => Err("a container's monitor is never in a control group of the container's".to_owned()),
+        _ => Err("it takes enabled".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,15 +106,5 @@ mod tests {
         for bad in ["mount", "all,-x", "user"] {
             assert!(shared(bad).is_err(), "{bad}");
         }
-    }
-}
-
-/// `--cgroups`: a container without a group could not be stopped for sure, and nothing here shares one with its monitor.
-fn cgroups(text: &str) -> std::result::Result<String, String> {
-    match text {
-        "enabled" | "no-conmon" => Ok(text.to_owned()),
-        "disabled" => Err("every container has a control group, by which it is ended".to_owned()),
-        "split" => Err("a container's monitor is never in a control group of the container's".to_owned()),
-        _ => Err("it takes enabled".to_owned()),
     }
 }

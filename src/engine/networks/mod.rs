@@ -89,6 +89,9 @@ impl Network {
     }
 }
 
+/// Records of networks.
+type Networks = Vec<Record<NetworkData>>;
+
 impl Engine {
     /// All networks, by name.
     ///
@@ -136,7 +139,7 @@ impl Engine {
     }
 
     /// The records of networks, and those whose making was cut short before they got their names.
-    fn network_records(&self) -> Result<(Vec<Record<NetworkData>>, Vec<Record<NetworkData>>)> {
+    fn network_records(&self) -> Result<(Networks, Networks)> {
         let records = self.store.networks().list::<NetworkData>()?;
         let named =
             |record: &Record<NetworkData>| self.store.networks().find(&record.name).is_ok_and(|id| id == record.id);
