@@ -9,7 +9,6 @@ use store::{ImageId, Store};
 
 use super::Engine;
 use super::container::ContainerRecord;
-use super::container::list::labels;
 use super::names::familiar;
 use crate::error::Result;
 
@@ -24,7 +23,7 @@ pub(in crate::engine) fn tell(store: &Store, event: &Event) {
 /// An event of a container, with what its record says of it: name, image and labels.
 pub(in crate::engine) fn of_container(record: &ContainerRecord, action: &str) -> Event {
     let options = &record.data.options;
-    let labels = labels(&options.labels);
+    let labels = &record.data.labels;
     let event = Event::now(Subject::Container, action, &record.id);
     labels
         .iter()

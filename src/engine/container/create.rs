@@ -51,6 +51,7 @@ impl Engine {
             image: image.as_ref().map(|image| image.id),
             layers: image.as_ref().map(|image| image.layers().to_vec()).unwrap_or_default(),
             args: merged.args.clone(),
+            labels: merged.labels.clone(),
             anonymous_volumes: Vec::new(),
             image_tmpfs: Vec::new(),
             inherited: Vec::new(),

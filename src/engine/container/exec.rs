@@ -41,8 +41,12 @@ impl Engine {
     pub fn exec(&self, name: &str, options: &ExecOptions) -> Result<u8> {
         let id = self.find_container(name)?;
         let record = self.container_record(&id)?;
-        let running = self.state(&id)?.is_some_and(|state| state.is_running());
-        if !running {
+        let state = self.state(&id)?;
+        if state.as_ref().is_some_and(|state| state.status == runner::Status::Paused) {
+            return Err(CommandError::new(format!("container {name} is paused"))
+                .hint(format!("`img unpause {name}` lets it go on")));
+        }
+        if !state.is_some_and(|state| state.is_running()) {
             return Err(CommandError::new(format!("container {name} is not running"))
                 .hint(format!("`img start {name}` starts it")));
         }

@@ -3,7 +3,7 @@
 use runner::spec::parse;
 use serde_json::{Value, json};
 
-use super::list::{exit_code, labels, state_word};
+use super::list::{exit_code, state_word};
 use super::ports::network_settings;
 use super::{ContainerRecord, time};
 use crate::engine::Engine;
@@ -52,6 +52,8 @@ impl Engine {
         let options = &record.data.options;
         let spec = self.spec_of(&id, &record.data)?;
         let process = serde_json::to_value(spec.process())?;
+        let image = record.data.image.map(|image| self.store.images().get(&image)).transpose()?;
+        let image = image.map(|image| image.config.config).unwrap_or_default();
         let paths = self.store.containers().container_paths(&id)?;
         let mut host = host_config(&record);
         if let Ok(logging) = self.logging(options) {
@@ -92,11 +94,19 @@ impl Engine {
                 "User": options.user.clone().unwrap_or_default(),
                 "Tty": options.tty,
                 "OpenStdin": options.interactive,
-                "Env": process["env"],
-                "Cmd": record.data.args,
+                "Env": chosen(&process["env"], &image.env, &options.env),
+                "Entrypoint": match &options.entrypoint {
+                    Some(program) => Some(vec![program.clone()]).filter(|words| !words[0].is_empty()),
+                    None => image.entrypoint.clone(),
+                },
+                "Cmd": match (&options.entrypoint, options.command.is_empty()) {
+                    (None, true) => image.cmd.clone(),
+                    (Some(_), true) => None,
+                    (_, false) => Some(options.command.clone()),
+                },
                 "Image": options.image,
                 "WorkingDir": process["cwd"],
-                "Labels": labels(&options.labels),
+                "Labels": record.data.labels,
                 "Domainname": spec.domainname(),
                 "Annotations": options.inside.annotated()?,
                 "StopSignal": options.stop_signal,
@@ -108,6 +118,16 @@ impl Engine {
             "Options": options,
         })))
     }
+}
+
+/// The variables that the image or the user chose, as the program gets them: not those that every program gets.
+fn chosen(all: &Value, image: &[String], user: &[String]) -> Vec<Value> {
+    let name = |line: &str| line.split_once('=').map_or(line, |(name, _)| name).to_owned();
+    let known: std::collections::BTreeSet<String> = image.iter().chain(user).map(|line| name(line)).collect();
+    let lines = all.as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_chosen =
+        |line: &&Value| line.as_str().is_some_and(|line| name(line) == "PATH" || known.contains(&name(line)));
+    lines.iter().filter(is_chosen).cloned().collect()
 }
 
 /// The namespaces of a process by kind, as the paths by which others join them, with their numbers.

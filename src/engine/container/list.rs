@@ -132,16 +132,10 @@ fn summarise(record: &ContainerRecord, state: Option<&State>) -> ContainerSummar
         state: word.to_owned(),
         status,
         ports: super::ports::lines(running),
-        labels: labels(&options.labels),
+        labels: record.data.labels.clone(),
         network: super::network::names(&options.network).join(","),
         pid: running.and_then(|state| state.process).map(|process| process.pid),
         exit_code: code,
         size: None,
     }
-}
-
-/// `KEY=VALUE` flags as a map.
-pub(in crate::engine) fn labels(flags: &[String]) -> BTreeMap<String, String> {
-    let pairs = flags.iter().map(|flag| flag.split_once('=').unwrap_or((flag, "")));
-    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }

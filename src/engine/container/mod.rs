@@ -68,6 +68,9 @@ pub struct ContainerData {
     pub layers: Vec<DiffId>,
     /// Program and arguments.
     pub args: Vec<String>,
+    /// Labels: the image's, with those of the flags over them.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// Anonymous volumes that were made for it.
     #[serde(default)]
     pub anonymous_volumes: Vec<String>,

@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 
-use super::list::labels;
 use super::logs::point_in_time;
 use super::{ContainerData, ContainerRecord};
 use crate::engine::Engine;
@@ -45,7 +44,7 @@ impl ContainerPrune {
     }
 
     fn fits(&self, record: &ContainerRecord) -> bool {
-        let own = labels(&record.data.options.labels);
+        let own = &record.data.labels;
         self.until.is_none_or(|until| record.created < until)
             && self.labels.iter().all(|(key, value, wanted)| {
                 let there = own.get(key).is_some_and(|own| value.as_ref().is_none_or(|value| own == value));

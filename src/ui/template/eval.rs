@@ -1,4 +1,4 @@
-//! Nodes to text, over JSON values. A missing field prints `<no value>` as Go's maps do; values that are no text print
+//! Nodes to text, over JSON values. A field that is not there is an error, a missing key prints `<no value>` as Go's maps do; values that are no text print
 //! as Go prints them: `[a b]`, `map[k:v]`.
 
 use std::cmp::Ordering;
@@ -84,6 +84,12 @@ impl Scope<'_> {
                 Some(self.variables.get(name).cloned().ok_or_else(|| format!("undefined variable ${name}"))?)
             }
             Expr::Field(base, name) => match self.value(base, dot)? {
+                // Fields of our own begin with a capital letter, and one that is not there is a slip; keys of labels do not.
+                Some(Value::Object(map))
+                    if !map.contains_key(name) && name.starts_with(|c: char| c.is_ascii_uppercase()) =>
+                {
+                    return Err(format!("there is no field {name}"));
+                }
                 Some(Value::Object(map)) => map.get(name).cloned(),
                 None | Some(Value::Null) => None,
                 Some(other) => return Err(format!("cannot take field {name} of {}", show(&other))),

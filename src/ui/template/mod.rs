@@ -81,7 +81,7 @@ mod tests {
             ("{{with .State}}{{.Pid}}{{end}}{{range .Empty}}x{{else}}none{{end}}", "12none"),
             ("{{$n := .Name}}{{$n}}{{/* no */}}", "web"),
             ("{{if and .Name (not .Empty)}}ok{{end}}", "ok"),
-            ("{{.Args}} {{.Missing}}", "[a b] <no value>"),
+            ("{{.Args}} {{.missing}}", "[a b] <no value>"),
         ] {
             assert_eq!(render(template), expected, "{template}");
         }
