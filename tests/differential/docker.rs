@@ -1,8 +1,9 @@
-//! One dockerd for the whole suite, with BuildKit as its builder: a child of ours in a folder of its own, without a bridge
-//! and without a rule in the firewall, ended by its id.
+//! One dockerd for the whole suite, with BuildKit as its builder: a child of ours in a folder and a network namespace of its
+//! own, without a rule in the firewall, ended by its id.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::support::registry::spawn_from_keeper;
@@ -17,18 +18,24 @@ pub struct Docker {
 }
 
 impl Docker {
+    /// The one that all tests of this program share, started by the first that asks.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Docker> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start(&std::env::temp_dir().join(format!("img-dockerd.{}", std::process::id()))))
+    }
+
     /// Is it installed?
     pub fn is_there() -> bool {
         Path::new("/usr/bin/docker").exists() && tools::has("dockerd")
     }
 
     /// Starts it below `dir`, with busybox loaded.
-    pub fn start(dir: &Path) -> Self {
+    fn start(dir: &Path) -> Self {
         std::fs::create_dir_all(dir).expect("a folder for dockerd");
         let log = std::fs::File::create(dir.join("log")).expect("a log");
         let mut command = Command::new("setpriv");
         // The kernel ends it when this program is gone.
-        command.args(["--pdeathsig", "TERM", "dockerd", "--bridge", "none", "--iptables=false", "--host"]);
+        command.args(["--pdeathsig", "TERM", "unshare", "--net", "dockerd", "--iptables=false", "--host"]);
         command.arg(format!("unix://{}/docker.sock", dir.display()));
         for (flag, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
             command.arg(flag).arg(dir.join(name));
@@ -54,10 +61,16 @@ impl Docker {
 
     /// `docker` with these words, not started.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new("/usr/bin/docker");
-        command.args(["--host", &format!("unix://{}/docker.sock", self.dir.display())]).args(words);
+        let own = self.words();
+        let mut command = Command::new(&own[0]);
+        command.args(&own[1..]).args(words);
         command.env("DOCKER_BUILDKIT", "1").env("HOME", &self.dir);
         command
+    }
+
+    /// `docker` and the words that lead it to this daemon.
+    pub fn words(&self) -> [String; 3] {
+        ["/usr/bin/docker".into(), "--host".into(), format!("unix://{}/docker.sock", self.dir.display())]
     }
 }
 

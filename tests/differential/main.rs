@@ -10,6 +10,7 @@
 mod support;
 
 mod case;
+mod commandline;
 mod compare;
 mod context;
 mod docker;
@@ -90,4 +91,41 @@ fn both_builders_make_the_same_images() {
         lines.iter().for_each(|line| eprintln!("    {line}"));
     }
     assert!(found.is_empty(), "{} of {} cases differ: {:?}", found.len(), cases.len(), found.keys());
+}
+
+/// Fewest rules of the command line that the table must have.
+const COMMAND_RULES: usize = 100;
+
+#[test]
+fn both_command_lines_do_the_same() {
+    let mut cases = commandline::all();
+    let rules: BTreeSet<&str> = cases.iter().map(|case| case.rule.as_str()).collect();
+    assert!(rules.len() >= COMMAND_RULES, "{} rules", rules.len());
+    if !Docker::is_there() {
+        skip!("no dockerd here");
+    }
+    if let Ok(only) = std::env::var("DIFFERENTIAL") {
+        cases.retain(|case| only.split(',').any(|name| case.name == name));
+    }
+    let theirs = commandline::theirs(&cases, Docker::shared());
+    let found = commandline::differences(&cases, &commandline::Ours::new().transcripts(&cases, None), &theirs);
+    found.iter().for_each(|text| eprintln!("{text}"));
+    assert!(found.is_empty(), "{} of {} cases differ", found.len(), cases.len());
+}
+
+/// Each rule that a wrapper around `img` breaks must show in the case that is said to notice it.
+#[test]
+fn a_broken_command_line_is_noticed() {
+    let all = commandline::all();
+    let ours = commandline::Ours::new();
+    let mut unnoticed = Vec::new();
+    for (broken, noticed_by) in commandline::BROKEN {
+        let one: Vec<_> = all.iter().filter(|case| case.name == *noticed_by).cloned().collect();
+        assert_eq!(one.len(), 1, "there is no case {noticed_by}");
+        // What is right is what `img` prints unbroken: that this is docker's too, the other test says.
+        if ours.transcripts(&one, None) == ours.transcripts(&one, Some(&broken.wrapper())) {
+            unnoticed.push(noticed_by);
+        }
+    }
+    assert!(unnoticed.is_empty(), "broken, and not noticed: {unnoticed:?}");
 }

@@ -57,7 +57,7 @@ impl Suite {
 
     /// What docker makes of the cases.
     pub fn theirs(&self, cases: &[Case]) -> Results {
-        let docker = Docker::start(&self.sandbox.path("docker"));
+        let docker = Docker::shared();
         let save = |archive: &str, names: &[&str]| {
             docker.run(&[&["save", "--output", archive], names].concat()).ok();
         };
