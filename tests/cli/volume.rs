@@ -230,3 +230,38 @@ fn what_is_in_a_volume_goes_out_and_in_as_a_tar() {
     sandbox.img(&["volume", "import", "nothere", &tar]).refuses(1, &["nothere"]);
     sandbox.img_with_input(&["volume", "import", "piped"], "no tar at all").refuses(1, &["tar"]);
 }
+
+#[test]
+fn what_was_in_a_volume_before_its_first_container_is_never_removed() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let directory_of = |name: &str| {
+        let data = sandbox.ok(&["volume", "inspect", "-f", "{{.Mountpoint}}", name]);
+        std::path::PathBuf::from(data).parent().unwrap().to_owned()
+    };
+    // A directory of the host, with the mark of one that was killed while filling.
+    let host = sandbox.path("host");
+    std::fs::create_dir(&host).unwrap();
+    std::fs::write(host.join("mine"), "mine").unwrap();
+    let device = format!("device={}", host.display());
+    sandbox.ok(&["volume", "create", "-o", "type=none", "-o", "o=bind", "-o", &device, "bound"]);
+    std::fs::write(directory_of("bound").join("filling"), "").unwrap();
+    assert_eq!(run(&sandbox, &["-v", "bound:/etc"], "ls /etc/mine").ok().word(), "/etc/mine");
+    assert_eq!(std::fs::read_to_string(host.join("mine")).unwrap(), "mine");
+    assert!(!directory_of("bound").join("filling").exists(), "a mark that means nothing is gone");
+    // A volume of ours with something in it: no mark is written, which the target of the link would show.
+    sandbox.ok(&["volume", "create", "own"]);
+    let own = directory_of("own");
+    std::fs::write(own.join("data/mine"), "mine").unwrap();
+    let marked = sandbox.path("marked");
+    std::os::unix::fs::symlink(&marked, own.join("filling")).unwrap();
+    assert_eq!(run(&sandbox, &["-v", "own:/etc"], "ls /etc/mine").ok().word(), "/etc/mine");
+    assert!(!marked.exists(), "nothing says that it is being filled");
+    // What the user put there is all there is, even if it is nothing.
+    let tar = sandbox.path("empty.tar").display().to_string();
+    std::fs::write(&tar, [0; 1024]).unwrap();
+    sandbox.ok(&["volume", "create", "imported"]);
+    std::fs::write(directory_of("imported").join("filling"), "").unwrap();
+    sandbox.ok(&["volume", "import", "imported", &tar]);
+    assert_eq!(run(&sandbox, &["-v", "imported:/etc"], "ls /etc/passwd || echo none").ok().word(), "none");
+}

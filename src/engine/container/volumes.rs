@@ -3,6 +3,7 @@
 //! place when a container is first started with it.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -141,36 +142,53 @@ impl Engine {
         Ok(())
     }
 
-    /// Fills a volume from the image if that has not been done. A mark says that it is being done: who was killed
-    /// meanwhile has left half of it, which is removed and done again.
+    /// Fills a volume from the image if that has not been done. In a directory of the store's own, if there is nothing yet, a mark
+    /// says that it is being done: who was killed meanwhile has left half of it, which is removed and done again. What lies in a
+    /// directory of the host or on a device of it is somebody's, whatever a mark says, and is never removed.
     fn fill_once(&self, id: &str, path: &Path, target: &str, plan: &Plan, data: &ContainerData) -> Result<()> {
-        let directory = self.store.volumes().path(id)?;
-        let (lock, mark) = (directory.join("filling.lock"), directory.join("filling"));
-        let open = fs::File::options().create(true).truncate(false).write(true).open(&lock);
-        let locked = open.and_then(|file| file.lock().map(|()| file));
-        let _lock = locked.with_context(|| format!("cannot lock {}", lock.display()))?;
+        let _lock = self.lock_filling(id)?;
         // Somebody else may have filled it meanwhile.
         let mut record: Record<VolumeData> = self.store.volumes().read(id)?;
         if record.data.filled {
             return Ok(());
         }
+        let mark = self.store.volumes().path(id)?.join("filling");
         let name = record.name.clone();
         let what = || format!("cannot fill volume {name}");
-        if mark.exists() {
-            for entry in fs::read_dir(path).with_context(what)? {
-                let entry = entry.with_context(what)?;
-                let is_directory = entry.file_type().with_context(what)?.is_dir();
-                let removed =
-                    if is_directory { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
-                removed.with_context(what)?;
-            }
+        let ours = matches!(plan.backing, Backing::Directory | Backing::Sized { .. });
+        if ours && mark.exists() {
+            empty(path).with_context(what)?;
         }
-        fs::write(&mark, "").with_context(what)?;
-        self.fill_volume(path, target, &data.layers)?;
+        if fs::read_dir(path).with_context(what)?.next().is_none() {
+            if ours {
+                fs::write(&mark, "").with_context(what)?;
+            }
+            self.fill_volume(path, target, &data.layers)?;
+        }
         attach::own(path, plan).with_context(what)?;
         record.data.filled = true;
         self.store.volumes().replace(&record)?;
-        fs::remove_file(&mark).with_context(|| format!("cannot remove {}", mark.display()))
+        match fs::remove_file(&mark) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", mark.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes that the user fills a volume: no image does it after that.
+    pub(in crate::engine) fn never_fill(&self, id: &str) -> Result<()> {
+        let _lock = self.lock_filling(id)?;
+        let mut record: Record<VolumeData> = self.store.volumes().read(id)?;
+        record.data.filled = true;
+        Ok(self.store.volumes().replace(&record)?)
+    }
+
+    fn lock_filling(&self, id: &str) -> Result<fs::File> {
+        let lock = self.store.volumes().path(id)?.join("filling.lock");
+        let open = fs::File::options().create(true).truncate(false).write(true).open(&lock);
+        let locked = open.and_then(|file| file.lock().map(|()| file));
+        locked.with_context(|| format!("cannot lock {}", lock.display()))
     }
 
     /// `--volumes-from`: takes over what other containers mount from the host, volumes and directories; memory is each
@@ -201,6 +219,15 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Removes what is in a directory.
+fn empty(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
+    }
+    Ok(())
 }
 
 /// Makes what a volume's files will be in.

@@ -32,6 +32,7 @@ impl Engine {
     /// # Errors
     /// No such volume, what is no tar or leads out of the volume.
     pub fn import_volume(&self, name: &str, input: Option<&Path>) -> Result<()> {
+        self.never_fill(&self.volume_record(name)?.id)?;
         self.with_volume(name, |path| {
             let mut sink = Sink::new(Place::host().open_directory(path)?, name.to_owned(), None);
             match input {
