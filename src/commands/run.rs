@@ -93,12 +93,19 @@ pub struct Create {
     /// Write the container's id to this file
     #[arg(long, value_name = "FILE")]
     cidfile: Option<PathBuf>,
+    /// Of docker, where it says what a later start connects; refused with the reason.
+    #[arg(long, short, hide = true)]
+    attach: Vec<String>,
     #[command(flatten)]
     flags: ContainerFlags,
 }
 
 impl Run for Create {
     fn run(self, context: &Context) -> Result<ExitCode> {
+        if !self.attach.is_empty() {
+            return Err(CommandError::usage("--attach is not kept: nothing is connected before the container starts")
+                .hint("`img start -a` connects it"));
+        }
         let bars = Bars::new(self.flags.quiet());
         let options = self.flags.options(context).map_err(container_failed)?;
         let engine = context.engine().map_err(container_failed)?;

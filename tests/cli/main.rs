@@ -32,6 +32,7 @@ mod cp_diff;
 mod denied;
 mod diagnosis;
 mod events;
+mod every_flag;
 mod examples;
 mod exec;
 mod explain;

@@ -138,6 +138,7 @@ fn maps_of_ones_own_and_of_another_container() {
         "0 100000 1000\n1000 5000 1\n".repeat(2)
     );
     assert_eq!(map(&["--uidmap", "0:100000:1000", "--gidmap", "0:200000:10"]), "0 100000 1000\n0 200000 10\n");
+    assert_eq!(map(&["--gidmap", "0:200000:10"]), "0 200000 10\n0 200000 10\n", "as podman has it");
     assert_eq!(map(&["--userns", "keep-id"]), "0 0 4294967295\n".repeat(2));
     assert_eq!(map(&["--userns", "host"]), "0 0 4294967295\n".repeat(2));
     sandbox.ok(&[

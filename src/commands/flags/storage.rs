@@ -23,14 +23,21 @@ pub struct StorageFlags {
     /// What becomes of the image's volumes: bind (anonymous volumes), tmpfs, ignore
     #[arg(long, value_name = "MODE", value_parser = ["bind", "anonymous", "tmpfs", "ignore"], hide_possible_values = true)]
     image_volume: Option<String>,
+    /// Who makes its volumes: local alone
+    #[arg(long, value_name = "DRIVER", hide = true)]
+    volume_driver: Option<String>,
 }
 
 impl StorageFlags {
     /// The engine's options.
     ///
     /// # Errors
-    /// A file of mounts that cannot be read.
+    /// A file of mounts that cannot be read, a driver that there is not.
     pub fn options(self) -> Result<StorageOptions> {
+        if let Some(driver) = self.volume_driver.filter(|driver| driver != "local") {
+            return Err(CommandError::usage(format!("--volume-driver {driver}: there is no such volume driver"))
+                .hint("only local volumes are supported; `img volume create -o` mounts NFS and other file systems"));
+        }
         let mut mount_entries = self.mount_entry;
         for file in &self.mount_file {
             let text = std::fs::read_to_string(file)

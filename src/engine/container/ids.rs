@@ -25,11 +25,13 @@ type Range = (u32, u32, u32);
 impl Ids {
     /// Whether the container has a user namespace of its own.
     pub fn mapped(&self) -> bool {
-        let given = !(self.uidmap.is_empty()
-            && self.gidmap.is_empty()
-            && self.subuidname.is_none()
-            && self.subgidname.is_none());
-        given || !matches!(self.userns.as_deref(), None | Some("" | "host"))
+        self.has_map() || !matches!(self.userns.as_deref(), None | Some("" | "host"))
+    }
+
+    /// Whether the ids are given one by one.
+    fn has_map(&self) -> bool {
+        let names = self.subuidname.is_some() || self.subgidname.is_some();
+        names || !self.uidmap.is_empty() || !self.gidmap.is_empty()
     }
 }
 
@@ -48,7 +50,7 @@ pub(super) fn set(asked: &Options, options: &mut SpecOptions) -> Result<()> {
             .hint("add the capabilities it needs with --cap-add; they hold inside its namespaces"));
     }
     options.namespaces.user = Some(NamespaceMode::Private);
-    let mapped = !ids.uidmap.is_empty() || ids.subuidname.is_some();
+    let mapped = ids.has_map();
     match (ids.userns.as_deref().unwrap_or("private"), mapped) {
         ("private" | "", true) => (options.uid_map, options.gid_map) = maps(ids)?,
         (mode, true) => {
@@ -124,18 +126,19 @@ pub(super) fn map_mounts(asked: &Options, mounts: &mut [MountRequest], ours: imp
 }
 
 fn maps(ids: &Ids) -> Result<(Vec<Range>, Vec<Range>)> {
-    let users = match &ids.subuidname {
-        Some(name) => stacked(&subordinate("/etc/subuid", name)?),
-        None => ids.uidmap.iter().map(|text| range("--uidmap", text)).collect::<Result<_>>()?,
+    let ranges = |flag: &str, texts: &[String]| texts.iter().map(|text| range(flag, text)).collect::<Result<Vec<_>>>();
+    // As in podman what is given for one of the two holds for the other: a name by its own file, ranges as they are.
+    let users = match (&ids.subuidname, &ids.subgidname) {
+        (Some(name), _) => stacked(&subordinate("/etc/subuid", name)?),
+        (None, _) if !ids.uidmap.is_empty() => ranges("--uidmap", &ids.uidmap)?,
+        (None, Some(name)) => stacked(&subordinate("/etc/subuid", name)?),
+        (None, None) => ranges("--gidmap", &ids.gidmap)?,
     };
-    let groups = match (&ids.subgidname, ids.gidmap.is_empty()) {
+    let groups = match (&ids.subgidname, &ids.subuidname) {
         (Some(name), _) => stacked(&subordinate("/etc/subgid", name)?),
-        (None, false) => ids.gidmap.iter().map(|text| range("--gidmap", text)).collect::<Result<_>>()?,
-        // As in podman the groups of the same name go along.
-        (None, true) => match &ids.subuidname {
-            Some(name) => stacked(&subordinate("/etc/subgid", name)?),
-            None => users.clone(),
-        },
+        (None, _) if !ids.gidmap.is_empty() => ranges("--gidmap", &ids.gidmap)?,
+        (None, Some(name)) => stacked(&subordinate("/etc/subgid", name)?),
+        (None, None) => users.clone(),
     };
     if users.len().max(groups.len()) > RANGES_MAX {
         return Err(CommandError::usage(format!("a map of ids has at most {RANGES_MAX} ranges")));
