@@ -11,19 +11,25 @@ use oci_spec::runtime::LinuxResources;
 
 use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Result};
+use crate::spec::parse::RestartPolicy;
 use crate::state::{self, Exit, State, Status};
 use crate::{create, sys};
 
 /// How long SIGKILL may take to be seen to have worked.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 
+/// The restart policy, if it was changed since the start.
+const RESTART_POLICY: &str = "restart-policy.json";
+
 /// Files of ours in a state directory.
-const OWN_FILES: [&str; 8] = [
+const OWN_FILES: [&str; 10] = [
     "state.json",
     ".state.json.new",
     "health.json",
     ".health.json.new",
     "stop-requested",
+    RESTART_POLICY,
+    ".restart-policy.json.new",
     "attach.sock",
     "lock",
     crate::networks::JOINING,
@@ -178,10 +184,32 @@ pub(crate) fn stop_was_requested(dir: &Path) -> bool {
 }
 
 pub(crate) fn clear_stop_request(dir: &Path) -> Result<()> {
-    let marker = dir.join("stop-requested");
-    match std::fs::remove_file(&marker) {
+    remove_marker(&dir.join("stop-requested"))
+}
+
+/// Changes the restart policy of a container that runs, or waits to be started again: its monitor reads it when the program ends.
+/// It holds until the container is started by hand again.
+///
+/// # Errors
+/// The state directory cannot be written.
+pub fn set_restart_policy(dir: &Path, policy: RestartPolicy) -> Result<()> {
+    state::replace(&dir.join(RESTART_POLICY), &policy)
+}
+
+/// The policy that was set while the container ran.
+pub(crate) fn changed_restart_policy(dir: &Path) -> Option<RestartPolicy> {
+    let bytes = std::fs::read(dir.join(RESTART_POLICY)).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+pub(crate) fn clear_restart_policy(dir: &Path) -> Result<()> {
+    remove_marker(&dir.join(RESTART_POLICY))
+}
+
+fn remove_marker(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io(format!("remove {}", marker.display()), error))
+            Err(Error::io(format!("remove {}", path.display()), error))
         }
         _ => Ok(()),
     }

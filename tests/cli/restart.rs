@@ -81,6 +81,57 @@ fn who_stops_or_kills_it_means_it() {
 }
 
 #[test]
+fn a_policy_that_is_changed_while_it_runs_holds_from_its_end_on() {
+    let sandbox = Sandbox::new();
+    // It ends when its first process is told to.
+    let script = "trap 'exit 3' USR1; echo up; while :; do sleep 0.05; done";
+    let end = |name: &str| sandbox.ok(&["exec", name, "kill", "-USR1", "1"]);
+    run(&sandbox, &["-d", "--name", "box", "busybox", "sh", "-c", script]).ok();
+    let changed = sandbox.img(&["update", "--restart", "on-failure:9", "box"]);
+    changed.ok().prints_exactly("box\n");
+    assert_eq!(sandbox.inspect("box")["HostConfig"]["RestartPolicy"]["MaximumRetryCount"], 9);
+    for run in 1..=2 {
+        sandbox.wait_until("it listens", || sandbox.ok(&["logs", "box"]).lines().count() == run);
+        end("box");
+        sandbox.wait_until("it was started again", || restarts(&sandbox, "box") == run as u64);
+    }
+    sandbox.wait_until("it listens", || sandbox.ok(&["logs", "box"]).lines().count() == 3);
+    sandbox.ok(&["update", "--restart=no", "box"]);
+    end("box");
+    assert_eq!(sandbox.ok(&["wait", "box"]), "3");
+    assert_eq!((status(&sandbox, "box"), restarts(&sandbox, "box")), ("exited".into(), 2));
+    // What was said to the last run is not believed by the next.
+    sandbox.ok(&["update", "--restart=always", "box"]);
+    sandbox.ok(&["start", "box"]);
+    sandbox.wait_until("it listens", || sandbox.ok(&["logs", "box"]).lines().count() == 4);
+    end("box");
+    sandbox.wait_until("it was started again", || restarts(&sandbox, "box") == 1);
+    sandbox.ok(&["stop", "-t", "0", "box"]);
+    run(&sandbox, &["-d", "--rm", "--name", "gone", "busybox", "sleep", "300"]).ok();
+    sandbox.img(&["update", "--restart=always", "gone"]).refuses(125, &["--rm"]).hints();
+    sandbox.img(&["update", "--restart=allways", "box"]).refuses(125, &["allways"]);
+    sandbox.ok(&["kill", "gone"]);
+}
+
+#[test]
+fn a_policy_reaches_one_in_the_foreground_and_the_next_boot() {
+    let sandbox = Sandbox::new();
+    let script = "trap 'exit 3' USR1; echo up; while :; do sleep 0.05; done";
+    let words = ["run", "--network", "none", "--name", "front", "busybox", "sh", "-c", script];
+    let mut client = sandbox.command(&words).stdout(std::process::Stdio::null()).spawn().unwrap();
+    sandbox.wait_until("it runs", || sandbox.img(&["logs", "front"]).stdout().contains("up"));
+    sandbox.ok(&["update", "--restart=on-failure:1", "front"]);
+    sandbox.ok(&["exec", "front", "kill", "-USR1", "1"]);
+    sandbox.wait_until("it listens again", || sandbox.ok(&["logs", "front"]).lines().count() == 2);
+    sandbox.ok(&["exec", "front", "kill", "-USR1", "1"]);
+    assert_eq!(client.wait().unwrap().code(), Some(3));
+    run(&sandbox, &["-d", "--name", "box", "--stop-signal", "KILL", "busybox", "sleep", "300"]).ok();
+    sandbox.img(&["update", "--restart=unless-stopped", "box"]).ok().says(&["img system start"]);
+    end_as_a_boot_does(&sandbox);
+    assert_eq!(sandbox.ok(&["system", "start"]), "box");
+}
+
+#[test]
 fn contradictions_are_refused_before_anything_is_fetched() {
     let sandbox = Sandbox::new();
     run(&sandbox, &["--rm", "--restart=always", "no-such-image"]).refuses(125, &["--restart", "--rm"]).hints();

@@ -213,7 +213,7 @@ fn live<'a>(
     relay: &mut Relay<'a>,
     observer: &mut dyn FnMut(&Happening<'_>),
 ) -> Result<Exit> {
-    let mut restarter = Restarter::new(session.container.supervision.restart);
+    let mut restarter = Restarter::default();
     loop {
         relay.tasks = session.tasks(&mut running);
         let (ended, next) = relay.run(&running.pidfd, observer)?;
@@ -223,7 +223,7 @@ fn live<'a>(
             let _ = verbs::request_stop(&session.container.state_dir);
         }
         let exit = session.end(running, ended, relay.take_log_error())?;
-        let by_policy = restarter.after(&session.last_run(&exit), session.state.restarts);
+        let by_policy = restarter.after(session.restart_policy(), &session.last_run(&exit), session.state.restarts);
         let wait = if next == Next::Restart && !exit.requested { Some(Duration::ZERO) } else { by_policy };
         // A witness tells of one run.
         let wait = wait.filter(|_| session.witness.is_none());

@@ -1,7 +1,7 @@
 //! Whether and when a program that has ended is started again. Pure.
 //!
 //! The waits double from 100 ms to a minute and begin anew after a run of ten seconds, as Docker has it. A program that was asked to
-//! stop is never started again, whatever the policy.
+//! stop is never started again, whatever the policy. The policy is that of the moment: it may have been changed meanwhile.
 
 use std::time::Duration;
 
@@ -28,22 +28,16 @@ pub struct Run {
 }
 
 /// Decides after each run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Restarter {
-    policy: RestartPolicy,
     wait: Option<Duration>,
 }
 
 impl Restarter {
-    /// One that has seen no run yet.
-    pub fn new(policy: RestartPolicy) -> Self {
-        Self { policy, wait: None }
-    }
-
     /// How long to wait before the next run, which would be the `restarts + 1`st restart; `None`: that was all.
-    pub fn after(&mut self, run: &Run, restarts: u32) -> Option<Duration> {
+    pub fn after(&mut self, policy: RestartPolicy, run: &Run, restarts: u32) -> Option<Duration> {
         let again = !run.requested
-            && match self.policy {
+            && match policy {
                 RestartPolicy::No => false,
                 RestartPolicy::OnFailure(most) => run.failed && most.is_none_or(|most| restarts < most),
                 RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
@@ -69,7 +63,7 @@ mod tests {
 
     #[test]
     fn policies() {
-        let after = |policy, run: Run, restarts| Restarter::new(policy).after(&run, restarts).is_some();
+        let after = |policy, run: Run, restarts| Restarter::default().after(policy, &run, restarts).is_some();
         let good = Run { failed: false, ..FAILED };
         let stopped = Run { requested: true, ..FAILED };
         assert!(!after(RestartPolicy::No, FAILED, 0));
@@ -84,11 +78,12 @@ mod tests {
 
     #[test]
     fn waits_double_and_begin_anew() {
-        let mut restarter = Restarter::new(RestartPolicy::Always);
-        let waits: Vec<u128> = (0..12).map(|_| restarter.after(&FAILED, 0).unwrap().as_millis()).collect();
+        let mut restarter = Restarter::default();
+        let mut after = |run: &Run| restarter.after(RestartPolicy::Always, run, 0);
+        let waits: Vec<u128> = (0..12).map(|_| after(&FAILED).unwrap().as_millis()).collect();
         assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000]);
         let long = Run { length: Duration::from_secs(10), ..FAILED };
-        assert_eq!(restarter.after(&long, 0), Some(FIRST));
-        assert_eq!(restarter.after(&FAILED, 0), Some(FIRST * 2));
+        assert_eq!(after(&long), Some(FIRST));
+        assert_eq!(after(&FAILED), Some(FIRST * 2));
     }
 }

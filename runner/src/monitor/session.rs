@@ -17,6 +17,7 @@ use crate::error::{Doing, Error, Result};
 use crate::health::task::HealthTask;
 use crate::log::{Log, Sender, Writer};
 use crate::names::Names;
+use crate::spec::parse::RestartPolicy;
 use crate::state::{self, Exit, ProcessId, State, Status};
 use crate::sys::{self, Ended};
 use crate::timing::{self, Mark};
@@ -64,6 +65,7 @@ impl<'a> Session<'a> {
                 Err(error) => return Err(error),
             }
             verbs::clear_stop_request(&container.state_dir)?;
+            verbs::clear_restart_policy(&container.state_dir)?;
             state.save(&container.state_dir)?;
         }
         timing::mark(Mark::Monitored);
@@ -178,6 +180,12 @@ impl<'a> Session<'a> {
     pub fn last_run(&self, exit: &Exit) -> Run {
         let length = exit.at.saturating_sub(self.state.started_at.unwrap_or(exit.at));
         Run { failed: exit.code != Some(0), requested: exit.requested, length: Duration::from_nanos(length) }
+    }
+
+    /// Whether it is started again, as it is wanted now.
+    pub fn restart_policy(&self) -> RestartPolicy {
+        let changed = if self.recorded { verbs::changed_restart_policy(&self.container.state_dir) } else { None };
+        changed.unwrap_or(self.container.supervision.restart)
     }
 
     /// Waits before the next start, with the clients still served. False: it was stopped meanwhile, and is not started again.

@@ -1,17 +1,18 @@
-//! Changing a container that exists: its limits, and what is mounted in it. If it runs, it feels the change at once; and the
+//! Changing a container that exists: its limits, its restart policy, and what is mounted in it. If it runs, it feels the change at once; and the
 //! change is recorded, for its next start.
 
 use std::path::Path;
 
 use oci_spec::runtime::Mount;
 use runner::State;
-use runner::spec::parse::{self, MountKind, MountRequest};
+use runner::spec::parse::{self, MountKind, MountRequest, RestartPolicy};
 use runner::spec::{ResourceOptions, build, limits};
 
 use super::create::usage;
 use super::mounts::parse_mounts;
 use super::options::Options;
 use super::options::limits::Limits;
+use super::supervise::{Standing, restart_policy};
 use super::{ContainerData, ContainerRecord};
 use crate::engine::Engine;
 use crate::error::{CommandError, Context as _, Result};
@@ -21,6 +22,8 @@ use crate::error::{CommandError, Context as _, Result};
 pub struct Changes {
     /// Limits in place of those it has; what is not named stays.
     pub limits: Limits,
+    /// A restart policy in place of the one it has.
+    pub restart: Option<String>,
     /// Mounts to add, in the words of `-v` or `--mount`.
     pub mount_add: Vec<String>,
     /// Places at which what is mounted goes.
@@ -39,6 +42,9 @@ impl Engine {
         let mut done = Ok(());
         if changes.limits != Limits::default() {
             self.update_limits(&mut record, &changes.limits, running).with_context(what)?;
+        }
+        if let Some(words) = &changes.restart {
+            self.update_restart(&mut record, words).with_context(what)?;
         }
         for place in &changes.mount_remove {
             done = done.and_then(|()| self.remove_mount(&mut record, place, running).with_context(what));
@@ -73,6 +79,25 @@ impl Engine {
             runner::update(&self.state_dir(&record.id), &limits(&resources).map_err(usage)?)?;
         }
         record.data = changed;
+        Ok(())
+    }
+
+    /// A monitor reads the policy when the program has ended; a container that waits to be started again has one, too.
+    fn update_restart(&self, record: &mut ContainerRecord, words: &str) -> Result<()> {
+        let mut options = record.data.options.clone();
+        options.supervision.restart = Some(words.to_owned());
+        let policy = restart_policy(&options)?;
+        self.explain_boot(&options)?;
+        let up = self.state(&record.id)?.is_some_and(|state: State| state.is_up());
+        if up {
+            runner::set_restart_policy(&self.state_dir(&record.id), policy)?;
+        }
+        record.data.standing = match (policy, up) {
+            (RestartPolicy::No, _) => Standing::Unknown,
+            (_, true) => Standing::Up,
+            (_, false) => record.data.standing,
+        };
+        record.data.options = options;
         Ok(())
     }
 

@@ -1,9 +1,12 @@
 //! Restart policies.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Error, Result, unknown};
 
 /// What happens when a container ends by itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum RestartPolicy {
     /// Nothing.
     #[default]
