@@ -5,17 +5,18 @@
 //! purpose always says so.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{isatty, tcgetwinsize};
 
 use crate::error::{Doing, Error, Result};
 use crate::monitor::frame::{Decoder, Frame};
 use crate::monitor::{DetachKeys, FORWARDED, socket_path};
 use crate::sys;
+use crate::terminal::RawTerminal;
 
 /// Output waiting for this side's reader from which on no more is read from the monitor.
 const MAX_WAITING: usize = 64 * 1024;
@@ -301,38 +302,5 @@ impl Client {
                 waiting.clear();
             }
         }
-    }
-}
-
-/// A terminal in raw mode; dropping it puts the old mode back.
-#[derive(Debug)]
-pub struct RawTerminal {
-    fd: OwnedFd,
-    before: Termios,
-}
-
-impl RawTerminal {
-    /// Makes a terminal raw: every key goes through, nothing is echoed or translated.
-    pub fn new(fd: BorrowedFd<'_>) -> Result<Self> {
-        let doing = || "make the terminal raw".to_owned();
-        let fd = fd.try_clone_to_owned().doing(doing)?;
-        let before = tcgetattr(&fd).doing(doing)?;
-        let terminal = Self { fd, before };
-        terminal.make_raw()?;
-        Ok(terminal)
-    }
-
-    /// Makes it raw, once more if it was changed meanwhile.
-    fn make_raw(&self) -> Result<()> {
-        let mut raw = self.before.clone();
-        raw.make_raw();
-        tcsetattr(&self.fd, OptionalActions::Drain, &raw).doing(|| "make the terminal raw".into())
-    }
-}
-
-impl Drop for RawTerminal {
-    fn drop(&mut self) {
-        // There is nobody to tell if the terminal is gone.
-        let _ = tcsetattr(&self.fd, OptionalActions::Drain, &self.before);
     }
 }

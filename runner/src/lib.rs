@@ -57,6 +57,7 @@ mod spaces;
 pub mod spec;
 pub mod state;
 mod sys;
+mod terminal;
 pub mod timing;
 pub mod tool;
 pub mod validate;

@@ -42,12 +42,17 @@ fn exec_detaches_by_keys_of_its_own() {
 }
 
 #[test]
-fn the_terminal_is_as_before_when_a_signal_ends_the_client() {
+fn the_terminal_is_as_before_when_a_signal_or_a_crash_ends_the_client() {
     let sandbox = Sandbox::new();
     let words = ["run", "-dit", "--name", "box", "--stop-signal", "KILL", "--network", "none", "busybox", "sh"];
     sandbox.ok(&words);
-    for (signal, code) in [("TERM", 143), ("INT", 130), ("HUP", 129), ("QUIT", 131)] {
-        let attach = "sh -c 'echo $$ > pid; exec $IMG attach --sig-proxy=false box'; echo code=$?; stty -a";
+    for (signal, code) in [("TERM", 143), ("INT", 130), ("HUP", 129), ("QUIT", 131)].into_iter().chain([
+        ("SEGV", 139),
+        ("BUS", 135),
+        ("ABRT", 134),
+    ]) {
+        let attach =
+            "ulimit -c 0; sh -c 'echo $$ > pid; exec $IMG attach --sig-proxy=false box'; echo code=$?; stty -a";
         let mut terminal = shell(&sandbox, attach);
         terminal.send("echo rea''dy\r");
         terminal.expect("ready");
