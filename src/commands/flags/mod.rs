@@ -41,7 +41,7 @@ pub struct ContainerFlags {
     #[arg(long = "rm")]
     remove: bool,
     /// Name of the container
-    #[arg(long)]
+    #[arg(long, short = 'n')]
     name: Option<String>,
     /// Whether to pull the image: missing, always, newer, never
     #[arg(long, value_name = "POLICY", default_value = "missing",
