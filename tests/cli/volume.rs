@@ -18,6 +18,7 @@ fn made_listed_inspected_and_removed() {
     let shown: Value = serde_json::from_str(&sandbox.ok(&["volume", "inspect", "data"])).unwrap();
     assert_eq!((&shown[0]["Name"], &shown[0]["Labels"]["team"]), (&"data".into(), &"a".into()));
     assert!(std::path::Path::new(shown[0]["Mountpoint"].as_str().unwrap()).is_dir());
+    sandbox.img(&["run", "--rm", "--network", "none", "-u", "1000", "-v", "data:/d", "busybox", "ls", "/d"]).ok();
     sandbox.img(&["volume", "rm", "data", "nothere"]).refuses(1, &["nothere"]).prints(&["data"]);
     sandbox.img(&["volume", "rm", "-f", "nothere"]).ok();
     sandbox.img(&["volume", "inspect", "data"]).refuses(1, &["data"]);

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -236,7 +236,11 @@ fn make(directory: &Path, plan: &Plan) -> Result<()> {
     let what = || format!("cannot make {}", data.display());
     fs::DirBuilder::new().recursive(true).create(&data).with_context(what)?;
     match plan.backing {
-        Backing::Directory => attach::own(&data, plan).with_context(what),
+        Backing::Directory => {
+            // Whatever the umask: who may look into it says the image, the options, or nobody.
+            fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).with_context(what)?;
+            attach::own(&data, plan).with_context(what)
+        }
         Backing::Sized { size, inodes } => {
             let path = directory.join(attach::IMAGE);
             let (owner, mode) = (plan.owner.unwrap_or_default(), plan.mode.unwrap_or(0o755));
