@@ -73,7 +73,7 @@ pub use monitor::{
     start_monitored,
 };
 pub use networks::{NETWORK_STATE, connect, disconnect, make_bridge, remove_bridge, rename};
-pub use rootfs::{mount_stopped, root_of_running};
+pub use rootfs::{Stopped, mount_stopped, root_of_running};
 pub use run_in::run_in;
 pub use run_with_terminal::run_with_terminal;
 pub use running_ids::RunningIds;

@@ -12,8 +12,8 @@ use crate::error::Result;
 /// Copy files between a container and the host
 ///
 /// CONTAINER:PATH names the container's side; `-` is a tar on standard input or output. As with cp -a, a directory
-/// that exists takes the source into it, and SOURCE/. copies what is in it. Works on running and stopped containers;
-/// every path of the container is resolved inside its root.
+/// that exists takes the source into it, and SOURCE/. copies what is in it. Works on running and stopped containers,
+/// volumes and bind mounts included; every path of the container is resolved inside its root.
 #[derive(Args)]
 pub struct Cp {
     /// CONTAINER:PATH, PATH or -

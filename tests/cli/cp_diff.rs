@@ -101,3 +101,44 @@ fn diff_lists_added_changed_and_deleted() {
     sandbox.img(&["diff", "fresh"]).ok().prints_exactly("");
     sandbox.img(&["diff", "nobody"]).refuses(1, &["nobody", "no such container"]);
 }
+
+#[test]
+fn a_container_that_does_not_run_is_seen_with_what_it_mounts() {
+    let sandbox = Sandbox::new();
+    let host = sandbox.write("host/file", "of the host\n");
+    let bind = format!("{}:/deep/er/host", sandbox.text("host"));
+    let one = format!("{host}:/etc/one:ro");
+    sandbox.pull("busybox");
+    sandbox.ok(&["volume", "create", "-o", "size=8M", "sized"]);
+    let flags = ["create", "--name", "box", "--network", "none", "--read-only"];
+    let mounts = ["-v", "data:/data", "-v", "sized:/data/sized", "-v", &bind, "-v", &one];
+    let image =
+        ["--mount", "type=image,src=busybox,dst=/image", "busybox", "sh", "-c", "cat /data/new /data/sized/new"];
+    sandbox.ok(&[&flags[..], &mounts, &image].concat());
+    let file = sandbox.write("new", "copied\n");
+    for started in [false, true] {
+        for place in ["/data/new", "/data/sized/", "/deep/er/host"] {
+            sandbox.img(&["cp", &file, &format!("box:{place}")]).ok();
+        }
+        assert_eq!(std::fs::read_to_string(sandbox.path("host/new")).unwrap(), "copied\n");
+        std::fs::remove_file(sandbox.path("host/new")).unwrap();
+        // The root and these mounts are read-only, as for its programs.
+        for place in ["/etc/new", "/etc/one", "/image/new"] {
+            sandbox.img(&["cp", &file, &format!("box:{place}")]).refuses(1, &["box:/", "read-only"]);
+        }
+        let back = sandbox.text(&format!("back-{started}"));
+        sandbox.img(&["cp", "box:/data", &back]).ok();
+        assert_eq!(std::fs::read_to_string(format!("{back}/sized/new")).unwrap(), "copied\n");
+        sandbox.img(&["cp", "box:/image/bin/busybox", "-"]).ok();
+        sandbox.img(&["cp", "box:/etc/one", "-"]).ok();
+        // Nothing is left: no mount points in its layer, no file system on the host.
+        sandbox.img(&["diff", "box"]).ok().prints_exactly("");
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(&format!("{}/volumes", sandbox.root().display())), "{mounts}");
+        if !started {
+            sandbox.img(&["start", "-a", "box"]).ok().prints_exactly("copied\ncopied\n");
+        }
+    }
+    std::fs::rename(sandbox.path("host"), sandbox.path("elsewhere")).unwrap();
+    sandbox.img(&["cp", &file, "box:/data"]).refuses(125, &["host", "no such file"]);
+}

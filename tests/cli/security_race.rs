@@ -158,3 +158,47 @@ fn a_shared_folder_is_swapped_by_another_container() {
     sandbox.ok(&["rm", "-f", &opponent]);
     assert_eq!(picture(&canary), before, "something outside was touched");
 }
+
+#[test]
+fn a_mounted_folder_is_swapped_while_files_are_copied() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let canary = sandbox.path("canary");
+    std::fs::create_dir_all(canary.join("sub")).unwrap();
+    std::fs::write(canary.join("file"), "the host's own\n").unwrap();
+    std::fs::write(canary.join("sub/file"), "the host's own\n").unwrap();
+    let shared = sandbox.path("shared");
+    std::fs::create_dir_all(shared.join("swap/sub")).unwrap();
+    std::fs::write(shared.join("swap/file"), "shared\n").unwrap();
+    std::fs::write(shared.join("swap/sub/file"), "shared\n").unwrap();
+    symlink(&canary, shared.join("link")).unwrap();
+    let before = picture(&canary);
+    let file = sandbox.write("copied", "copied\n");
+    sandbox.write("tree/sub/new", "copied\n");
+    let bind = format!("{}:/shared", shared.display());
+    let inner = format!("{file}:/shared/swap/sub/mounted");
+    sandbox.ok(&["create", "--name", "box", "--network", "none", "-v", &bind, "-v", &inner, "busybox", "true"]);
+    let stop = AtomicBool::new(false);
+    let (mut worked, mut read) = (0, 0);
+    let swaps = std::thread::scope(|scope| {
+        let opponent = Opponent::start(scope, &stop, shared.join("swap"), shared.join("link"));
+        for round in 0..rounds() {
+            let got = sandbox.text(&format!("got-{round}"));
+            let tree = format!("{}/.", sandbox.text("tree"));
+            for words in [["cp", &file, "box:/shared/swap/file"], ["cp", &tree, "box:/shared/swap"]] {
+                let out = sandbox.img(&words);
+                assert!([0, 1, 125].contains(&out.code()), "{out}");
+                worked += u32::from(out.code() == 0);
+            }
+            let out = sandbox.img(&["cp", "-L", "box:/shared/swap/sub/file", &got]);
+            if out.code() == 0 {
+                read += 1;
+                assert_eq!(std::fs::read_to_string(&got).unwrap(), "shared\n", "a file of the host was read");
+            }
+        }
+        opponent.swaps()
+    });
+    assert_eq!(picture(&canary), before, "something outside was touched");
+    assert!(swaps > u64::from(rounds()) && worked + read > 0, "{swaps} swaps, {worked} written, {read} read");
+    eprintln!("{worked} written and {read} read in {} rounds against {swaps} swaps", rounds());
+}

@@ -332,7 +332,7 @@ impl Child<'_> {
 
 /// The part of a detached mount that lies at `path`, as a mount of its own. A part can be cloned only of what is
 /// attached (before Linux 6.15), so for a moment the whole lies on top of the old root, as the new root does.
-pub(super) fn part_of(whole: OwnedFd, path: &Path) -> std::io::Result<OwnedFd> {
+pub(crate) fn part_of(whole: OwnedFd, path: &Path) -> std::io::Result<OwnedFd> {
     if path.as_os_str().is_empty() || path == Path::new("/") {
         return Ok(whole);
     }

@@ -7,6 +7,7 @@
 mod older;
 mod overlay;
 mod owner;
+mod stopped;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -20,6 +21,7 @@ use crate::{bind, state, sys};
 
 pub use overlay::throw_away;
 pub use owner::Owner;
+pub use stopped::Stopped;
 
 use overlay::{Layers, Upper};
 

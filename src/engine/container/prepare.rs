@@ -178,7 +178,7 @@ impl Engine {
     }
 
     /// The flags as the runner's spec takes them, but for mounts and the network, which depend on what is there.
-    pub(super) fn spec_options(
+    pub(in crate::engine) fn spec_options(
         &self,
         id: &str,
         data: &ContainerData,

@@ -1,10 +1,12 @@
 //! `cp`: files between a container and the host, or a tar on standard input or output. One end is read as the entries
 //! of a layer ([`source`]), the other takes them one by one ([`sink`]); where they land follows docker's rules
-//! ([`target`]). A container's paths are resolved inside its root by descriptor ([`place`]), never on the host.
+//! ([`target`]). A container's paths are resolved inside its root by descriptor ([`place`]), never on the host; one that
+//! does not run is seen with its volumes and binds ([`stopped`]).
 
 pub(super) mod place;
 pub(super) mod sink;
 pub(super) mod source;
+mod stopped;
 mod target;
 
 use std::io;
@@ -16,6 +18,7 @@ use runner::RunningIds;
 use self::place::Place;
 use self::sink::Sink;
 use self::source::Source;
+use self::stopped::Opened;
 use super::Engine;
 use crate::error::{CommandError, Result};
 
@@ -56,63 +59,72 @@ impl Engine {
     /// # Errors
     /// No such container or file, a destination that cannot take the source, a file that cannot be written.
     pub fn copy(&self, source: &str, destination: &str, options: &CopyOptions) -> Result<()> {
-        let (from, to) = (End::parse(source), End::parse(destination));
+        let mut opened = Vec::new();
+        let mut copied = self.copy_from_to(End::parse(source), End::parse(destination), options, &mut opened);
+        for one in opened {
+            copied = copied.and(self.close_stopped(one));
+        }
+        copied
+    }
+
+    fn copy_from_to(&self, from: End<'_>, to: End<'_>, options: &CopyOptions, opened: &mut Vec<Opened>) -> Result<()> {
         if !matches!(from, End::Container(..)) && !matches!(to, End::Container(..)) {
             return Err(CommandError::usage("neither side names a container")
                 .hint("CONTAINER:PATH names a file of a container; a path of the host begins with / or ./"));
         }
-        let sink = |place: &Place, directory| {
+        let sink = |place: &Place, directory, shown: String| {
             let owner = (!options.archive).then(|| place.default_owner());
-            Sink::new(directory, place.shown(""), owner).with_ids(place.ids.clone())
+            Sink::new(directory, trimmed(shown), owner).with_ids(place.ids.clone())
         };
         match (from, to) {
             (End::Tar, End::Container(name, path)) => {
-                let place = self.container_place(name, true)?;
+                let place = self.container_place(name, true, opened)?;
                 // A tar says itself who owns what is in it.
-                let mut sink =
-                    Sink::new(place.open_directory(path)?, place.shown(path), None).with_ids(place.ids.clone());
+                let mut sink = Sink::new(place.open_directory(path)?, trimmed(place.shown(path)), None)
+                    .with_ids(place.ids.clone());
                 source::tar(io::stdin().lock(), &mut |entry, data| sink.put(entry, data))?;
                 sink.finish()
             }
             (from, End::Tar) => {
-                let source = self.source(&from, options)?;
+                let source = self.source(&from, options, opened)?;
                 let base = source.base_for_tar()?;
                 sink::tar(io::stdout().lock(), &source, &base)
             }
             (from, to) => {
-                let source = self.source(&from, options)?;
+                let source = self.source(&from, options, opened)?;
                 let (place, path) = match to {
-                    End::Container(name, path) => (self.container_place(name, true)?, path),
+                    End::Container(name, path) => (self.container_place(name, true, opened)?, path),
                     End::Host(path) => (Place::host(), path),
                     End::Tar => return Err(CommandError::usage("a tar cannot be copied to a tar")),
                 };
-                let (directory, base) = target::find(&place, path, &source)?;
-                let mut sink = sink(&place, directory);
+                let (directory, base, shown) = target::find(&place, path, &source)?;
+                let mut sink = sink(&place, directory, shown);
                 source.each(&base, &mut |entry, data| sink.put(entry, data))?;
                 sink.finish()
             }
         }
     }
 
-    fn source(&self, from: &End<'_>, options: &CopyOptions) -> Result<Source> {
+    fn source(&self, from: &End<'_>, options: &CopyOptions, opened: &mut Vec<Opened>) -> Result<Source> {
         match from {
-            End::Container(name, path) => Source::open(&self.container_place(name, false)?, path, options.follow_link),
+            End::Container(name, path) => {
+                Source::open(&self.container_place(name, false, opened)?, path, options.follow_link)
+            }
             End::Host(path) => Source::open(&Place::host(), path, options.follow_link),
             End::Tar => Err(CommandError::usage("a tar cannot be copied to a tar")),
         }
     }
 
-    /// The root of a container: as its processes see it if it runs, else its layers, mounted for us alone.
-    fn container_place(&self, name: &str, write: bool) -> Result<Place> {
+    /// The root of a container: as its processes see it if it runs, else as they would, mounted for us alone.
+    fn container_place(&self, name: &str, write: bool, opened: &mut Vec<Opened>) -> Result<Place> {
         let id = self.find_container(name)?;
         let record = self.container_record(&id)?;
         let (root, ids) = match runner::root_of_running(&self.state_dir(&id)) {
             Ok(root) => (root, RunningIds::of(&self.state_dir(&id))?),
             Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => {
-                if write && record.data.options.read_only {
-                    return Err(CommandError::new(format!("the root file system of container {name} is read-only")));
-                }
-                (runner::mount_stopped(&self.runroot, &self.rootfs(&id, &record.data)?)?, None)
+                let (root, one) = self.open_stopped(record)?;
+                opened.push(one);
+                (root, None)
             }
             Err(error) => return Err(error.into()),
         };
@@ -121,6 +133,11 @@ impl Engine {
         }
         Ok(Place::container(name, root, ids))
     }
+}
+
+/// A directory as it is shown before a slash.
+fn trimmed(shown: String) -> String {
+    shown.trim_end_matches('/').to_owned()
 }
 
 /// `base` with `below` appended.

@@ -79,6 +79,7 @@ pub fn failed(verb: &str, path: &str, error: Errno) -> CommandError {
     let why = match error {
         Errno::NOENT => "no such file or directory".to_owned(),
         Errno::NOTDIR => "not a directory".to_owned(),
+        Errno::ROFS => "its file system is read-only".to_owned(),
         Errno::LOOP => "a symbolic link is in the way".to_owned(),
         error => std::io::Error::from(error).to_string(),
     };

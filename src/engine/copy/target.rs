@@ -14,11 +14,12 @@ use crate::error::{CommandError, Result};
 /// Links followed at the end of a destination, as in the kernel.
 const LINKS_MAX: usize = 40;
 
-/// The directory to write into, and what the source is called there; the root if its contents go straight into it.
+/// The directory to write into, what the source is called there (the root if its contents go straight into it), and the
+/// directory as messages call it.
 ///
 /// # Errors
 /// A missing parent, a directory that would replace a file.
-pub fn find(place: &Place, path: &str, source: &Source) -> Result<(OwnedFd, LayerPath)> {
+pub fn find(place: &Place, path: &str, source: &Source) -> Result<(OwnedFd, LayerPath, String)> {
     let shown = place.shown(path);
     let mut path = path.as_bytes().to_vec();
     for _ in 0..LINKS_MAX {
@@ -29,7 +30,7 @@ pub fn find(place: &Place, path: &str, source: &Source) -> Result<(OwnedFd, Laye
                 if base.is_root() && !source.is_directory() {
                     return Err(failed("copy", &source.shown, Errno::NOTDIR));
                 }
-                return Ok((directory, base));
+                return Ok((directory, base, place.shown(&String::from_utf8_lossy(&path))));
             }
             Err(Errno::NOENT | Errno::NOTDIR) if must_be_directory && !source.is_directory() => {
                 return Err(CommandError::new(format!("cannot copy to {shown}: there is no such directory")));
@@ -64,7 +65,7 @@ pub fn find(place: &Place, path: &str, source: &Source) -> Result<(OwnedFd, Laye
         }
         let directory =
             place.open(&parent, OFlags::PATH | OFlags::DIRECTORY).map_err(|error| failed("copy to", &shown, error))?;
-        return Ok((directory, base));
+        return Ok((directory, base, place.shown(&String::from_utf8_lossy(&parent))));
     }
     Err(failed("copy to", &shown, Errno::LOOP))
 }

@@ -1,0 +1,77 @@
+//! The files of a container that does not run, with its volumes, binds and mounted images where its programs would find
+//! them. File systems in memory are left out: they are empty whenever the container starts.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use oci_spec::runtime::Mount;
+use runner::Stopped;
+use runner::spec::build;
+use runner::spec::parse::MountKind;
+
+use crate::engine::Engine;
+use crate::engine::container::create::usage;
+use crate::engine::container::mounts::Mountable;
+use crate::engine::container::{ContainerData, ContainerRecord};
+use crate::engine::volumes::attach;
+use crate::error::Result;
+
+/// What a look into a stopped container leaves to be taken back.
+pub struct Opened {
+    record: ContainerRecord,
+    stopped: Stopped,
+}
+
+impl Engine {
+    /// The root directory of a container that does not run. What it needs lasts until [`Engine::close_stopped`].
+    pub(super) fn open_stopped(&self, record: ContainerRecord) -> Result<(OwnedFd, Opened)> {
+        let opened = self.tree_of_stopped(&record);
+        if opened.is_err() {
+            self.let_go_of_volumes();
+            attach::released_by(&self.store, &self.states(), &record)?;
+        }
+        opened.map(|(root, stopped)| (root, Opened { record, stopped }))
+    }
+
+    fn tree_of_stopped(&self, record: &ContainerRecord) -> Result<(OwnedFd, Stopped)> {
+        let (id, data) = (&record.id, &record.data);
+        let mut mountable = Mountable::default();
+        for mut mount in data.mounts()? {
+            if !matches!(mount.kind, MountKind::Volume | MountKind::Bind | MountKind::DiskImage | MountKind::Image) {
+                continue;
+            }
+            // Owners are given at a start. What would be thrown away at its end is not to be written at all.
+            mount.chown = false;
+            mount.read_only |= mount.overlay || mount.kind == MountKind::Image;
+            mount.overlay = false;
+            self.resolve_mount(mount, data, &mut mountable)?;
+        }
+        for mount in &mut mountable.requests {
+            // Without words it is the container's own mapping, and what lies on the disk has the container's ids already.
+            mount.idmap = mount.idmap.take().filter(|words| !words.is_empty());
+            mount.propagation = None;
+        }
+        let mounts = self.mounts_of(id, data, &mountable)?;
+        Ok(Stopped::open(&self.runroot, &self.rootfs(id, data)?, &mounts, &mountable.layers, data.options.read_only)?)
+    }
+
+    fn mounts_of(&self, id: &str, data: &ContainerData, mountable: &Mountable) -> Result<Vec<Mount>> {
+        let image = data.image.map(|image| self.store.images().get(&image)).transpose()?;
+        let (mut options, _) = self.spec_options(id, data, image.as_ref().map(|image| &image.config.config))?;
+        options.mounts.clone_from(&mountable.requests);
+        let spec = build(&options).map_err(usage)?;
+        let asked = |place: &Path| {
+            let same = |target: &str| Path::new(target).components().eq(place.components());
+            mountable.requests.iter().any(|request| same(&request.target))
+        };
+        Ok(spec.mounts().iter().flatten().filter(|mount| asked(mount.destination())).cloned().collect())
+    }
+
+    /// Ends a look into a stopped container: missing mount points go again, and volumes that nobody else uses.
+    pub(super) fn close_stopped(&self, opened: Opened) -> Result<()> {
+        let closed = opened.stopped.close();
+        self.let_go_of_volumes();
+        attach::released_by(&self.store, &self.states(), &opened.record)?;
+        Ok(closed?)
+    }
+}
