@@ -91,7 +91,7 @@ pub const COMMANDS: &[Command] = &[
     command::<run::RunCommand>("run", &[], Containers),
     command::<run::Create>("create", &[], Containers),
     command::<start::Start>("start", &[], Containers),
-    command::<stop::Stop>("stop", &["shutdown"], Containers),
+    command::<stop::Stop>("stop", &[], Containers),
     command::<stop::Kill>("kill", &[], Containers),
     command::<pause::Restart>("restart", &[], Containers),
     command::<pause::Pause>("pause", &["freeze"], Containers),
