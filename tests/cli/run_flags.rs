@@ -276,6 +276,12 @@ fn security_options_one_by_one() {
     option("mask=/etc/group:/bin/busybox.d:/var", "wc -c < /etc/group; ls /var | wc -l").ok().prints_exactly("0\n0\n");
     option("unmask=/proc/keys", "! grep -q ' /proc/keys ' /proc/mounts && grep -q ' /proc/timer_list ' /proc/mounts")
         .ok();
+    // The user is looked up before the file is hidden.
+    let masked = ["run", "-d", "--rm", "--network", "none", "--security-opt", "mask=/etc/passwd"];
+    let id = sandbox.ok(&[&masked[..], &["-u", "daemon", "busybox", "sleep", "600"]].concat());
+    sandbox.img(&["exec", &id, "id", "-u"]).refuses(125, &["daemon"]);
+    sandbox.img(&["exec", "-u", "7", &id, "sh", "-c", "id -u; wc -c < /etc/passwd"]).ok().prints_exactly("7\n0\n");
+    option("mask=/etc/passwd", "id -u").ok().prints_exactly("0\n");
     for all in ["unmask=ALL", "systempaths=unconfined"] {
         option(all, "! grep -q ' /proc/' /proc/mounts").ok();
     }

@@ -124,6 +124,8 @@ impl Plan {
         if settings.staged && spec.hooks().is_some() {
             steps.extend([Step::AwaitHooks, Step::RunCreateHooks]);
         }
+        // Before anything is hidden: /etc/passwd may be.
+        steps.push(Step::LookUpUser);
         for path in linux.masked_paths().iter().flatten() {
             steps.push(Step::Mask(absolute(Path::new(path), "a masked path")?));
         }
@@ -215,7 +217,7 @@ impl Plan {
         if process.terminal() == Some(true) {
             steps.push(Step::OpenConsole);
         }
-        steps.push(Step::Synchronise);
+        steps.extend([Step::Synchronise, Step::LookUpUser]);
         steps.extend(process_steps(process, seccomp, Settings::default())?);
         Ok(Self {
             new_namespaces: 0,

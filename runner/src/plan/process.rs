@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::spec::parse::cpu_list;
 use crate::sys::SchedulerAttributes;
 
-/// The last part, the same for run, exec and build steps: limits, user, sandbox, exec.
+/// The last part, the same for run, exec and build steps: limits, sandbox, exec. The user has been looked up before.
 pub(super) fn process_steps(process: &Process, seccomp: bool, settings: Settings) -> Result<Vec<Step>> {
     if process.args().as_ref().is_none_or(Vec::is_empty) {
         return Err(Error::invalid("there is no program to run: the process has no arguments"));
@@ -47,7 +47,6 @@ pub(super) fn process_steps(process: &Process, seccomp: bool, settings: Settings
         }
     }
     steps.extend([
-        Step::LookUpUser,
         Step::EnterWorkingDirectory(absolute(process.cwd(), "the working directory")?),
         Step::ConnectStdio,
         Step::SetUmask(process.user().umask().unwrap_or(0o022) & 0o7777),
