@@ -49,6 +49,16 @@ pub fn remove_bridge(containers: &Path, name: &str) -> Result<()> {
     with_site(containers, |site| Ok(network::remove_bridge(name, site)?))
 }
 
+/// Removes what dead containers left of networks. If nobody is known to have died, only interfaces of the host that are in
+/// dead containers are looked for, which costs a look into a directory.
+pub(crate) fn sweep(containers: &Path, somebody_died: bool) {
+    // What resists must not keep other containers from being started: it is found again by its name.
+    let _ = with_site(containers, |site| match somebody_died {
+        true => Ok(network::sweep(site).map(drop)?),
+        false => Ok(network::sweep_devices(site).map(drop)?),
+    });
+}
+
 /// Puts a running container on one more network. Returns its state as it is then, and what the user should be told.
 ///
 /// # Errors

@@ -393,6 +393,7 @@ pub fn sweep(containers: &Path) -> Result<Vec<PathBuf>> {
             swept.push(dir);
         }
     }
+    crate::networks::sweep(containers, !swept.is_empty());
     Ok(swept)
 }
 

@@ -54,6 +54,7 @@ mod machine;
 mod mounts;
 mod names;
 mod network;
+mod network_devices;
 mod networks;
 mod oci_runtime;
 mod ps_inspect;

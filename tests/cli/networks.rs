@@ -225,10 +225,10 @@ fn a_creation_killed_at_any_moment_leaves_a_network_or_nothing() {
 }
 
 /// A pair of interfaces on this machine that is removed with the value: one end for containers, the other plays the wire.
-struct Wire(&'static str);
+pub(crate) struct Wire(&'static str);
 
 impl Wire {
-    fn new(name: &'static str, address: &str) -> Option<Self> {
+    pub(crate) fn new(name: &'static str, address: &str) -> Option<Self> {
         let ip =
             |words: &[&str]| std::process::Command::new("ip").args(words).status().is_ok_and(|status| status.success());
         let peer = format!("{name}w");

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::address::{MacAddr, Subnet, Subnet6};
+use super::device::Device;
 use super::error::{Error, Result};
 
 /// The bridge used when none is named.
@@ -28,6 +29,9 @@ pub struct Config {
     /// Who is asked for names that are no container's; none is the host's servers.
     #[serde(default)]
     pub name_servers: Vec<IpAddr>,
+    /// Interfaces of the host that it gets as they are, in a namespace of its own.
+    #[serde(default)]
+    pub devices: Vec<Device>,
 }
 
 /// The kinds of network.
@@ -251,18 +255,40 @@ impl Config {
     /// The network of a container that asks the host's servers for names.
     #[must_use]
     pub fn new(container_id: &str, mode: Mode) -> Self {
-        Self { container_id: container_id.to_owned(), mode, name_servers: Vec::new() }
+        Self { container_id: container_id.to_owned(), mode, name_servers: Vec::new(), devices: Vec::new() }
     }
 
     /// Checks all that can be checked without asking the kernel.
     pub fn validate(&self) -> Result<()> {
         check_container_id(&self.container_id)?;
+        self.check_devices()?;
         match &self.mode {
             Mode::None | Mode::Empty | Mode::Host => Ok(()),
             Mode::Networks(endpoints) => check_endpoints(endpoints),
             Mode::Join(Join::Pid(pid)) if *pid <= 0 => Err(Error::Config(format!("{pid} is not a process id"))),
             Mode::Join(_) => Ok(()),
         }
+    }
+}
+
+impl Config {
+    fn check_devices(&self) -> Result<()> {
+        if !self.devices.is_empty() && !self.mode.needs_namespace() {
+            return Err(Error::Config(
+                "interfaces of the host need a network namespace of the container's own".to_owned(),
+            ));
+        }
+        let mut names = BTreeSet::new();
+        if let Mode::Networks(endpoints) = &self.mode {
+            names.extend(endpoints.iter().map(|Endpoint::Bridge(config)| config.interface.as_str()));
+        }
+        for device in &self.devices {
+            device.validate()?;
+            if !names.insert(&device.interface) {
+                return Err(Error::Config(format!("two networks want the interface name {}", device.interface)));
+            }
+        }
+        Ok(())
     }
 }
 

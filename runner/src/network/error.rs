@@ -127,6 +127,14 @@ pub enum Error {
         /// How it differs.
         reason: String,
     },
+    /// An interface of the host that a container cannot have.
+    #[error("interface {name} {reason}")]
+    Device {
+        /// Its name on the host.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
     /// A firewall that this code cannot change drops forwarded packets.
     #[error("forwarding to and from {bridge} is blocked by {blocker}")]
     ForwardBlocked {
@@ -193,6 +201,11 @@ impl Error {
         }
         if let Self::Cleanup { first, .. } = self {
             return first.hint();
+        }
+        if let Self::Device { .. } = self {
+            return Some(
+                "`ip link` lists the interfaces of this host; a macvlan on top of one can be shared".to_owned(),
+            );
         }
         if let Self::PortInUse { .. } = self {
             return Some("publish on another host port, or leave it out to get a free one".to_owned());

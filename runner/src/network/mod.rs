@@ -9,12 +9,15 @@
 //!   table ip img ── dnat, masquerade, forward        lo   up
 //!   img0  bridge ── img<id> ═════════ veth ═════════ eth0 up, address, default route
 //!   img-… bridge ── i01<id> ═════════ veth ═════════ eth1 up, address
+//!   eth7, moved ═══════════════════════════════════▶ eth7 up, address
 //!   <state_dir>/leases/img0/<address> → id
+//!   <state_dir>/devices/<id>/netns                   holds the namespace for as long as eth7 is in it
 //! ```
 
 mod address;
 mod bridge;
 mod config;
+mod device;
 mod error;
 pub mod files;
 mod lease;
@@ -39,6 +42,7 @@ pub use config::{
     BridgeConfig, Config, DEFAULT_BRIDGE, Endpoint, Join, MAX_PUBLISHED_PORTS, Mode, PortMapping, Protocol, Uplink,
     UplinkKind,
 };
+pub use device::{Device, Moved};
 pub use error::{Error, KernelError, Result};
 pub(crate) use lease::{directory as leases_of, owners};
 pub use resolver::NameSockets;
@@ -96,6 +100,17 @@ struct Place<'a> {
 /// thread enters it for a moment. Whatever was made is removed again on an error.
 pub fn setup(config: &Config, site: &Site<'_>, netns: Option<BorrowedFd<'_>>) -> Result<Network> {
     config.validate()?;
+    let mut network = setup_mode(config, site, netns)?;
+    if let Some(netns) = netns.filter(|_| !config.devices.is_empty()) {
+        match device::take(&config.devices, site, &config.container_id, netns) {
+            Ok(moved) => network.state.devices = moved,
+            Err(error) => return Err(undone(&network, site, error)),
+        }
+    }
+    Ok(network)
+}
+
+fn setup_mode(config: &Config, site: &Site<'_>, netns: Option<BorrowedFd<'_>>) -> Result<Network> {
     let id = config.container_id.as_str();
     let plain = |driver| Ok(Network { state: State::plain(id, driver), held_ports: Vec::new(), names: None });
     let missing = || Error::Config("this network needs the container's namespace".to_owned());
@@ -224,7 +239,8 @@ pub fn release(state: &State, site: &Site<'_>) -> Result<()> {
 
 fn detach_all(state: &State, site: &Site<'_>, interfaces: bool) -> Result<()> {
     let detach = |place| bridge::detach(site, &state.container_id, place, interfaces);
-    let errors: Vec<Error> = state.attachments.iter().flat_map(detach).collect();
+    let mut errors: Vec<Error> = state.attachments.iter().flat_map(detach).collect();
+    errors.extend(device::give_back(site, &state.container_id).err());
     if errors.is_empty() { Ok(()) } else { Err(Error::Teardown(errors)) }
 }
 
@@ -280,7 +296,16 @@ pub fn sweep(site: &Site<'_>) -> Result<Swept> {
         Ok(addresses) => swept.addresses = addresses,
         Err(error) => errors.push(error),
     }
+    match device::sweep(site) {
+        Ok(holders) => swept.holders = holders,
+        Err(error) => errors.push(error),
+    }
     if errors.is_empty() { Ok(swept) } else { Err(Error::Teardown(errors)) }
+}
+
+/// Moves interfaces of the host back that dead containers have. Where there are none, this is a look into one directory.
+pub fn sweep_devices(site: &Site<'_>) -> Result<usize> {
+    device::sweep(site)
 }
 
 fn sweep_interfaces(is_dead: &dyn Fn(&str) -> bool) -> Result<usize> {

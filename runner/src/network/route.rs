@@ -2,12 +2,13 @@
 //! answers. It owns the layout of these messages (kernel `include/uapi/linux/{rtnetlink,if_link,if_addr}.h`); what is
 //! made when, and what is removed, is decided by `bridge`.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use super::address::{MacAddr, Subnet, Subnet6};
 use super::config::UplinkKind;
+use super::device::Moved;
 use super::error::{Error, Result};
 use super::netlink::{
     Batch, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, Socket, Writer, attribute, attributes, read_u32, text,
@@ -438,6 +439,44 @@ fn add_default_route(batch: &mut Batch, family: u8, words: &str, gateway: &[u8],
         w.raw(&[family, 0, 0, 0, libc::RT_TABLE_MAIN, libc::RTPROT_BOOT, libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST]);
         w.raw(&[0; 4]).attr(RTA_GATEWAY, gateway).u32(RTA_OIF, index);
     });
+}
+
+/// Moves an interface to another namespace and gives it a name there. EEXIST: that name is taken; the interface may then be
+/// either here or there under another name.
+pub(super) fn move_link(socket: &mut Socket, link: &Link, name: &str, netns: BorrowedFd<'_>) -> Result<()> {
+    let mut batch = Batch::new();
+    batch.add(format!("move the interface {} and name it {name}", link.name), RTM_NEWLINK, NLM_F_ACK, |w| {
+        link_header(w, link.index, 0, 0);
+        w.attr(IFLA_NET_NS_FD, &netns.as_raw_fd().to_ne_bytes()).text(IFLA_IFNAME, name);
+    });
+    socket.all(batch)
+}
+
+/// Brings up an interface.
+pub(super) fn link_up(socket: &mut Socket, link: &Link) -> Result<()> {
+    let mut batch = Batch::new();
+    add_up(&mut batch, &link.name, link.index);
+    socket.all(batch)
+}
+
+/// Gives an interface of the host that is in the container now its addresses there, brings it up, and leads the default
+/// routes by it where that is wanted.
+pub(super) fn configure_device(socket: &mut Socket, moved: &Moved) -> Result<()> {
+    let (mut batch, name) = (Batch::new(), &moved.device.interface);
+    for (address, prefix) in &moved.device.addresses {
+        match address {
+            IpAddr::V4(ip) => add_address(&mut batch, name, moved.index, *ip, Subnet::new(*ip, *prefix)?),
+            IpAddr::V6(ip) => add_address6(&mut batch, name, moved.index, *ip, Subnet6::new(*ip, *prefix)?),
+        }
+    }
+    add_up(&mut batch, name, moved.index);
+    for gateway in &moved.device.gateways {
+        match gateway {
+            IpAddr::V4(ip) => add_default_route(&mut batch, AF_INET, &ip.to_string(), &ip.octets(), moved.index),
+            IpAddr::V6(ip) => add_default_route(&mut batch, AF_INET6, &ip.to_string(), &ip.octets(), moved.index),
+        }
+    }
+    socket.all(batch)
 }
 
 /// Removes an interface; one that is gone is no error.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::{MacAddr, Subnet, Subnet6};
 use super::config::Protocol;
+use super::device::Moved;
 
 /// The network a container got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub struct State {
     /// The container's places on networks, in order.
     #[serde(default)]
     pub attachments: Vec<Attachment>,
+    /// The interfaces of the host that are in the container.
+    #[serde(default)]
+    pub devices: Vec<Moved>,
     /// What the user should be told: switches that were turned on, firewall rules that were added. Sentences without a
     /// full stop.
     #[serde(default)]
@@ -99,6 +103,7 @@ impl State {
             container_id: container_id.to_owned(),
             driver: driver.to_owned(),
             attachments: Vec::new(),
+            devices: Vec::new(),
             notices: Vec::new(),
         }
     }
@@ -119,4 +124,6 @@ pub struct Swept {
     pub ports: usize,
     /// Leases of addresses.
     pub addresses: usize,
+    /// Containers whose interfaces of the host were moved back.
+    pub holders: usize,
 }

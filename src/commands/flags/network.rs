@@ -8,7 +8,7 @@ use crate::engine::container::options::network::Networking;
 /// Networks, ports and names.
 #[derive(Args)]
 pub struct NetworkFlags {
-    /// Network: bridge, none, host, container:NAME, ns:PATH, or one of `img network ls`, as NAME[:ip=…,alias=…]
+    /// Network: bridge, none, host, container:NAME, ns:PATH, phys:INTERFACE, or one of `img network ls`, as NAME[:ip=…,alias=…]
     #[arg(long, visible_alias = "net", value_name = "NETWORK")]
     network: Vec<String>,
     /// Address on the network

@@ -3,8 +3,10 @@
 
 use std::net::IpAddr;
 
-use runner::network::{Attachment, BridgeConfig, Config as NetworkConfig, Endpoint, Join, Mode, PortMapping, Protocol};
-use runner::spec::parse::{self, NetworkChoice, NetworkRequest};
+use runner::network::{
+    Attachment, BridgeConfig, Config as NetworkConfig, Device, Endpoint, Join, Mode, PortMapping, Protocol,
+};
+use runner::spec::parse::{self, InterfaceRequest, NetworkChoice, NetworkRequest};
 
 use super::create::usage;
 use super::files::Names;
@@ -35,12 +37,19 @@ impl Engine {
     /// The network that the flags ask for. `exposed` are the ports that the image and the user name.
     pub(super) fn network(&self, id: &str, name: &str, options: &Options, exposed: &[String]) -> Result<NetworkConfig> {
         let asked = &options.network;
+        let devices = devices(asked)?;
         let requests = match choices(asked)? {
             Choices::Alone(choice) => {
-                return Ok(NetworkConfig::new(id, self.alone(choice, asked)?));
+                return Ok(NetworkConfig { devices, ..NetworkConfig::new(id, self.alone(choice, asked)?) });
             }
             Choices::Networks(requests) => requests,
         };
+        if devices.iter().any(|device| !device.gateways.is_empty()) {
+            return Err(CommandError::usage(
+                "a gateway by an interface of the host cannot be had beside other networks",
+            )
+            .hint("leave gateway= out: the default route leads by the first network with a way out"));
+        }
         let mut places = Vec::new();
         for (index, request) in requests.iter().enumerate() {
             let mut place = self.place(id, name, request)?;
@@ -67,7 +76,7 @@ impl Engine {
         }
         let mode = Mode::Networks(places.into_iter().map(Endpoint::Bridge).collect());
         let name_servers = servers(asked)?;
-        Ok(NetworkConfig { name_servers, ..NetworkConfig::new(id, mode) })
+        Ok(NetworkConfig { name_servers, devices, ..NetworkConfig::new(id, mode) })
     }
 
     /// A namespace that is not attached to networks.
@@ -90,7 +99,7 @@ impl Engine {
         Ok(match choice {
             NetworkChoice::None => Mode::None,
             NetworkChoice::Empty => Mode::Empty,
-            NetworkChoice::Host | NetworkChoice::Network(_) => Mode::Host,
+            NetworkChoice::Host | NetworkChoice::Network(_) | NetworkChoice::Device(_) => Mode::Host,
             NetworkChoice::Namespace(path) => Mode::Join(Join::Path(path)),
             NetworkChoice::Container(name) => {
                 let target = self.find_container(&name)?;
@@ -158,10 +167,11 @@ pub(in crate::engine) enum Choices {
 
 /// The flags of networks, parsed, with those that speak of the first network put there.
 pub(in crate::engine) fn choices(asked: &Networking) -> Result<Choices> {
-    let mut requests = Vec::new();
+    let (mut requests, mut devices) = (Vec::new(), 0);
     for text in &asked.networks {
         match parse::network(text).map_err(usage)? {
             NetworkChoice::Network(request) => requests.push(request),
+            NetworkChoice::Device(_) => devices += 1,
             other if asked.networks.len() == 1 => return Ok(Choices::Alone(other)),
             _ => {
                 return Err(CommandError::usage(format!(
@@ -169,6 +179,9 @@ pub(in crate::engine) fn choices(asked: &Networking) -> Result<Choices> {
                 )));
             }
         }
+    }
+    if requests.is_empty() && devices > 0 {
+        return Ok(Choices::Alone(NetworkChoice::None));
     }
     if requests.is_empty() {
         requests.push(NetworkRequest { name: BRIDGE.to_owned(), ..NetworkRequest::default() });
@@ -193,14 +206,46 @@ pub(in crate::engine) fn choices(asked: &Networking) -> Result<Choices> {
     Ok(Choices::Networks(requests))
 }
 
+/// The interfaces of the host that the flags ask for.
+fn devices(asked: &Networking) -> Result<Vec<Device>> {
+    let mut devices: Vec<Device> = Vec::new();
+    for text in &asked.networks {
+        let NetworkChoice::Device(request) = parse::network(text).map_err(usage)? else { continue };
+        if devices.iter().any(|other| other.host == request.host) {
+            return Err(CommandError::usage(format!("--network phys:{} is given twice", request.host)));
+        }
+        let interface = request.interface.unwrap_or_else(|| request.host.clone());
+        let InterfaceRequest { host, addresses, gateways, .. } = request;
+        devices.push(Device { host, interface, addresses, gateways });
+    }
+    Ok(devices)
+}
+
+/// The words of the flags that ask for interfaces of the host.
+pub(in crate::engine) fn device_words(asked: &Networking) -> impl Iterator<Item = &String> {
+    asked.networks.iter().filter(|text| matches!(parse::network(text), Ok(NetworkChoice::Device(_))))
+}
+
 /// The names of the networks that the flags ask for; of a namespace the kind, as docker prints it.
 pub(in crate::engine) fn names(asked: &Networking) -> Vec<String> {
     match choices(asked) {
-        Ok(Choices::Networks(requests)) => requests.into_iter().map(|request| request.name).collect(),
+        Ok(Choices::Networks(requests)) => {
+            requests.into_iter().map(|request| request.name).chain(device_names(asked)).collect()
+        }
         Ok(Choices::Alone(NetworkChoice::Host)) => vec!["host".to_owned()],
+        Ok(Choices::Alone(_)) if device_words(asked).next().is_some() => device_names(asked),
         Ok(Choices::Alone(NetworkChoice::None | NetworkChoice::Empty)) => vec!["none".to_owned()],
         Ok(Choices::Alone(_)) | Err(_) => asked.networks.clone(),
     }
+}
+
+/// `phys:eth1` for each interface of the host.
+fn device_names(asked: &Networking) -> Vec<String> {
+    let named = |text: &String| match parse::network(text) {
+        Ok(NetworkChoice::Device(request)) => Some(format!("phys:{}", request.host)),
+        _ => None,
+    };
+    asked.networks.iter().filter_map(named).collect()
 }
 
 /// The ports to publish: those of `-p`, and with `-P` each exposed one that `-p` does not name.

@@ -1,7 +1,7 @@
 //! The networks and published ports of a running container in docker's forms: as `inspect` has them, and as a line of
 //! `ps`. What is told is what the runner set up, so a port of the kernel's choice has its number.
 
-use runner::network::{Attachment, PublishedPort};
+use runner::network::{Attachment, Moved, PublishedPort};
 use serde_json::{Map, Value, json};
 
 use crate::engine::Engine;
@@ -52,8 +52,10 @@ pub(super) fn network_settings(state: Option<&runner::State>) -> Value {
             list.push(json!({ "HostIp": port.host_ip, "HostPort": port.host_port.to_string() }));
         }
     }
-    let networks: Map<String, Value> =
+    let devices = state.and_then(|state| state.network.as_ref()).map_or(&[][..], |network| &network.devices);
+    let mut networks: Map<String, Value> =
         places.iter().map(|place| (place.network.clone(), Value::Object(fields(place)))).collect();
+    networks.extend(devices.iter().map(|moved| (format!("phys:{}", moved.device.host), device(moved))));
     let main = places.iter().find(|place| place.default_route).or(places.first());
     let mut settings = main.map(fields).unwrap_or_else(|| Map::from_iter([("IPAddress".to_owned(), json!(""))]));
     settings.insert("Bridge".to_owned(), json!(main.map_or("", |place| place.bridge.as_str())));
@@ -78,6 +80,25 @@ fn fields(place: &Attachment) -> Map<String, Value> {
         ("HostInterface", json!(place.host_interface)),
     ];
     fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// An interface of the host in the same form.
+fn device(moved: &Moved) -> Value {
+    let Moved { device, mac, .. } = moved;
+    let address = |four: bool| device.addresses.iter().find(|(ip, _)| ip.is_ipv4() == four);
+    let gateway = |four: bool| device.gateways.iter().find(|ip| ip.is_ipv4() == four);
+    let words = |ip: Option<&std::net::IpAddr>| ip.map(ToString::to_string).unwrap_or_default();
+    json!({
+        "IPAddress": words(address(true).map(|(ip, _)| ip)),
+        "IPPrefixLen": address(true).map_or(0, |(_, prefix)| *prefix),
+        "Gateway": words(gateway(true)),
+        "MacAddress": mac.clone().unwrap_or_default(),
+        "GlobalIPv6Address": words(address(false).map(|(ip, _)| ip)),
+        "GlobalIPv6PrefixLen": address(false).map_or(0, |(_, prefix)| *prefix),
+        "IPv6Gateway": words(gateway(false)),
+        "Interface": device.interface,
+        "HostInterface": device.host,
+    })
 }
 
 /// The published ports as `ps` shows them: runs of ports are one entry.

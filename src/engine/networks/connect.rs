@@ -8,7 +8,7 @@ use super::BRIDGE;
 use crate::engine::Engine;
 use crate::engine::container::ContainerRecord;
 use crate::engine::container::files::EtcFiles;
-use crate::engine::container::network::{Choices, choices, names_of_places};
+use crate::engine::container::network::{Choices, choices, device_words, names_of_places};
 use crate::error::{CommandError, Result};
 
 impl Engine {
@@ -100,7 +100,8 @@ impl Engine {
         // The flags that spoke of the first network are part of its words now.
         (asked.ip, asked.ip6, asked.mac) = (None, None, None);
         asked.aliases.clear();
-        asked.networks = requests.iter().map(ToString::to_string).collect();
+        let devices: Vec<String> = device_words(asked).cloned().collect();
+        asked.networks = requests.iter().map(ToString::to_string).chain(devices).collect();
         if asked.networks.is_empty() {
             asked.networks.push("none".to_owned());
         }

@@ -28,7 +28,7 @@ pub use environment::{environment, environment_file, key_value};
 pub use fstab::fstab;
 pub use id_map::{IdMap, IdRange, id_map};
 pub use mount::{BindRecursion, MountKind, MountRequest, Propagation, Relabel, mount};
-pub use network::{NetworkChoice, NetworkRequest, network};
+pub use network::{InterfaceRequest, NetworkChoice, NetworkRequest, network};
 pub use port::{HostPort, PortMapping, Protocol, expose, port};
 pub use restart::{RestartPolicy, restart};
 pub use security_option::{SeccompChoice, SecurityOptions};

@@ -1,5 +1,5 @@
 //! `--network`: which network namespace a container gets, and its place on a network: `none`, `host`, `container:web`,
-//! `lab`, `lab:ip=10.9.0.9,alias=db`, or docker's `name=lab,alias=db`.
+//! `phys:eth1`, `lab`, `lab:ip=10.9.0.9,alias=db`, or docker's `name=lab,alias=db`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -22,6 +22,21 @@ pub enum NetworkChoice {
     Namespace(PathBuf),
     /// A place on a network.
     Network(NetworkRequest),
+    /// An interface of the host.
+    Device(InterfaceRequest),
+}
+
+/// An interface of the host for a container alone: `phys:eth1:ip=10.9.0.9/24,gateway=10.9.0.1,interface_name=lan0`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceRequest {
+    /// Its name on the host.
+    pub host: String,
+    /// Its name in the container, if it is another one.
+    pub interface: Option<String>,
+    /// Its addresses in the container, with the length of their prefix.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// By which address the default routes lead.
+    pub gateways: Vec<IpAddr>,
 }
 
 /// A place on a network.
@@ -97,6 +112,8 @@ pub fn network(text: &str) -> Result<NetworkChoice> {
         ("container", Some(name)) if !name.is_empty() => Ok(NetworkChoice::Container(name.to_owned())),
         ("ns", Some(path)) if path.starts_with('/') => Ok(NetworkChoice::Namespace(path.into())),
         ("ns", Some(name)) if is_name(name) => Ok(NetworkChoice::Namespace(PathBuf::from("/run/netns").join(name))),
+        ("phys", Some(words)) if !words.is_empty() => device(text, words).map(NetworkChoice::Device),
+        ("phys", _) => Err(error("an interface is missing").with_hint("as phys:eth1, or phys:eth1:ip=10.9.0.9/24")),
         ("container", _) => Err(error("a container's name is missing").with_hint("as container:web")),
         ("ns", _) => Err(error("a path is missing").with_hint("as ns:/run/netns/lab, or ns:lab for the same")),
         (name, options) => {
@@ -111,6 +128,39 @@ pub fn network(text: &str) -> Result<NetworkChoice> {
             Ok(NetworkChoice::Network(request))
         }
     }
+}
+
+const DEVICE_KEYS: [&str; 4] = ["ip", "ip6", "gateway", "interface_name"];
+
+fn device(whole: &str, words: &str) -> Result<InterfaceRequest> {
+    let error = |reason: String| Error::invalid(WHAT, whole, reason);
+    let (host, options) = words.split_once(':').map_or((words, None), |(host, options)| (host, Some(options)));
+    let mut request = InterfaceRequest { host: host.to_owned(), ..InterfaceRequest::default() };
+    for option in options.into_iter().flat_map(|options| options.split(',')) {
+        let Some((key, value)) = option.split_once('=').filter(|(_, value)| !value.is_empty()) else {
+            return Err(error(format!("`{option}` is not KEY=VALUE")));
+        };
+        match key {
+            "ip" | "ip6" => request.addresses.push(with_prefix(value).ok_or_else(|| {
+                error(format!("`{value}` is not an address with its prefix")).with_hint("as ip=10.9.0.9/24")
+            })?),
+            "gateway" => {
+                let ip: IpAddr = value.parse().map_err(|_| error(format!("`{value}` is not an address")))?;
+                if request.gateways.iter().any(|other| other.is_ipv4() == ip.is_ipv4()) {
+                    return Err(error("there is one gateway of IPv4 and one of IPv6".to_owned()));
+                }
+                request.gateways.push(ip);
+            }
+            "interface_name" => request.interface = Some(value.to_owned()),
+            other => return Err(unknown(WHAT, whole, other, &DEVICE_KEYS)),
+        }
+    }
+    Ok(request)
+}
+
+fn with_prefix(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, prefix) = text.split_once('/')?;
+    Some((address.parse().ok()?, prefix.parse().ok()?))
 }
 
 /// Whether this can name a network: as names of containers, and never a path.
@@ -172,6 +222,21 @@ mod tests {
         assert_eq!(network("ns:/proc/1/ns/net").unwrap(), NetworkChoice::Namespace("/proc/1/ns/net".into()));
         assert_eq!(network("ns:lab").unwrap(), NetworkChoice::Namespace("/run/netns/lab".into()));
         assert_eq!(place("default").name, "bridge");
+    }
+
+    #[test]
+    fn interfaces_of_the_host() {
+        let device = |text: &str| match network(text).unwrap() {
+            NetworkChoice::Device(request) => request,
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(device("phys:eth1"), InterfaceRequest { host: "eth1".into(), ..InterfaceRequest::default() });
+        let full = device("phys:eth1:ip=10.9.0.9/24,ip6=fd00::9/64,gateway=10.9.0.1,interface_name=lan0");
+        assert_eq!(full.addresses, [("10.9.0.9".parse().unwrap(), 24), ("fd00::9".parse().unwrap(), 64)]);
+        assert_eq!((full.gateways.len(), full.interface.as_deref()), (1, Some("lan0")));
+        for wrong in ["phys", "phys:", "phys:eth1:", "phys:eth1:ip=10.9.0.9", "phys:eth1:gateway=x", "phys:eth1:a=b"] {
+            assert!(network(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
