@@ -281,7 +281,10 @@ impl Run for Disconnect {
     }
 }
 
-/// Say by the exit code whether there is a network of this name: 0 or 1
+/// Say by the exit code whether there is a network of this name
+///
+/// 0 if there is, 1 if not; nothing is printed. For scripts: `img network exists back || img network create back`. Used or not makes
+/// no difference; what `img network ls` lists, exists.
 #[derive(Args)]
 pub struct Exists {
     /// Name or id

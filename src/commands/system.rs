@@ -202,7 +202,8 @@ impl Run for Start {
 
 /// Stop all containers, as at a shutdown
 ///
-/// Restart policies are not told: `img system start` starts again what they want to run. Prints the names.
+/// Restart policies are not told: `img system start` starts again what they want to run. Each has its own time between its stop signal
+/// and SIGKILL. Prints the names.
 #[derive(Args)]
 pub struct Stop {}
 

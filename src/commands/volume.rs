@@ -196,7 +196,10 @@ impl Run for Prune {
     }
 }
 
-/// Whether there is a volume of this name: exit code 0, else 1
+/// Say by the exit code whether there is a volume of this name
+///
+/// 0 if there is, 1 if not; nothing is printed. For scripts: `img volume exists data || img volume create data`. Used or not makes no
+/// difference; what `img volume ls` lists, exists.
 #[derive(Args)]
 pub struct Exists {
     /// The volume, by name
