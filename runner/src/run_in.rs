@@ -76,7 +76,7 @@ fn supervise(container: &Container, stdio: [OwnedFd; 3]) -> Result<Exit> {
     let started = session.start(Some(stdio));
     let result = started.and_then(|(running, _)| {
         let ended = sys::wait(running.pidfd.as_fd()).doing(|| "wait for the program".into())?;
-        session.end(running, ended, None)
+        session.end(running, ended, None, |_, _| None).map(|(exit, _)| exit)
     });
     let removed = verbs::remove_records(&container.state_dir);
     let exit = result?;

@@ -65,12 +65,15 @@ pub struct Exit {
     pub at: u64,
     /// Why the log is not complete, if it is not.
     pub log_error: Option<String>,
+    /// Why it could not be started again, if that was its end.
+    #[serde(default)]
+    pub error: Option<String>,
 }
 
 impl Exit {
     /// An end that nobody saw, noticed now.
     pub fn unknown() -> Self {
-        Self { code: None, signal: None, oom: false, requested: false, at: now(), log_error: None }
+        Self { code: None, signal: None, oom: false, requested: false, at: now(), log_error: None, error: None }
     }
 }
 

@@ -312,11 +312,16 @@ pub fn delete(dir: &Path, force: bool) -> Result<()> {
     if let Some(network) = state.as_ref().and_then(|state| state.network.as_ref()) {
         create::teardown_network(dir, network)?;
     }
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io(format!("remove {}", dir.display()), error))
+    let deadline = Instant::now() + KILL_LIMIT;
+    loop {
+        match std::fs::remove_dir_all(dir) {
+            // Its monitor was about to write its last record, and finds no directory the next time.
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty && Instant::now() < deadline => {}
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(format!("remove {}", dir.display()), error));
+            }
+            _ => return Ok(()),
         }
-        _ => Ok(()),
     }
 }
 

@@ -234,3 +234,30 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     let start = text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
     tools::run("sh", ["-c", start]).ok();
 }
+
+#[test]
+fn a_restart_that_fails_is_told_and_tried_again() {
+    let sandbox = Sandbox::new();
+    let (source, away) = (sandbox.path("source"), sandbox.path("away"));
+    let (path, mount) = (source.display().to_string(), format!("{}:/data", source.display()));
+    std::fs::create_dir_all(source.join("go")).unwrap();
+    for (name, policy) in [("always", "always"), ("thrice", "on-failure:2")] {
+        let script = "while test -d /data/go; do sleep 0.01; done; exit 3";
+        run(&sandbox, &["-d", "--name", name, "--restart", policy, "-v", &mount, "busybox", "sh", "-c", script]).ok();
+    }
+    let error = |name: &str| sandbox.inspect(name)["State"]["Error"].as_str().unwrap().to_owned();
+    assert_eq!(error("always"), "");
+    std::fs::rename(&source, &away).unwrap();
+    std::fs::remove_dir(away.join("go")).unwrap();
+    sandbox.wait_until("it cannot be started again", || error("always").contains(&path));
+    sandbox.wait_until("it waits", || status(&sandbox, "always") == "restarting");
+    assert_eq!(sandbox.inspect("always")["State"]["ExitCode"], 125);
+    // A start that failed counts as a run that did.
+    sandbox.wait_until("that was all", || status(&sandbox, "thrice") == "exited");
+    assert!(error("thrice").contains(&path), "{}", error("thrice"));
+    assert_eq!((restarts(&sandbox, "thrice"), sandbox.img(&["wait", "thrice"]).ok().word()), (2, "125".to_owned()));
+    std::fs::create_dir_all(source.join("go")).unwrap();
+    sandbox.wait_until("it runs again", || status(&sandbox, "always") == "running");
+    assert_eq!(error("always"), "");
+    sandbox.ok(&["rm", "--force", "always"]);
+}

@@ -64,6 +64,22 @@ fn reboot_and_poweroff_from_inside() {
 }
 
 #[test]
+fn one_that_reboots_as_it_boots_is_given_time() {
+    let sandbox = Sandbox::new();
+    let buildfile =
+        "FROM busybox\nRUN ln -sf /bin/busybox /sbin/init && echo '::sysinit:/bin/reboot -f' > /etc/inittab\n";
+    sandbox.build("system", "restless", buildfile).ok();
+    let began = std::time::Instant::now();
+    sandbox.ok(&["run", "-d", "--system", "--name", "s", "--network", "none", "restless"]);
+    let restarts = || sandbox.inspect("s")["RestartCount"].as_u64().unwrap();
+    // 100, 200, 400 and 800 ms come before the fourth; it is told of a little later, when the fifth wait has begun at the latest.
+    sandbox.wait_until("four restarts", || restarts() >= 4);
+    assert!(began.elapsed() >= std::time::Duration::from_millis(1500), "{:?}", began.elapsed());
+    assert_eq!(restarts(), 4);
+    sandbox.ok(&["rm", "--force", "s"]);
+}
+
+#[test]
 fn the_console_and_its_way_out() {
     let sandbox = Sandbox::new();
     let image = image(&sandbox);

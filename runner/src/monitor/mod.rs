@@ -222,15 +222,16 @@ fn live<'a>(
             // Without its directory it was removed by force, and is not started again either.
             let _ = verbs::request_stop(&session.container.state_dir);
         }
-        let exit = session.end(running, ended, relay.take_log_error())?;
-        let by_policy = restarter.after(session.restart_policy(), &session.last_run(&exit), session.state.restarts);
-        let wait = if next == Next::Restart && !exit.requested { Some(Duration::ZERO) } else { by_policy };
         // A witness tells of one run.
-        let wait = wait.filter(|_| session.witness.is_none());
+        let (watched, policy) = (session.witness.is_some(), session.restart_policy());
+        let (exit, wait) = session.end(running, ended, relay.take_log_error(), |run, restarts| match next {
+            _ if watched => None,
+            Next::Restart => restarter.anew(run),
+            _ => restarter.after(policy, run, restarts),
+        })?;
         observer(&Happening::Ended { exit: &exit, again: wait.is_some() });
         let Some(wait) = wait else { return Ok(exit) };
-        let started = if session.wait_to_restart(relay, wait) { session.begin().ok() } else { None };
-        let Some((again, program)) = started else {
+        let Some((again, program)) = start_again(session, relay, &mut restarter, wait) else {
             session.rest();
             let exit = session.state.exit.clone().unwrap_or(exit);
             observer(&Happening::Rests(&exit));
@@ -240,6 +241,25 @@ fn live<'a>(
         relay.reconnect(program);
         observer(&Happening::Started(&session.state));
     }
+}
+
+/// Starts a program again after a wait, and tries once more as the policy says if that fails. `None`: it rests, and its last exit says why.
+fn start_again<'a>(
+    session: &mut Session<'a>,
+    relay: &mut Relay<'a>,
+    restarter: &mut Restarter,
+    mut wait: Duration,
+) -> Option<(Running, relay::ProgramIo)> {
+    while session.wait_to_restart(relay, wait) {
+        match session.begin() {
+            Ok(started) => return Some(started),
+            Err(error) => {
+                let run = session.not_started(&error);
+                wait = restarter.after(session.restart_policy(), &run, session.state.restarts)?;
+            }
+        }
+    }
+    None
 }
 
 /// What the end of a system means. Its init was ended by the kernel, by one signal for restart and another for all else, if something

@@ -45,6 +45,13 @@ impl Restarter {
         again.then(|| self.next_wait(run.length))
     }
 
+    /// As [`Restarter::after`], for a run that ended in order to begin anew, whatever the policy: at once after a long run, else as
+    /// long as after any other, or a system that restarts as it boots would never stop doing so.
+    pub fn anew(&mut self, run: &Run) -> Option<Duration> {
+        let wait = self.next_wait(run.length);
+        (!run.requested).then_some(if run.length < LONG_RUN { wait } else { Duration::ZERO })
+    }
+
     fn next_wait(&mut self, length: Duration) -> Duration {
         let wait = match self.wait {
             Some(wait) if length < LONG_RUN => (wait * 2).min(LONGEST),
@@ -85,5 +92,16 @@ mod tests {
         let long = Run { length: Duration::from_secs(10), ..FAILED };
         assert_eq!(after(&long), Some(FIRST));
         assert_eq!(after(&FAILED), Some(FIRST * 2));
+    }
+
+    #[test]
+    fn beginning_anew_is_free_after_a_long_run_only() {
+        let mut restarter = Restarter::default();
+        let waits: Vec<u128> = (0..3).map(|_| restarter.anew(&FAILED).unwrap().as_millis()).collect();
+        assert_eq!(waits, [100, 200, 400]);
+        let long = Run { length: LONG_RUN, ..FAILED };
+        assert_eq!(restarter.anew(&long), Some(Duration::ZERO));
+        assert_eq!(restarter.anew(&FAILED), Some(FIRST * 2));
+        assert_eq!(restarter.anew(&Run { requested: true, ..FAILED }), None);
     }
 }

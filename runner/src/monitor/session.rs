@@ -128,8 +128,15 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Takes back what was made for the program, and records how it ended.
-    pub fn end(&mut self, running: Running, ended: Ended, log_error: Option<Error>) -> Result<Exit> {
+    /// Takes back what was made for the program, and records how it ended. `again` says how long to wait before the next run, if
+    /// there is to be one: never is one recorded as stopped that goes on.
+    pub fn end(
+        &mut self,
+        running: Running,
+        ended: Ended,
+        log_error: Option<Error>,
+        again: impl FnOnce(&Run, u32) -> Option<Duration>,
+    ) -> Result<(Exit, Option<Duration>)> {
         timing::mark(Mark::Ended);
         let oom = running.created.as_ref().is_some_and(|parts| parts.cgroup.oom_kills().is_ok_and(|count| count > 0));
         let (code, signal) = match ended {
@@ -138,9 +145,10 @@ impl<'a> Session<'a> {
         };
         let requested = self.recorded && verbs::stop_was_requested(&self.container.state_dir);
         let log_error = log_error.map(|error| failure(&error).text);
-        let exit = Exit { code: Some(code), signal, oom, requested, at: state::now(), log_error };
+        let exit = Exit { code: Some(code), signal, oom, requested, at: state::now(), log_error, error: None };
         self.take_back(running);
-        self.state.status = Status::Stopped;
+        let wait = again(&self.last_run(&exit), self.state.restarts);
+        self.state.status = if wait.is_some() { Status::Restarting } else { Status::Stopped };
         self.state.process = None;
         self.state.network = None;
         self.state.exit = Some(exit.clone());
@@ -150,7 +158,7 @@ impl<'a> Session<'a> {
             result => result?,
         }
         timing::mark(Mark::TornDown);
-        Ok(exit)
+        Ok((exit, wait))
     }
 
     /// Network, groups and mount points go. What resists is found by its name later ([`crate::sweep`]).
@@ -177,7 +185,7 @@ impl<'a> Session<'a> {
     }
 
     /// How the last run was, for the restart policy.
-    pub fn last_run(&self, exit: &Exit) -> Run {
+    fn last_run(&self, exit: &Exit) -> Run {
         let length = exit.at.saturating_sub(self.state.started_at.unwrap_or(exit.at));
         Run { failed: exit.code != Some(0), requested: exit.requested, length: Duration::from_nanos(length) }
     }
@@ -188,7 +196,7 @@ impl<'a> Session<'a> {
         changed.unwrap_or(self.container.supervision.restart)
     }
 
-    /// Waits before the next start, with the clients still served. False: it was stopped meanwhile, and is not started again.
+    /// Waits before the next start, with the clients still served. False: it was stopped meanwhile, and is to rest.
     pub fn wait_to_restart(&mut self, relay: &mut Relay<'_>, delay: Duration) -> bool {
         let dir = &self.container.state_dir;
         self.state.status = Status::Restarting;
@@ -196,12 +204,21 @@ impl<'a> Session<'a> {
         let stopped = || verbs::stop_was_requested(dir) || !dir.join("state.json").exists();
         let go_on = self.save().is_ok() && relay.pause(Instant::now() + delay, stopped).is_ok_and(|go_on| go_on);
         if go_on {
+            // Still recorded as restarting: who stops or removes it meanwhile knows that there is something to stop.
             self.state.restarts += 1;
-            self.state.status = Status::Created;
             return self.save().is_ok();
         }
-        self.rest();
         false
+    }
+
+    /// Records that it could not be started again, which counts as a run that failed at once.
+    pub fn not_started(&mut self, error: &Error) -> Run {
+        let requested = self.recorded && verbs::stop_was_requested(&self.container.state_dir);
+        let mut exit = Exit { code: Some(error.exit_code()), requested, ..Exit::unknown() };
+        exit.error = Some(failure(error).text);
+        self.state.process = None;
+        self.state.exit = Some(exit);
+        Run { failed: true, requested, length: Duration::ZERO }
     }
 
     /// Records that it is not started again.

@@ -48,6 +48,12 @@ impl Engine {
         let started =
             state.as_ref().and_then(|state| state.started_at).map(time).or(last.and_then(|last| last.started));
         let finished = exit.map(|exit| time(exit.at)).or(last.map(|last| last.finished));
+        // What runs has overcome it.
+        let error = match exit {
+            Some(exit) => exit.error.as_ref(),
+            None => last.and_then(|last| last.error.as_ref()),
+        };
+        let error = error.filter(|_| running.is_none());
         let text = |time: Option<jiff::Timestamp>| time.map_or_else(|| NEVER.to_owned(), |time| time.to_string());
         let options = &record.data.options;
         let spec = self.spec_of(&id, &record.data)?;
@@ -74,7 +80,7 @@ impl Engine {
                 "Dead": false,
                 "Pid": running.and_then(|state| state.process).map_or(0, |process| process.pid),
                 "ExitCode": if running.is_some() { Some(0) } else { exit_code(&record, state.as_ref()).or(if last.is_none() { Some(0) } else { None }) },
-                "Error": last.and_then(|last| last.error.clone()).unwrap_or_default(),
+                "Error": error.cloned().unwrap_or_default(),
                 "StartedAt": text(started),
                 "FinishedAt": if running.is_some() { NEVER.to_owned() } else { text(finished) },
                 "Health": self.health_of(&id, running.is_some())?.as_ref().map(super::health::shown),

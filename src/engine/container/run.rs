@@ -125,7 +125,10 @@ impl Engine {
             run_foreground(container, options, &mut observer).map(|exit| (exit, Vec::new()))
         };
         let (exit, denials) = result.map_err(|error| self.start_failed(record, error))?;
-        if exit.code == Some(127) {
+        if let Some(error) = &exit.error {
+            let error = crate::ui::Escaped(error);
+            crate::ui::warn(format_args!("cannot start container {} again: {error}", record.name));
+        } else if exit.code == Some(127) {
             explain_end(runner::diagnosis::after_run(container));
         }
         let removal = record.data.options.remove.then_some(Removal::Retire);
@@ -306,7 +309,7 @@ fn ended(store: &Store, states: &Path, id: &str, exit: &Exit, removal: Option<Re
         oom: exit.oom,
         started: state.and_then(|state| state.started_at).map(time),
         finished: time(exit.at),
-        error: None,
+        error: exit.error.clone(),
     });
     store.containers().replace(&record)?;
     // Its state says by now that it has ended.
