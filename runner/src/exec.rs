@@ -2,7 +2,7 @@
 //!
 //! The parent joins the container's pid namespace for its children, clones into its cgroup, and the child joins the rest by the
 //! container's pidfd and goes through the same last steps as a first process. Three forms as with containers: in the
-//! foreground, under a monitor of its own (a terminal, or to be detached from), or let go. The rule: a foreground exec dies with its client.
+//! foreground, under a monitor of its own with a client (a terminal, or to be detached from), or under one that only waits. The rule: a foreground exec dies with its client.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,6 +14,7 @@ use oci_spec::runtime::{LinuxSeccomp, Process, Spec};
 use crate::cgroup::Cgroup;
 use crate::create::{self, Started};
 use crate::error::{Doing, Error, Result};
+use crate::exec_records::{ExecRecord, Recorded};
 use crate::exec_spaces;
 use crate::init::Materials;
 use crate::monitor::peer::Peer;
@@ -33,6 +34,8 @@ pub struct Exec {
     pub group_names: Vec<String>,
     /// The system call filter; that of the container's spec, usually.
     pub seccomp: Option<LinuxSeccomp>,
+    /// The id under which it is recorded while it runs, if it is.
+    pub id: Option<String>,
 }
 
 impl Exec {
@@ -44,7 +47,7 @@ impl Exec {
         let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().clone());
         let mut process = create::process_of(spec)?.clone();
         process.set_terminal(Some(false));
-        Ok(Self { process, group_names: create::group_names(spec), seccomp })
+        Ok(Self { process, group_names: create::group_names(spec), seccomp, id: None })
     }
 }
 
@@ -67,21 +70,23 @@ pub fn exec_foreground(dir: &Path, exec: &Exec, options: Foreground) -> Result<i
     let (program, stdio) = pipes(options.stdin)?;
     let signals =
         if options.forward_signals { Some(sys::signal_fd(&FORWARDED).doing(|| "watch signals".into())?) } else { None };
-    let started = start(dir, exec, Some(stdio), true)?;
+    let (started, recorded) = start_recorded(dir, exec, Some(stdio), true)?;
     let mut relay = Relay::new(program, None, libc::SIGTERM);
     relay.signals = signals;
     relay.add_peer(Peer::local(options.stdin));
     let code = code_of(relay.run(&started.pidfd, &mut |_| ())?.0);
+    drop(recorded);
     relay.finish(code)?;
     Ok(code)
 }
 
 /// Runs a program under a monitor of its own and returns as soon as it runs, with the connection for
-/// [`crate::attach::attach`]. If the client vanishes without detaching, the program is ended. The caller must be single-threaded.
+/// [`crate::attach::attach`]. If the client vanishes without detaching, the program is ended. `told` hears of its exit code, in the
+/// monitor and before the client; it must own no descriptors. The caller must be single-threaded.
 ///
 /// # Errors
 /// As [`exec_foreground`].
-pub fn exec_monitored(dir: &Path, exec: &Exec, stdin: bool) -> Result<(ProcessId, UnixStream)> {
+pub fn exec_monitored(dir: &Path, exec: &Exec, stdin: bool, told: impl FnOnce(i32)) -> Result<(ProcessId, UnixStream)> {
     // The monitor's working directory is the root.
     let dir = &std::path::absolute(dir).doing(|| format!("find {}", dir.display()))?;
     let (id, client) = daemon::start(true, |owner, report| {
@@ -93,13 +98,13 @@ pub fn exec_monitored(dir: &Path, exec: &Exec, stdin: bool) -> Result<(ProcessId
                 let (program, stdio) = pipes(stdin)?;
                 (program, Some(stdio))
             };
-            let started = start(dir, exec, stdio, true)?;
+            let (started, recorded) = start_recorded(dir, exec, stdio, true)?;
             program.console = started.console;
-            Ok::<_, Error>((started.process, started.pidfd, program))
+            Ok::<_, Error>((started.process, started.pidfd, program, recorded))
         })();
         match result {
             Err(error) => report.send::<ProcessId>(Err(&error)),
-            Ok((id, pidfd, program)) => {
+            Ok((id, pidfd, program, recorded)) => {
                 report.send(Ok(&id));
                 let mut relay = Relay::new(program, None, libc::SIGTERM);
                 if let Some(owner) = owner.and_then(|stream| Peer::socket(stream, true).ok()) {
@@ -107,6 +112,8 @@ pub fn exec_monitored(dir: &Path, exec: &Exec, stdin: bool) -> Result<(ProcessId
                 }
                 sys::trim_memory();
                 if let Ok((ended, _)) = relay.run(&pidfd, &mut |_| ()) {
+                    drop(recorded);
+                    told(code_of(ended));
                     // The client may have gone.
                     let _ = relay.finish(code_of(ended));
                 }
@@ -117,23 +124,57 @@ pub fn exec_monitored(dir: &Path, exec: &Exec, stdin: bool) -> Result<(ProcessId
     Ok((id, client))
 }
 
-/// Starts a program and lets it go (`exec -d`): its input is empty, its output is dropped, it ends with the container.
+/// Starts a program in the background (`exec -d`): its input is empty, its output is dropped, it ends with the container. A monitor
+/// waits for it, which tells `told` its exit code; that must own no descriptors. The caller must be single-threaded.
 ///
 /// # Errors
 /// As [`exec_foreground`].
-pub fn exec_detached(dir: &Path, exec: &Exec) -> Result<ProcessId> {
+pub fn exec_detached(dir: &Path, exec: &Exec, told: impl FnOnce(i32)) -> Result<ProcessId> {
     use rustix::fs::{Mode, OFlags};
     let null = || {
         rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).doing(|| "open /dev/null".into())
     };
     let mut exec = exec.clone();
     exec.process.set_terminal(Some(false));
-    // Started by a process that ends at once, so that the host's init inherits it and reaps it: the end of a pid namespace waits
-    // for every process in it to be reaped.
-    crate::broker::in_child(|| {
-        let started = start(dir, &exec, Some([null()?, null()?, null()?]), false)?;
-        Ok(started.process)
-    })
+    // The monitor's working directory is the root.
+    let dir = &std::path::absolute(dir).doing(|| format!("find {}", dir.display()))?;
+    let (id, _) = daemon::start(false, |_, report| {
+        let started = null().and_then(|input| Ok([input, null()?, null()?]));
+        // It outlives a monitor that is killed.
+        match started.and_then(|stdio| start_recorded(dir, &exec, Some(stdio), false)) {
+            Err(error) => report.send::<ProcessId>(Err(&error)),
+            Ok((started, recorded)) => {
+                report.send(Ok(&started.process));
+                sys::trim_memory();
+                let ended = sys::wait(started.pidfd.as_fd());
+                drop(recorded);
+                if let Ok(ended) = ended {
+                    told(code_of(ended));
+                }
+            }
+        }
+    })?;
+    Ok(id)
+}
+
+/// Starts the process and records it, if it has an id.
+fn start_recorded(
+    dir: &Path,
+    exec: &Exec,
+    stdio: Option<[OwnedFd; 3]>,
+    die_with_parent: bool,
+) -> Result<(Started, Option<Recorded>)> {
+    let started = start(dir, exec, stdio, die_with_parent)?;
+    let Some(id) = exec.id.clone() else { return Ok((started, None)) };
+    let args = exec.process.args().clone().unwrap_or_default();
+    match Recorded::write(dir, &ExecRecord { id, process: started.process, args }) {
+        Ok(recorded) => Ok((started, Some(recorded))),
+        Err(error) => {
+            let _ = sys::pidfd_send_signal(started.pidfd.as_fd(), libc::SIGKILL);
+            let _ = sys::wait(started.pidfd.as_fd());
+            Err(error)
+        }
+    }
 }
 
 /// A process in a container that is ended with everything of its session, at the latest when this is dropped.

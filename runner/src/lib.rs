@@ -27,6 +27,7 @@ pub mod diagnosis;
 mod disk_image;
 mod error;
 pub mod exec;
+mod exec_records;
 mod exec_spaces;
 mod foreign;
 #[cfg(feature = "fuzzing")]
@@ -66,6 +67,7 @@ mod verbs;
 pub use bind::can_propagate;
 pub use container::{Container, HostsFile, MountedFile, MountedLayers, Rootfs};
 pub use error::{Error, Result};
+pub use exec_records::{ExecRecord, execs};
 pub use init::dialogue::{Failure, FailureKind};
 pub use live_mount::{add_mount, remove_mount};
 pub use monitor::{

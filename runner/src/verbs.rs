@@ -381,6 +381,13 @@ pub(crate) fn remove_records(dir: &Path) -> Result<()> {
             _ => {}
         }
     }
+    let execs = dir.join(crate::exec_records::FOLDER);
+    match std::fs::remove_dir_all(&execs) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io(format!("remove {}", execs.display()), error));
+        }
+        _ => {}
+    }
     match std::fs::remove_dir(dir) {
         Err(error) if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTEMPTY)) => {
             Err(Error::io(format!("remove {}", dir.display()), error))

@@ -11,6 +11,7 @@ use super::run::{container_failed, wants_terminal};
 use crate::config::Context;
 use crate::engine::container::exec::ExecOptions;
 use crate::error::Result;
+use crate::ui::table;
 
 /// Run another program in a running container
 ///
@@ -47,15 +48,26 @@ pub struct Exec {
     /// Keys that detach from its terminal
     #[arg(long, value_name = "KEYS")]
     detach_keys: Option<String>,
+    /// List what was executed and still runs: id, pid on the host, command
+    #[arg(long, conflicts_with_all = ["detach", "interactive", "tty", "command"])]
+    list: bool,
     /// The container, by name or id
     container: String,
     /// The program and its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "COMMAND")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        required_unless_present = "list",
+        value_name = "COMMAND"
+    )]
     command: Vec<String>,
 }
 
 impl Run for Exec {
     fn run(self, context: &Context) -> Result<ExitCode> {
+        if self.list {
+            return list(context, &self.container);
+        }
         if !self.detach {
             wants_terminal(self.interactive, self.tty)?;
         }
@@ -75,4 +87,13 @@ impl Run for Exec {
             engine.exec(&self.container, &options).map(ExitCode::from)
         })
     }
+}
+
+/// Lists what was executed in a container.
+fn list(context: &Context, container: &str) -> Result<ExitCode> {
+    let execs = context.engine()?.execs(container)?;
+    let row =
+        |exec: runner::ExecRecord| vec![exec.id[..12].to_owned(), exec.process.pid.to_string(), exec.args.join(" ")];
+    table::print(&["EXEC ID", "PID", "COMMAND"], &execs.into_iter().map(row).collect::<Vec<_>>())?;
+    Ok(ExitCode::SUCCESS)
 }

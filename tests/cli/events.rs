@@ -33,7 +33,10 @@ fn a_life_is_written_down() {
     sandbox.img(&["kill", "-s", "KILL", "box"]).ok();
     sandbox.img(&["wait", "box"]).ok().prints_exactly("137\n");
     sandbox.img(&["rm", "box"]).ok();
-    assert_eq!(actions(&sandbox, "box"), ["create", "start", "exec_start: true", "exec_die", "kill", "die", "destroy"]);
+    assert_eq!(
+        actions(&sandbox, "box"),
+        ["create", "start", "exec_create: true", "exec_start: true", "exec_die", "kill", "die", "destroy"]
+    );
     let json = sandbox.img(&["events", "--since", "1h", "--stream=false", "--filter", "event=die", "--format", "json"]);
     let die = &json.json_lines()[0];
     assert_eq!(die["Actor"]["ID"], id.as_str());
@@ -47,6 +50,36 @@ fn a_life_is_written_down() {
     assert!(plain.contains(&format!("container start {id} (image=busybox, name=box, tier=front)")), "{plain}");
     assert_eq!(sandbox.ok(&["events", "--until", "1h"]), "", "nothing is so old");
     sandbox.img(&["events", "--filter", "x=y"]).refuses(125, &["not known"]).hints();
+}
+
+#[test]
+fn clients_that_come_and_go_and_what_they_execute() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["run", "-dit", "--name", "box", "--stop-signal", "KILL", "--network", "none", "busybox", "sh"]);
+    let mut terminal = sandbox.terminal(&["attach", "box"]);
+    terminal.send("echo rea''dy\r");
+    terminal.expect("ready");
+    terminal.send("\x10\x11");
+    assert_eq!(terminal.finish().0, 0);
+    assert_eq!(actions(&sandbox, "box"), ["create", "start", "attach", "detach"]);
+    // In the background, with a terminal, and with one that is left.
+    sandbox.ok(&["exec", "-d", "box", "sh", "-c", "exit 5"]);
+    let died = |count: usize| {
+        let filter = ["events", "--since", "1h", "--stream=false", "--filter", "event=exec_die", "--format", "json"];
+        sandbox.wait_until("it is told", || sandbox.img(&filter).json_lines().len() == count);
+        sandbox.img(&filter).json_lines().pop().unwrap()["Actor"]["Attributes"].clone()
+    };
+    let last = died(1);
+    assert_eq!((&last["exitCode"], last["execID"].as_str().map(str::len)), (&"5".into(), Some(64)));
+    assert_eq!(sandbox.terminal(&["exec", "-it", "box", "sh", "-c", "exit 6"]).finish().0, 6);
+    assert_eq!(died(2)["exitCode"], "6");
+    let mut terminal = sandbox.terminal(&["exec", "-it", "box", "sh", "-c", "echo ready; read line; exit 7"]);
+    terminal.expect("ready");
+    terminal.send("\x10\x11");
+    assert_eq!(terminal.finish().0, 0);
+    assert_eq!(actions(&sandbox, "box").last().map(String::as_str), Some("exec_detach"));
+    sandbox.ok(&["kill", "box"]);
+    assert_eq!(died(3)["exitCode"], "137");
 }
 
 #[test]

@@ -89,3 +89,33 @@ fn twenty_at_once() {
         assert_eq!(one.wait(), i32::try_from(n).unwrap());
     }
 }
+
+#[test]
+fn what_runs_is_listed_and_forgotten_at_its_end() {
+    let sandbox = Sandbox::new();
+    let id = sleeper(&sandbox, &[]);
+    let ids = || sandbox.inspect(&id)["ExecIDs"].clone();
+    assert!(ids().is_null());
+    let list = sandbox.ok(&["exec", "--list", &id]);
+    assert!(list.starts_with("EXEC ID") && list.lines().count() == 1, "{list}");
+    sandbox.ok(&["exec", "-d", &id, "sleep", "301"]);
+    let mut client = sandbox.command(&["exec", &id, "sleep", "302"]).spawn().unwrap();
+    sandbox.wait_until("both are recorded", || ids().as_array().is_some_and(|ids| ids.len() == 2));
+    let list = sandbox.ok(&["exec", "--list", &id]);
+    let line = |text: &str| list.lines().find(|line| line.ends_with(text)).unwrap().to_owned();
+    let (back, front) = (line("sleep 301"), line("sleep 302"));
+    assert!(ids().as_array().unwrap().iter().any(|id| id.as_str().unwrap().starts_with(&back[..12])), "{back}");
+    let pid = back.split_whitespace().nth(1).unwrap();
+    assert_eq!(std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap(), "sleep\x00301\x00");
+    // A client that is killed cannot take its record back; it is not believed.
+    client.kill().unwrap();
+    client.wait().unwrap();
+    let gone = front.split_whitespace().nth(1).unwrap();
+    sandbox.wait_until("it has ended with its client", || !std::path::Path::new(&format!("/proc/{gone}")).exists());
+    assert_eq!(ids().as_array().unwrap().len(), 1);
+    sandbox.ok(&["exec", &id, "sh", "-c", "kill $(pidof sleep | tr ' ' '\\n' | grep -v '^1$')"]);
+    sandbox.wait_until("it is forgotten", || ids().is_null());
+    sandbox.ok(&["exec", "-d", &id, "sleep", "303"]);
+    sandbox.ok(&["rm", "-f", &id]);
+    sandbox.img(&["exec", "--list", &id]).refuses(1, &["no such container"]);
+}

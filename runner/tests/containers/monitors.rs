@@ -51,7 +51,7 @@ fn process(args: &[&str], more: serde_json::Value) -> Process {
 }
 
 fn exec_of(args: &[&str]) -> Exec {
-    Exec { process: process(args, json!({})), group_names: Vec::new(), seccomp: None }
+    Exec { process: process(args, json!({})), group_names: Vec::new(), seccomp: None, id: None }
 }
 
 fn foreground_relays_and_logs() {
@@ -269,24 +269,30 @@ fn exec_forms() {
         process: process(&["id"], json!({"user": {"uid": 0, "gid": 0, "username": "app"}})),
         group_names: Vec::new(),
         seccomp: None,
+        id: None,
     };
     let (code, text) = captured(|| exec_foreground(dir, &user, PLAIN));
     assert_eq!((code.unwrap(), text.trim()), (0, "uid=1000(app) gid=1000(app) groups=1000(app),2000(extra)"));
-    let cwd =
-        Exec { process: process(&["pwd"], json!({"cwd": "/proc/self/fd/3"})), group_names: Vec::new(), seccomp: None };
+    let cwd = Exec {
+        process: process(&["pwd"], json!({"cwd": "/proc/self/fd/3"})),
+        group_names: Vec::new(),
+        seccomp: None,
+        id: None,
+    };
     assert!(exec_foreground(dir, &cwd, PLAIN).is_err());
-    exec_detached(dir, &exec_of(&["sh", "-c", "echo $$ > /tmp/detached; sleep 100"])).unwrap();
+    exec_detached(dir, &exec_of(&["sh", "-c", "echo $$ > /tmp/detached; sleep 100"]), |_| ()).unwrap();
     eventually("the detached exec runs", || run(&["test", "-s", "/tmp/detached"]).0.unwrap() == 0);
     let tty = Exec {
         process: process(&["sh", "-c", "tty; exit 6"], json!({"terminal": true})),
         group_names: Vec::new(),
         seccomp: None,
+        id: None,
     };
-    let (_, stream) = exec_monitored(dir, &tty, true).unwrap();
+    let (_, stream) = exec_monitored(dir, &tty, true, |_| ()).unwrap();
     let output = Client(stream).expect("<exit 6>");
     assert!(output.contains("/dev/pts/"), "{output}");
     // Dies with its client.
-    let (id, stream) = exec_monitored(dir, &exec_of(&["sleep", "1000"]), false).unwrap();
+    let (id, stream) = exec_monitored(dir, &exec_of(&["sleep", "1000"]), false, |_| ()).unwrap();
     drop(stream);
     eventually("the exec died", || id.open().unwrap().is_none());
     delete(dir, true).unwrap();

@@ -1,13 +1,16 @@
 //! Running another program in a running container.
 
 use oci_spec::runtime::Spec;
-use runner::Foreground;
 use runner::attach::{AttachOptions, Outcome, attach};
 use runner::exec::{Exec, exec_detached, exec_foreground, exec_monitored};
+use runner::{ExecRecord, Foreground};
+
+use store::Store;
+use store::journal::Event;
 
 use super::run::{detach_keys, explain_end};
 use crate::engine::Engine;
-use crate::engine::events::of_container;
+use crate::engine::events::{of_container, tell};
 use crate::error::{CommandError, Kind, Result};
 
 /// What the user asked for.
@@ -53,18 +56,31 @@ impl Engine {
         let mut spec = self.exec_spec(&record, options)?;
         let mut exec = Exec::like(&spec)?;
         exec.process.set_terminal(Some(options.tty)).set_args(Some(options.command.clone()));
+        let session = self.store.containers().new_id()?;
+        exec.id = Some(session.clone());
         let directory = self.state_dir(&id);
         let failed = |error: runner::Error| {
             let kind = Kind::of_start(&error);
             CommandError::from(error).kind(kind)
         };
-        self.container_event(&record, &format!("exec_start: {}", options.command.join(" ")));
+        let event = |action: &str| of_container(&record, action).with("execID", &session);
+        let words = options.command.join(" ");
+        self.event(&event(&format!("exec_create: {words}")));
+        self.event(&event(&format!("exec_start: {words}")));
+        // Monitors keep no descriptor of ours: the journal is opened when the program has ended.
+        let (root, died) = (self.store.root().to_path_buf(), event("exec_die"));
+        let told = move |code: i32| {
+            if let Ok(store) = Store::open(&root) {
+                let died = Event { time: jiff::Timestamp::now(), ..died };
+                tell(&store, &died.with("exitCode", &code.to_string()));
+            }
+        };
         if options.detach {
-            exec_detached(&directory, &exec).map_err(failed)?;
+            exec_detached(&directory, &exec, told).map_err(failed)?;
             return Ok(0);
         }
         let code = if options.tty {
-            let (_, stream) = exec_monitored(&directory, &exec, options.interactive).map_err(failed)?;
+            let (_, stream) = exec_monitored(&directory, &exec, options.interactive, told).map_err(failed)?;
             let client = AttachOptions {
                 stdin: options.interactive,
                 forward_signals: true,
@@ -72,20 +88,32 @@ impl Engine {
             };
             match attach(stream, client)? {
                 Outcome::Exited(code) => code,
-                Outcome::Detached => 0,
+                Outcome::Detached => {
+                    self.event(&event("exec_detach"));
+                    return Ok(0);
+                }
                 Outcome::Interrupted(signal) => 128 + signal,
                 Outcome::Lost => return Err(CommandError::new("the program's monitor is gone").kind(Kind::Container)),
             }
         } else {
             let how = Foreground { stdin: options.interactive, forward_signals: true };
-            exec_foreground(&directory, &exec, how).map_err(failed)?
+            let code = exec_foreground(&directory, &exec, how).map_err(failed)?;
+            told(code);
+            code
         };
-        self.event(&of_container(&record, "exec_die").with("exitCode", &code.to_string()));
         if code == 127 && self.state(&id)?.is_some_and(|state| state.is_running()) {
             spec.set_process(Some(exec.process));
             explain_end(runner::diagnosis::after_exec(&directory, &spec));
         }
         Ok(u8::try_from(code & 0xff).unwrap_or(Kind::Container.code()))
+    }
+
+    /// The programs that were executed in a container and run now.
+    ///
+    /// # Errors
+    /// There is none of that name, or its records cannot be read.
+    pub fn execs(&self, name: &str) -> Result<Vec<ExecRecord>> {
+        Ok(runner::execs(&self.state_dir(&self.find_container(name)?))?)
     }
 
     /// Whether a container has a terminal and takes input.

@@ -91,6 +91,7 @@ impl Engine {
             "ImageName": options.image,
             "Driver": self.driver_name(),
             "LogPath": paths.log,
+            "ExecIDs": Some(runner::execs(&self.state_dir(&id))?.into_iter().map(|exec| exec.id).collect::<Vec<_>>()).filter(|ids| !ids.is_empty()),
             "RestartCount": state.as_ref().map_or(0, |state| state.restarts),
             "HostConfig": with_storage(&record.data.options, host),
             "GraphDriver": { "Name": self.driver_name(), "Data": { "UpperDir": paths.upper, "WorkDir": paths.work } },
