@@ -50,6 +50,8 @@ pub struct Stub {
 #[derive(Debug)]
 pub struct Root {
     fd: OwnedFd,
+    /// Links that a look-up may follow.
+    links: usize,
 }
 
 impl AsFd for Root {
@@ -61,7 +63,12 @@ impl AsFd for Root {
 impl Root {
     /// A root from the descriptor of its directory.
     pub fn new(fd: OwnedFd) -> Self {
-        Self { fd }
+        Self { fd, links: MAX_LINKS }
+    }
+
+    /// A root whose programs run and change its links: look-ups follow none (`ELOOP`), and end where they say.
+    pub fn without_links(fd: OwnedFd) -> Self {
+        Self { fd, links: 0 }
     }
 
     /// Opens `path` inside the root; a link cannot lead out, and magic links of procfs are refused (`ELOOP`).
@@ -69,7 +76,8 @@ impl Root {
         let relative = path.strip_prefix("/").unwrap_or(path);
         let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
         loop {
-            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+            let mut resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+            resolve.set(ResolveFlags::NO_SYMLINKS, self.links == 0);
             match rustix::fs::openat2(&self.fd, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
                 // The kernel could not make sure that a concurrent rename did not lead out: ask again.
                 Err(Errno::AGAIN | Errno::INTR) => {}
@@ -133,7 +141,7 @@ impl Root {
             match FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) {
                 FileType::Symlink => {
                     links += 1;
-                    if links > MAX_LINKS {
+                    if links > self.links {
                         return Err(Errno::LOOP.into());
                     }
                     let target = rustix::fs::readlinkat(&found, "", Vec::new())?;
@@ -283,6 +291,21 @@ mod tests {
         assert_eq!(error.raw_os_error(), Some(libc::ELOOP));
         let error = root.find(Path::new("/link/a/file/below"), Missing::Directory).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENOTDIR));
+    }
+
+    #[test]
+    fn a_root_without_links_follows_none() {
+        let (directory, root) = root();
+        fs::create_dir(directory.path().join("real")).unwrap();
+        symlink("/real", directory.path().join("link")).unwrap();
+        symlink("/missing", directory.path().join("dangling")).unwrap();
+        let root = Root::without_links(root.fd);
+        root.find(Path::new("/real/new"), Missing::Directory).unwrap();
+        for path in ["/link", "/link/new", "/dangling", "/dangling/new"] {
+            let error = root.find(Path::new(path), Missing::Directory).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::ELOOP), "{path}");
+        }
+        assert!(!directory.path().join("missing").exists());
     }
 
     #[test]

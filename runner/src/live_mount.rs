@@ -2,9 +2,13 @@
 //!
 //! A helper makes the mount where the host's paths are, detached and with its attributes set; then it enters the container's mount
 //! namespace and attaches it by a descriptor that was looked up below the container's root. The rule: the container's programs
-//! run meanwhile and may swap every link, so nothing of theirs is ever reached by a path.
+//! run meanwhile and may swap every link, so none is followed: a place is the one that was named, or none. What the sandbox
+//! itself is made of is never taken away.
 
+use std::ffi::OsStr;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use oci_spec::runtime::Mount;
@@ -26,39 +30,67 @@ pub fn add_mount(dir: &Path, mount: &Mount) -> Result<()> {
     let step = plan::live_mount_step(mount)?;
     let pidfd = state::load(dir)?.pidfd()?;
     let root = rootfs::root_of_running(dir)?;
-    inside([&pidfd, &root], move |[pidfd, root]| {
+    let proc = host_proc()?;
+    inside([&pidfd, &root, &proc], move |[pidfd, root, proc]| {
         let mounted = detached(&step)?;
         sys::setns(pidfd.as_fd(), libc::CLONE_NEWNS).doing(|| "enter the container's mount namespace".into())?;
-        attach(&Root::new(root), &mounted, &step)
+        attach(&Root::without_links(root), &proc, &mounted, &step)
     })
 }
 
 /// Unmounts what is mounted at a place in a running container; says whether there was anything.
 ///
 /// # Errors
-/// [`Error::NotRunning`], a place that cannot be looked up.
+/// [`Error::NotRunning`], a place that belongs to the sandbox, cannot be looked up, or is reached by a link only.
 pub fn remove_mount(dir: &Path, target: &Path) -> Result<bool> {
+    if is_of_sandbox(target) {
+        return Err(Error::invalid(format!("cannot unmount {}: it is a part of the sandbox", target.display())));
+    }
     let pidfd = state::load(dir)?.pidfd()?;
     let root = rootfs::root_of_running(dir)?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let proc = rustix::fs::open("/proc", flags, Mode::empty()).doing(|| "open /proc".into())?;
+    let proc = host_proc()?;
     inside([&pidfd, &root, &proc], |[pidfd, root, proc]| {
         let at = || format!("unmount {}", target.display());
         sys::setns(pidfd.as_fd(), libc::CLONE_NEWNS).doing(|| "enter the container's mount namespace".into())?;
         let own = mount::id(&root).doing(at)?;
-        let place = match Root::new(root).open(target, OFlags::PATH) {
+        let place = match Root::without_links(root).open(target, OFlags::PATH) {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(false),
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Err(through_link(at())),
             place => place.doing(at)?,
         };
+        check_place(&proc, &place, target).doing(at)?;
         if mount::id(&place).doing(at)? == own || !mount::is_mount_root(&place).doing(at)? {
             return Ok(false);
         }
-        // The host's /proc: the container's knows no process of ours.
         rustix::process::fchdir(&proc).doing(at)?;
         let path = format!("self/fd/{}", place.as_raw_fd());
         rustix::mount::unmount(path, UnmountFlags::DETACH).doing(at)?;
         Ok(true)
     })
+}
+
+/// Whether what lies there confines the container's programs.
+fn is_of_sandbox(place: &Path) -> bool {
+    let exactly = ["/", "/dev", "/dev/pts", "/dev/mqueue"];
+    exactly.iter().any(|own| place == Path::new(own)) || ["/proc", "/sys"].iter().any(|own| place.starts_with(own))
+}
+
+/// The host's /proc: the container's knows no process of ours.
+fn host_proc() -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open("/proc", flags, Mode::empty()).doing(|| "open /proc".into())
+}
+
+fn through_link(doing: String) -> Error {
+    Error::invalid(format!("cannot {doing}: a link of the container is on the way, which may lead anywhere"))
+}
+
+/// Fails unless the kernel, too, calls the place by the name that was asked for.
+fn check_place(proc: &OwnedFd, place: &OwnedFd, asked: &Path) -> io::Result<()> {
+    let path = rustix::fs::readlinkat(proc, format!("self/fd/{}", place.as_raw_fd()), Vec::new())?;
+    let found = Path::new(OsStr::from_bytes(path.as_bytes()));
+    // Compared by components: a slash at the end means nothing.
+    if found == asked { Ok(()) } else { Err(io::Error::other(format!("it was moved to {}", found.display()))) }
 }
 
 /// Runs `work` in a helper that has these descriptors.
@@ -90,7 +122,7 @@ fn detached(step: &MountStep) -> Result<OwnedFd> {
 }
 
 /// Puts it at its place, whose mount point is made if it is missing.
-fn attach(root: &Root, mounted: &OwnedFd, step: &MountStep) -> Result<()> {
+fn attach(root: &Root, proc: &OwnedFd, mounted: &OwnedFd, step: &MountStep) -> Result<()> {
     let at = step.destination.display();
     let doing = || format!("mount on {at}");
     let is_directory = |fd: &OwnedFd| -> Result<bool> {
@@ -99,7 +131,11 @@ fn attach(root: &Root, mounted: &OwnedFd, step: &MountStep) -> Result<()> {
     };
     let directory = is_directory(mounted)?;
     let missing = if directory { Missing::Directory } else { Missing::File };
-    let place = root.find(&step.destination, missing).doing(|| format!("find the mount point {at}"))?.fd;
+    let place = match root.find(&step.destination, missing) {
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Err(through_link(doing())),
+        found => found.doing(|| format!("find the mount point {at}"))?.fd,
+    };
+    check_place(proc, &place, &step.destination).doing(doing)?;
     if sys::file_system_magic_of(&place).doing(doing)? == PROC_SUPER_MAGIC {
         return Err(Error::invalid(format!("cannot mount on {at}: it lies in procfs")));
     }

@@ -99,12 +99,36 @@ fn a_link_of_the_container_leads_no_mount_out() {
     sandbox.img(&["exec", "box", "sh", "-c", links]).ok();
     let add =
         |place: &str| sandbox.img(&["update", "--mount-add", &format!("{}:{place}", sandbox.text("data")), "box"]);
-    add("/to-proc").refuses(1, &["procfs"]);
-    add("/to-proc/sys").refuses(1, &["procfs"]);
-    add("/magic").refuses(1, &["/magic"]);
-    // A link within is followed, and ends below the container's root.
-    add("/to-tmp").ok();
-    sandbox.img(&["exec", "box", "cat", "/tmp/file"]).ok().prints_exactly("text");
+    for link in ["/to-proc", "/to-proc/sys", "/magic", "/to-tmp", "/to-tmp/new"] {
+        add(link).refuses(1, &[link, "a link of the container"]);
+    }
+    add("/proc/sys").refuses(125, &["procfs"]);
+    sandbox.img(&["exec", "box", "ls", "/tmp"]).ok().prints_exactly("");
     let host = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!host.lines().any(|line| line.contains(&sandbox.text("data"))), "{host}");
+}
+
+#[test]
+fn a_link_of_the_container_takes_no_mount_of_the_sandbox_away() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/file", "text");
+    let volume = |place: &str| format!("{}:{place}", sandbox.text("data"));
+    sleeper(&sandbox, &["-v", &volume("/srv/data"), "-v", &volume("/sys/kernel")]);
+    let mounts = || sandbox.ok(&["exec", "box", "cat", "/proc/mounts"]);
+    let before = mounts();
+    assert!(before.contains(" /proc/sys proc ro,"), "{before}");
+    for target in ["/proc/sys", "/proc/kcore", "/proc", "/etc/hosts"] {
+        let swap = format!("test -e /srv2 || mv /srv /srv2; rm -rf /srv; mkdir /srv; ln -s {target} /srv/data");
+        sandbox.img(&["exec", "box", "sh", "-c", &swap]).ok();
+        let refused = sandbox.img(&["update", "--mount-rm", "/srv/data", "box"]);
+        refused.refuses(1, &["/srv/data", "a link of the container"]).hints();
+        assert_eq!(mounts().replace("/srv2", "/srv"), before, "{target}");
+    }
+    sandbox.img(&["exec", "box", "sh", "-c", "rm -r /srv; ln -s proc /srv"]).ok();
+    sandbox.img(&["update", "--mount-rm", "/srv/data", "box"]).refuses(1, &["a link of the container"]);
+    // Once the volume is where it was said to be, it can go; what was refused is still recorded.
+    sandbox.img(&["exec", "box", "sh", "-c", "rm /srv; mv /srv2 /srv"]).ok();
+    sandbox.img(&["update", "--mount-rm", "/srv/data", "box"]).ok();
+    assert!(!mounts().contains(" /srv/data "));
+    sandbox.img(&["update", "--mount-rm", "/sys/kernel", "box"]).refuses(1, &["a part of the sandbox"]).hints();
 }

@@ -160,13 +160,18 @@ impl Engine {
 
     fn remove_mount(&self, record: &mut ContainerRecord, place: &str, running: bool) -> Result<()> {
         let bare = place.trim_end_matches('/');
-        if !drop_mount(&mut record.data.options, bare) {
+        let mut options = record.data.options.clone();
+        if !drop_mount(&mut options, bare) {
             return Err(CommandError::new(format!("nothing that can be taken away is mounted at {place}"))
                 .hint("those made by -v, --mount, --tmpfs and --mount-add can; `img inspect` shows them"));
         }
         if running {
-            runner::remove_mount(&self.state_dir(&record.id), Path::new(bare))?;
+            runner::remove_mount(&self.state_dir(&record.id), Path::new(bare)).map_err(|error| {
+                CommandError::from(error)
+                    .hint("stop the container first: the mount is then gone from its next start on")
+            })?;
         }
+        record.data.options = options;
         Ok(())
     }
 }
