@@ -203,16 +203,24 @@ impl<'a> Records<'a> {
         Ok(())
     }
 
-    /// Replaces the record; id and name stay.
+    /// Changes what a record holds: it is read, changed and written under its own lock, so that no two changes undo each other.
+    /// `change` is to put in what is new and nothing else, and must not take long. Gives the record as it is now.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Conflict`] if the name differs from the present one, [`Error::Io`].
-    pub fn replace<T: Serialize>(&self, record: &Record<T>) -> Result<()> {
-        let now = self.read::<serde_json::Value>(&record.id)?;
-        if now.name != record.name {
-            return Err(Error::Conflict(format!("{} {} is named {}", self.class.noun(), record.id, now.name)));
-        }
-        self.write(record)
+    /// [`Error::NotFound`], [`Error::LockTimeout`], [`Error::Io`].
+    pub fn change<T: Serialize + DeserializeOwned>(&self, id: &str, change: impl FnOnce(&mut T)) -> Result<Record<T>> {
+        let _lock = self.lock_record(id)?;
+        let mut record = self.read(id)?;
+        change(&mut record.data);
+        self.write(&record)?;
+        Ok(record)
+    }
+
+    /// Whoever changes a record holds this lock. Its file is there as long as it is held.
+    fn lock_record(&self, id: &str) -> Result<LockFile> {
+        validate_id(id)?;
+        let path = self.store.root().join("locks").join(format!("{}-{id}", self.class.noun()));
+        LockFile::acquire(&path, LockMode::Exclusive, lock::SHORT).map(LockFile::removed_on_release)
     }
 
     /// Gives the record another name.
@@ -221,6 +229,7 @@ impl<'a> Records<'a> {
     /// [`Error::NotFound`], [`Error::Conflict`] if the name is taken, [`Error::Invalid`], [`Error::Io`].
     pub fn rename(&self, id: &str, name: &str) -> Result<()> {
         validate_name(name)?;
+        let _lock = self.lock_record(id)?;
         let mut record = self.read::<serde_json::Value>(id)?;
         if record.name == name {
             return Ok(());
@@ -493,7 +502,7 @@ mod tests {
         assert!(containers.find("web").unwrap_err().is_not_found());
         let mut one = containers.read::<String>(&containers.find("www").unwrap()).unwrap();
         one.data = "new".to_owned();
-        containers.replace(&one).unwrap();
+        assert_eq!(containers.change(&one.id, |data: &mut String| *data = "new".to_owned()).unwrap(), one);
         assert_eq!(containers.list::<String>().unwrap()[0], one);
         containers.remove(&one.id).unwrap();
         assert!(containers.remove(&one.id).unwrap_err().is_not_found());
@@ -526,6 +535,30 @@ mod tests {
             threads.into_iter().map(|thread| usize::from(thread.join().unwrap())).sum::<usize>()
         });
         assert_eq!((won, store.containers().ids().unwrap().len()), (1, 1));
+    }
+
+    #[test]
+    fn no_change_undoes_another() {
+        let (_dir, store) = testing::store();
+        let one = record(1, "one");
+        store.containers().create(&one).unwrap();
+        std::thread::scope(|scope| {
+            for letter in 'a'..='h' {
+                let (store, id) = (&store, &one.id);
+                scope.spawn(move || {
+                    for number in 0..5 {
+                        store.containers().change(id, |data: &mut String| data.push(letter)).unwrap();
+                        store.containers().rename(id, &format!("{letter}{number}")).unwrap();
+                    }
+                });
+            }
+        });
+        let read = store.containers().read::<String>(&one.id).unwrap();
+        assert_eq!(read.data.len(), 1 + 8 * 5, "{}", read.data);
+        assert_eq!(store.containers().find(&read.name).unwrap(), one.id);
+        assert_eq!(files::names(&store.root().join("containers/names")).unwrap(), [read.name]);
+        let locks = files::names(&store.root().join("locks")).unwrap();
+        assert!(!locks.iter().any(|lock| lock.contains(&one.id)), "{locks:?}");
     }
 
     #[test]

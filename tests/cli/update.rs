@@ -132,3 +132,37 @@ fn a_link_of_the_container_takes_no_mount_of_the_sandbox_away() {
     assert!(!mounts().contains(" /srv/data "));
     sandbox.img(&["update", "--mount-rm", "/sys/kernel", "box"]).refuses(1, &["a part of the sandbox"]).hints();
 }
+
+#[test]
+fn what_is_changed_side_by_side_is_all_recorded() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    for network in ["one", "two", "three"] {
+        sandbox.ok(&["network", "create", network]);
+    }
+    for round in 0..5 {
+        let name = format!("box{round}");
+        sandbox.ok(&["create", "--name", &name, "--network", "none", "busybox", "true"]);
+        let changes = [
+            vec!["update", "--memory", "64m", &name],
+            vec!["update", "--pids-limit", "50", &name],
+            vec!["update", "--mount-add", "type=tmpfs,target=/a", &name],
+            vec!["update", "--mount-add", "type=tmpfs,target=/b", &name],
+            vec!["network", "connect", "one", &name],
+            vec!["network", "connect", "two", &name],
+            vec!["network", "connect", "three", &name],
+        ];
+        let running = changes.map(|words| sandbox.command(&words).stdout(std::process::Stdio::null()).spawn().unwrap());
+        assert!(running.into_iter().all(|mut child| child.wait().unwrap().success()));
+        let found = sandbox.inspect(&name);
+        assert_eq!(found["HostConfig"]["Memory"], 64 << 20, "{found}");
+        assert_eq!(found["HostConfig"]["PidsLimit"], 50, "{found}");
+        let text = std::fs::read_to_string(
+            sandbox.root().join("containers").join(found["Id"].as_str().unwrap()).join("record.json"),
+        )
+        .unwrap();
+        for words in ["target=/a", "target=/b", "one", "two", "three"] {
+            assert!(text.contains(&format!("{words}\"")), "{words}: {text}");
+        }
+    }
+}

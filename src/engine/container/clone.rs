@@ -1,5 +1,6 @@
 //! A second container like a first one: its flags, and what it wrote.
 
+use super::ContainerData;
 use super::options::limits::Limits;
 use super::run::Startable;
 use crate::engine::Engine;
@@ -49,9 +50,10 @@ impl Engine {
             options.image.clone_from(&image);
         }
         let mut made = self.create(&options, None, progress)?;
-        made.record.data.options.image = image;
-        made.record.data.options.pull = pull;
-        let finished = self.store.containers().replace(&made.record).map_err(CommandError::from).and_then(|()| {
+        let asked = |data: &mut ContainerData| (data.options.image, data.options.pull) = (image, pull);
+        let changed = self.store.containers().change(&made.record.id, asked).map_err(CommandError::from);
+        let finished = changed.and_then(|changed| {
+            made.record = changed;
             if clone.config_only || clone.image.is_some() {
                 return Ok(());
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use runner::Status;
 
-use super::ContainerRecord;
+use super::ContainerData;
 use crate::engine::Engine;
 use crate::engine::events::of_container;
 use crate::error::{CommandError, Context as _, Kind, Result};
@@ -90,9 +90,8 @@ impl Engine {
             }
             error => CommandError::from(error).prefixed(&format!("cannot rename container {name}")).kind(Kind::Failed),
         })?;
-        let mut record: ContainerRecord = self.container_record(&old.id)?;
-        record.data.options.name = Some(new.to_owned());
-        self.store.containers().replace(&record)?;
+        let named = |data: &mut ContainerData| data.options.name = Some(new.to_owned());
+        let record = self.store.containers().change(&old.id, named)?;
         runner::rename(&self.state_dir(&old.id), &old.name, new)?;
         self.event(&of_container(&record, "rename").with("oldName", &old.name));
         Ok(())

@@ -1,5 +1,6 @@
 //! Removing containers, and sweeping up after those whose monitor was killed.
 
+use super::ContainerData;
 use super::run::{Removal, remove_all, tell_end};
 use crate::engine::Engine;
 use crate::error::{CommandError, Kind, Result};
@@ -15,7 +16,7 @@ impl Engine {
             Err(_) if force => return Ok(false),
             Err(error) => return Err(error),
         };
-        let mut record = self.container_record(&id)?;
+        let record = self.container_record(&id)?;
         if let Some(state) = self.state(&id)?.filter(runner::State::is_up) {
             if !force {
                 let word = super::list::state_word(&record, Some(&state));
@@ -28,8 +29,7 @@ impl Engine {
         }
         if !volumes && !record.data.options.remove && !record.data.anonymous_volumes.is_empty() {
             // docker keeps anonymous volumes unless -v says otherwise: they lose their owner and are listed as such.
-            record.data.anonymous_volumes.clear();
-            self.store.containers().replace(&record)?;
+            self.store.containers().change(&id, |data: &mut ContainerData| data.anonymous_volumes.clear())?;
         }
         remove_all(&self.store, &self.states(), &id, Removal::Whole)?;
         Ok(true)

@@ -4,6 +4,7 @@
 //! (docs/runner-dialogue.md). Everything here wants a process with one thread: clients of registries are gone by now.
 
 use std::path::Path;
+use std::time::Duration;
 
 use runner::Container;
 use runner::attach::{AttachOptions, Outcome, attach, connect};
@@ -15,6 +16,7 @@ use runner::{
 };
 use store::Store;
 use store::image::RunConfig;
+use store::journal::{Event, Subject};
 
 use super::create::usage;
 use super::supervise::Standing;
@@ -22,6 +24,10 @@ use super::{ContainerData, ContainerRecord, LastExit, time};
 use crate::engine::Engine;
 use crate::engine::events::{of_container, tell};
 use crate::error::{CommandError, Context as _, Kind, Result};
+
+/// How often, and how far apart, a monitor tries to record how its container ended.
+const RECORD_TRIES: u32 = 5;
+const RECORD_PAUSE: Duration = Duration::from_millis(200);
 
 /// A container that may be started: its record, and what its image says of running it.
 #[derive(Clone, Debug)]
@@ -195,7 +201,18 @@ impl Engine {
                 tell_happening(&store, &record, happening);
             }
             if let Happening::Ended { exit, again: false } | Happening::Rests(exit) = happening {
-                let _ = ended(&store, &states, &id, exit, removal);
+                // Nobody would try it again: what is in the way may go.
+                for attempt in 1.. {
+                    match ended(&store, &states, &id, exit, removal) {
+                        Err(error) if attempt == RECORD_TRIES => {
+                            let event = Event::now(Subject::Container, "error", &id);
+                            tell(&store, &event.with("error", &error.text()));
+                            break;
+                        }
+                        Err(_) => std::thread::sleep(RECORD_PAUSE),
+                        Ok(()) => break,
+                    }
+                }
             }
         })
     }
@@ -220,18 +237,18 @@ impl Engine {
         let cleaned = if record.data.options.remove {
             self.remove_container(&record.id, true, true).map(drop)
         } else {
-            let mut record = record.clone();
-            record.data.last = Some(LastExit {
+            let last = LastExit {
                 code: Some(i32::from(kind.code())),
                 oom: false,
                 started: None,
                 finished: jiff::Timestamp::now(),
                 error: Some(error.text()),
-            });
+            };
             let _ = runner::delete(&self.state_dir(&record.id), false);
             self.let_go_of_volumes();
-            let _ = crate::engine::volumes::attach::released_by(&self.store, &self.states(), &record);
-            self.store.containers().replace(&record).map_err(Into::into)
+            let _ = crate::engine::volumes::attach::released_by(&self.store, &self.states(), record);
+            let ended = |data: &mut ContainerData| data.last = Some(last);
+            self.store.containers().change(&record.id, ended).map(drop).map_err(Into::into)
         };
         let error = error.prefixed(&format!("cannot start container {}", record.name));
         match cleaned {
@@ -299,19 +316,20 @@ fn ended(store: &Store, states: &Path, id: &str, exit: &Exit, removal: Option<Re
     if let Some(removal) = removal.filter(|_| !again) {
         return remove_all(store, states, id, removal);
     }
-    let mut record: ContainerRecord = store.containers().read(id)?;
     let state = runner::state::load(&states.join(id)).ok();
-    if record.data.standing == Standing::Up {
-        record.data.standing = if exit.requested { Standing::Stopped } else { Standing::Ended };
-    }
-    record.data.last = Some(LastExit {
+    let last = LastExit {
         code: exit.code,
         oom: exit.oom,
         started: state.and_then(|state| state.started_at).map(time),
         finished: time(exit.at),
         error: exit.error.clone(),
-    });
-    store.containers().replace(&record)?;
+    };
+    let record = store.containers().change(id, |data: &mut ContainerData| {
+        if data.standing == Standing::Up {
+            data.standing = if exit.requested { Standing::Stopped } else { Standing::Ended };
+        }
+        data.last = Some(last);
+    })?;
     // Its state says by now that it has ended.
     crate::engine::volumes::attach::released_by(store, states, &record)
 }

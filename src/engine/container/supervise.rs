@@ -9,10 +9,10 @@ use runner::Supervision;
 use runner::spec::parse::{self, RestartPolicy};
 use serde::{Deserialize, Serialize};
 
-use super::ContainerRecord;
 use super::create::usage;
 use super::options::Options;
 use super::signal::STOP_TIMEOUT;
+use super::{ContainerData, ContainerRecord};
 use crate::engine::Engine;
 use crate::error::{CommandError, Result};
 
@@ -83,12 +83,10 @@ impl Engine {
         if restart_policy(&record.data.options)? == RestartPolicy::No {
             return Ok(());
         }
-        let mut record = self.container_record(&record.id)?;
-        if record.data.standing == standing {
-            return Ok(());
+        if self.container_record(&record.id)?.data.standing != standing {
+            self.store.containers().change(&record.id, |data: &mut ContainerData| data.standing = standing)?;
         }
-        record.data.standing = standing;
-        Ok(self.store.containers().replace(&record)?)
+        Ok(())
     }
 
     /// Starts every container that its policy wants to run and that does not, as after a boot. Each is told to `done` by its name,

@@ -30,6 +30,33 @@ pub struct Changes {
     pub mount_remove: Vec<String>,
 }
 
+/// One change that has been made, as it goes into the record.
+enum Step {
+    Limits(Box<Limits>),
+    Restart { words: String, standing: Option<Standing> },
+    Removed(String),
+    Added { words: String, place: String, anonymous_volumes: Vec<String> },
+}
+
+impl Step {
+    fn apply(&self, data: &mut ContainerData) {
+        match self {
+            Self::Limits(newer) => data.options.limits = data.options.limits.changed_by(newer),
+            Self::Restart { words, standing } => {
+                data.options.supervision.restart = Some(words.clone());
+                data.standing = standing.unwrap_or(data.standing);
+            }
+            Self::Removed(place) => drop(drop_mount(&mut data.options, place)),
+            Self::Added { words, place, anonymous_volumes } => {
+                // Somebody else may have mounted something there meanwhile: the last one is what is seen.
+                drop_mount(&mut data.options, place);
+                add_words(&mut data.options, words);
+                data.anonymous_volumes.extend(anonymous_volumes.iter().cloned());
+            }
+        }
+    }
+}
+
 impl Engine {
     /// Changes a container.
     ///
@@ -39,26 +66,48 @@ impl Engine {
         let mut record = self.container_record(&self.find_container(name)?)?;
         let running = self.state(&record.id)?.is_some_and(|state: State| state.is_running());
         let what = || format!("cannot update container {name}");
-        let mut done = Ok(());
-        if changes.limits != Limits::default() {
-            self.update_limits(&mut record, &changes.limits, running).with_context(what)?;
-        }
-        if let Some(words) = &changes.restart {
-            self.update_restart(&mut record, words).with_context(what)?;
-        }
-        for place in &changes.mount_remove {
-            done = done.and_then(|()| self.remove_mount(&mut record, place, running).with_context(what));
-        }
-        for words in &changes.mount_add {
-            done = done.and_then(|()| self.add_mount(&mut record, words, running).with_context(what));
-        }
-        self.store.containers().replace(&record)?;
+        let mut steps = Vec::new();
+        let done = self.make_changes(&mut record, changes, running, &mut steps).with_context(what);
+        // What was done before something failed is recorded, too; and only that, for others may have changed the rest meanwhile.
+        let record = self.store.containers().change(&record.id, |data: &mut ContainerData| {
+            steps.iter().for_each(|step| step.apply(data));
+        })?;
         done?;
         self.container_event(&record, "update");
         Ok(())
     }
 
-    fn update_limits(&self, record: &mut ContainerRecord, newer: &Limits, running: bool) -> Result<()> {
+    fn make_changes(
+        &self,
+        record: &mut ContainerRecord,
+        changes: &Changes,
+        running: bool,
+        steps: &mut Vec<Step>,
+    ) -> Result<()> {
+        let mut made = |record: &mut ContainerRecord, step: Step| {
+            step.apply(&mut record.data);
+            steps.push(step);
+        };
+        if changes.limits != Limits::default() {
+            self.update_limits(record, &changes.limits, running)?;
+            made(record, Step::Limits(Box::new(changes.limits.clone())));
+        }
+        if let Some(words) = &changes.restart {
+            let step = self.update_restart(record, words)?;
+            made(record, step);
+        }
+        for place in &changes.mount_remove {
+            let step = self.remove_mount(record, place, running)?;
+            made(record, step);
+        }
+        for words in &changes.mount_add {
+            let step = self.add_mount(record, words, running)?;
+            made(record, step);
+        }
+        Ok(())
+    }
+
+    fn update_limits(&self, record: &ContainerRecord, newer: &Limits, running: bool) -> Result<()> {
         let all = record.data.options.limits.changed_by(newer);
         let mut changed = record.data.clone();
         changed.options.limits = all.clone();
@@ -78,12 +127,11 @@ impl Engine {
             let resources = part.resources(ResourceOptions::unlimited())?;
             runner::update(&self.state_dir(&record.id), &limits(&resources).map_err(usage)?)?;
         }
-        record.data = changed;
         Ok(())
     }
 
     /// A monitor reads the policy when the program has ended; a container that waits to be started again has one, too.
-    fn update_restart(&self, record: &mut ContainerRecord, words: &str) -> Result<()> {
+    fn update_restart(&self, record: &ContainerRecord, words: &str) -> Result<Step> {
         let mut options = record.data.options.clone();
         options.supervision.restart = Some(words.to_owned());
         let policy = restart_policy(&options)?;
@@ -92,23 +140,21 @@ impl Engine {
         if up {
             runner::set_restart_policy(&self.state_dir(&record.id), policy)?;
         }
-        record.data.standing = match (policy, up) {
-            (RestartPolicy::No, _) => Standing::Unknown,
-            (_, true) => Standing::Up,
-            (_, false) => record.data.standing,
+        let standing = match (policy, up) {
+            (RestartPolicy::No, _) => Some(Standing::Unknown),
+            (_, true) => Some(Standing::Up),
+            (_, false) => None,
         };
-        record.data.options = options;
-        Ok(())
+        Ok(Step::Restart { words: words.to_owned(), standing })
     }
 
-    fn add_mount(&self, record: &mut ContainerRecord, words: &str, running: bool) -> Result<()> {
+    fn add_mount(&self, record: &ContainerRecord, words: &str, running: bool) -> Result<Step> {
         // A path is meant from here, not from where the container was made.
         let words = if words.starts_with("./") || words.starts_with("../") {
             format!("{}/{words}", std::path::absolute(".").context("cannot tell the working directory")?.display())
         } else {
             words.to_owned()
         };
-        let mut changed = record.data.clone();
         let mut alone = record.data.clone();
         let options = &mut alone.options;
         (options.volumes, options.mounts, options.tmpfs) = (Vec::new(), Vec::new(), Vec::new());
@@ -116,15 +162,13 @@ impl Engine {
         alone.anonymous_volumes.clear();
         alone.inherited.clear();
         alone.image_tmpfs.clear();
-        for options in [&mut changed.options, &mut alone.options] {
-            if is_mount(&words) { options.mounts.push(words.clone()) } else { options.volumes.push(words.clone()) }
-        }
+        add_words(&mut alone.options, &words);
         // Two at one place, and what is not supported, are refused as on a start.
         let asked = parse_mounts(&alone.options)?;
         let [request] = asked.as_slice() else {
             return Err(CommandError::usage(format!("{words:?} is not one mount")));
         };
-        let place = request.target.trim_end_matches('/');
+        let place = request.target.trim_end_matches('/').to_owned();
         if record.data.mounts()?.iter().any(|mount| mount.target.trim_end_matches('/') == place) {
             return Err(CommandError::usage(format!("two mounts at {}", request.target))
                 .hint(format!("--mount-rm {place} takes the other one away")));
@@ -135,15 +179,13 @@ impl Engine {
         }
         self.check_mounts(&alone)?;
         self.make_volumes(&record.id, &mut alone, &[])?;
-        changed.anonymous_volumes.extend(alone.anonymous_volumes.iter().cloned());
         if running {
             for request in self.resolve_mounts(&alone)?.requests {
                 let mount = self.mount_of(&record.id, &alone, request)?;
                 runner::add_mount(&self.state_dir(&record.id), &mount)?;
             }
         }
-        record.data = changed;
-        Ok(())
+        Ok(Step::Added { words, place, anonymous_volumes: alone.anonymous_volumes })
     }
 
     /// A request as the runner mounts it: with the attributes that it would have on a start.
@@ -158,10 +200,9 @@ impl Engine {
         found.ok_or_else(|| CommandError::new(format!("nothing is to be mounted at {target}")))
     }
 
-    fn remove_mount(&self, record: &mut ContainerRecord, place: &str, running: bool) -> Result<()> {
+    fn remove_mount(&self, record: &ContainerRecord, place: &str, running: bool) -> Result<Step> {
         let bare = place.trim_end_matches('/');
-        let mut options = record.data.options.clone();
-        if !drop_mount(&mut options, bare) {
+        if !drop_mount(&mut record.data.options.clone(), bare) {
             return Err(CommandError::new(format!("nothing that can be taken away is mounted at {place}"))
                 .hint("those made by -v, --mount, --tmpfs and --mount-add can; `img inspect` shows them"));
         }
@@ -171,8 +212,7 @@ impl Engine {
                     .hint("stop the container first: the mount is then gone from its next start on")
             })?;
         }
-        record.data.options = options;
-        Ok(())
+        Ok(Step::Removed(bare.to_owned()))
     }
 }
 
@@ -181,6 +221,12 @@ fn is_mount(words: &str) -> bool {
     let first = words.split(',').next().unwrap_or_default();
     let key = first.split_once('=').map(|(key, _)| key);
     key.is_some_and(|key| ["type", "src", "source", "dst", "destination", "target"].contains(&key))
+}
+
+/// Adds the words of a mount.
+fn add_words(options: &mut Options, words: &str) {
+    let all = if is_mount(words) { &mut options.mounts } else { &mut options.volumes };
+    all.push(words.to_owned());
 }
 
 /// Takes the words of the mount at `place` away; says whether there were any.

@@ -89,10 +89,9 @@ impl Engine {
 
     /// Notes that another container than its owner mounts an anonymous volume: it then stays as long as one does.
     fn share_volume(&self, id: &str) -> Result<()> {
-        let mut record: Record<VolumeData> = self.store.volumes().read(id)?;
+        let record: Record<VolumeData> = self.store.volumes().read(id)?;
         if record.data.anonymous_for.is_some() && !record.data.shared {
-            record.data.shared = true;
-            self.store.volumes().replace(&record)?;
+            self.store.volumes().change(id, |data: &mut VolumeData| data.shared = true)?;
         }
         Ok(())
     }
@@ -148,7 +147,7 @@ impl Engine {
     fn fill_once(&self, id: &str, path: &Path, target: &str, plan: &Plan, data: &ContainerData) -> Result<()> {
         let _lock = self.lock_filling(id)?;
         // Somebody else may have filled it meanwhile.
-        let mut record: Record<VolumeData> = self.store.volumes().read(id)?;
+        let record: Record<VolumeData> = self.store.volumes().read(id)?;
         if record.data.filled {
             return Ok(());
         }
@@ -166,8 +165,7 @@ impl Engine {
             self.fill_volume(path, target, &data.layers)?;
         }
         attach::own(path, plan).with_context(what)?;
-        record.data.filled = true;
-        self.store.volumes().replace(&record)?;
+        self.store.volumes().change(id, |data: &mut VolumeData| data.filled = true)?;
         match fs::remove_file(&mark) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("cannot remove {}", mark.display()))
@@ -179,9 +177,8 @@ impl Engine {
     /// Notes that the user fills a volume: no image does it after that.
     pub(in crate::engine) fn never_fill(&self, id: &str) -> Result<()> {
         let _lock = self.lock_filling(id)?;
-        let mut record: Record<VolumeData> = self.store.volumes().read(id)?;
-        record.data.filled = true;
-        Ok(self.store.volumes().replace(&record)?)
+        self.store.volumes().change(id, |data: &mut VolumeData| data.filled = true)?;
+        Ok(())
     }
 
     fn lock_filling(&self, id: &str) -> Result<fs::File> {

@@ -6,9 +6,9 @@ use store::journal::{Event, Subject};
 
 use super::BRIDGE;
 use crate::engine::Engine;
-use crate::engine::container::ContainerRecord;
 use crate::engine::container::files::EtcFiles;
 use crate::engine::container::network::{Choices, choices, device_words, names_of_places};
+use crate::engine::container::{ContainerData, ContainerRecord};
 use crate::error::{CommandError, Result};
 
 impl Engine {
@@ -17,14 +17,14 @@ impl Engine {
     /// # Errors
     /// No such container or network, one that it is on already, a container without a network of its own.
     pub fn connect(&self, container: &str, mut request: NetworkRequest) -> Result<Vec<String>> {
-        let mut record = self.container_record(&self.find_container(container)?)?;
+        let record = self.container_record(&self.find_container(container)?)?;
         let network = self.find_network(&request.name)?;
         if network.is_built_in() && network.name != BRIDGE {
             return Err(CommandError::new(format!("containers cannot be connected to network {}", network.name))
                 .hint("`img run --network` chooses it when a container is made"));
         }
         request.name.clone_from(&network.name);
-        let mut requests = places(&record)?;
+        let requests = places(&record.name, &record.data)?;
         if requests.iter().any(|other| other.name == request.name) {
             return Err(CommandError::new(format!("container {container} is on network {} already", request.name)));
         }
@@ -37,8 +37,10 @@ impl Engine {
             notices = told;
             self.write_resolver(&record, &state)?;
         }
-        requests.push(request);
-        self.keep_places(&mut record, &requests)?;
+        self.keep_places(&record, |requests| {
+            requests.retain(|other| other.name != request.name);
+            requests.push(request);
+        })?;
         self.network_event("connect", &network.name, &network.id, Some(&record));
         Ok(notices)
     }
@@ -48,8 +50,8 @@ impl Engine {
     /// # Errors
     /// No such container or network, one that it is not on.
     pub fn disconnect(&self, container: &str, network: &str) -> Result<()> {
-        let mut record = self.container_record(&self.find_container(container)?)?;
-        let mut requests = places(&record)?;
+        let record = self.container_record(&self.find_container(container)?)?;
+        let requests = places(&record.name, &record.data)?;
         // By its name, or by the name of a network that is gone.
         let (name, id) = match self.find_network(network) {
             Ok(network) => (network.name, network.id),
@@ -63,8 +65,7 @@ impl Engine {
             let state = runner::disconnect(&self.state_dir(&record.id), &name)?;
             self.write_resolver(&record, &state)?;
         }
-        requests.retain(|request| request.name != name);
-        self.keep_places(&mut record, &requests)?;
+        self.keep_places(&record, |requests| requests.retain(|request| request.name != name))?;
         self.network_event("disconnect", &name, &id, Some(&record));
         Ok(())
     }
@@ -76,7 +77,7 @@ impl Engine {
     pub fn is_on(&self, container: &str, network: &str) -> Result<bool> {
         let record = self.container_record(&self.find_container(container)?)?;
         let name = self.find_network(network).map_or_else(|_| network.to_owned(), |network| network.name);
-        Ok(places(&record)?.iter().any(|request| request.name == name))
+        Ok(places(&record.name, &record.data)?.iter().any(|request| request.name == name))
     }
 
     /// Writes an event of a network into the journal.
@@ -95,28 +96,35 @@ impl Engine {
         etc.rewrite_resolver(&self.state_dir(&record.id))
     }
 
-    fn keep_places(&self, record: &mut ContainerRecord, requests: &[NetworkRequest]) -> Result<()> {
-        let asked = &mut record.data.options.network;
-        // The flags that spoke of the first network are part of its words now.
-        (asked.ip, asked.ip6, asked.mac) = (None, None, None);
-        asked.aliases.clear();
-        let devices: Vec<String> = device_words(asked).cloned().collect();
-        asked.networks = requests.iter().map(ToString::to_string).chain(devices).collect();
-        if asked.networks.is_empty() {
-            asked.networks.push("none".to_owned());
-        }
-        Ok(self.store.containers().replace(record)?)
+    /// Changes the networks that a container is recorded to be on: those of now, others may have come or gone meanwhile.
+    fn keep_places(&self, record: &ContainerRecord, change: impl FnOnce(&mut Vec<NetworkRequest>)) -> Result<()> {
+        let mut kept = Ok(());
+        self.store.containers().change(&record.id, |data: &mut ContainerData| {
+            kept = places(&record.name, data).map(|mut requests| {
+                change(&mut requests);
+                let asked = &mut data.options.network;
+                // The flags that spoke of the first network are part of its words now.
+                (asked.ip, asked.ip6, asked.mac) = (None, None, None);
+                asked.aliases.clear();
+                let devices: Vec<String> = device_words(asked).cloned().collect();
+                asked.networks = requests.iter().map(ToString::to_string).chain(devices).collect();
+                if asked.networks.is_empty() {
+                    asked.networks.push("none".to_owned());
+                }
+            });
+        })?;
+        kept
     }
 }
 
 /// The places that a container's flags ask for.
-fn places(record: &ContainerRecord) -> Result<Vec<NetworkRequest>> {
-    match choices(&record.data.options.network)? {
+fn places(name: &str, data: &ContainerData) -> Result<Vec<NetworkRequest>> {
+    match choices(&data.options.network)? {
         Choices::Networks(requests) => Ok(requests),
         Choices::Alone(NetworkChoice::None | NetworkChoice::Empty) => Ok(Vec::new()),
         Choices::Alone(_) => {
-            let mode = record.data.options.network.mode();
-            Err(CommandError::new(format!("container {} has no network of its own: --network {mode}", record.name)))
+            let mode = data.options.network.mode();
+            Err(CommandError::new(format!("container {name} has no network of its own: --network {mode}")))
         }
     }
 }
