@@ -58,22 +58,46 @@ pub fn spawn(keep: &[RawFd], work: impl FnOnce() -> i32) -> Result<OwnedFd> {
 
 /// Closes all descriptors above 2 that are not in `keep`.
 pub fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
+    gaps(keep).into_iter().try_for_each(|(first, last)| sys::close_range(first, last))
+}
+
+/// Marks all descriptors from 3 on but `keep` close-on-exec.
+pub fn close_on_exec_all_but(keep: &[RawFd]) -> io::Result<()> {
+    gaps(keep).into_iter().try_for_each(|(first, last)| sys::close_on_exec(first, last))
+}
+
+/// The first `count` descriptors from 3 on, as a service manager passes them.
+pub fn from_three(count: u32) -> Vec<RawFd> {
+    (3..3u32.saturating_add(count)).map_while(|fd| RawFd::try_from(fd).ok()).collect()
+}
+
+/// The ranges from 3 on, both ends included, that hold none of `keep`.
+fn gaps(keep: &[RawFd]) -> Vec<(u32, u32)> {
     let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(*fd).ok()).filter(|fd| *fd > 2).collect();
     keep.sort_unstable();
     keep.dedup();
+    let mut gaps = Vec::new();
     let mut first = 3;
     for fd in keep {
         if fd > first {
-            sys::close_range(first, fd - 1)?;
+            gaps.push((first, fd - 1));
         }
         first = fd + 1;
     }
-    sys::close_range(first, u32::MAX)
+    gaps.push((first, u32::MAX));
+    gaps
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gaps_leave_out_what_is_kept() {
+        assert_eq!(gaps(&[]), [(3, u32::MAX)]);
+        assert_eq!(gaps(&[5, 3, 5, 1, -1]), [(4, 4), (6, u32::MAX)]);
+        assert_eq!(gaps(&from_three(2)), [(5, u32::MAX)]);
+    }
 
     #[test]
     fn results_and_errors_come_back() {

@@ -3,6 +3,7 @@
 //! Nothing here does anything. The rule: paths in these types are host paths that the caller vouches for; everything below the
 //! root file system is looked up by descriptor later.
 
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -47,6 +48,9 @@ pub struct Container {
     pub stop_signal: i32,
     /// What its monitor does beside waiting for it.
     pub supervision: Supervision,
+    /// Descriptors of ours, 3 and above and not close-on-exec, that the program keeps; only in the foreground, for a
+    /// monitor has none of them.
+    pub passed_on: Vec<RawFd>,
 }
 
 /// Layers as a mount inside of a container, beside its root.

@@ -107,7 +107,7 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>, witness
             cgroup_view: if wants_view { cgroup_view(&cgroup)? } else { Vec::new() },
             seccomp,
             stdio,
-            first_closed: 3,
+            passed_on: container.passed_on.clone(),
             die_with_parent: true,
         };
         let meanwhile = |pid| {

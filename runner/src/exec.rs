@@ -5,7 +5,7 @@
 //! foreground, under a monitor of its own with a client (a terminal, or to be detached from), or under one that only waits. The rule: a foreground exec dies with its client.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -36,6 +36,8 @@ pub struct Exec {
     pub seccomp: Option<LinuxSeccomp>,
     /// The id under which it is recorded while it runs, if it is.
     pub id: Option<String>,
+    /// Descriptors of ours, 3 and above and not close-on-exec, that the program keeps; only for [`exec_foreground`].
+    pub passed_on: Vec<RawFd>,
 }
 
 impl Exec {
@@ -47,7 +49,7 @@ impl Exec {
         let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().clone());
         let mut process = create::process_of(spec)?.clone();
         process.set_terminal(Some(false));
-        Ok(Self { process, group_names: create::group_names(spec), seccomp, id: None })
+        Ok(Self { process, group_names: create::group_names(spec), seccomp, id: None, passed_on: Vec::new() })
     }
 }
 
@@ -256,7 +258,7 @@ fn start(dir: &Path, exec: &Exec, stdio: Option<[OwnedFd; 3]>, die_with_parent: 
         cgroup_view: Vec::new(),
         seccomp,
         stdio,
-        first_closed: 3,
+        passed_on: exec.passed_on.clone(),
         die_with_parent,
     };
     let around = [(libc::CLONE_NEWPID, pid_namespace)];

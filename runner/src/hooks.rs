@@ -62,7 +62,7 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<()> {
         sys::Forked::Child => {
             let ready = sys::reset_signals()
                 .and_then(|()| sys::set_stdio([input.as_fd(), output.as_fd(), output.as_fd()]))
-                .and_then(|()| sys::close_on_exec_from(3));
+                .and_then(|()| sys::close_on_exec(3, u32::MAX));
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
             let error = ready.err().unwrap_or_else(|| sys::execve(&path, &args, &env));
             let _ = output.write_all(format!("cannot execute it: {error}").as_bytes());

@@ -143,10 +143,10 @@ pub fn setns(fd: BorrowedFd<'_>, kinds: libc::c_int) -> io::Result<()> {
     check(unsafe { libc::setns(fd.as_raw_fd(), kinds) }.into()).map(drop)
 }
 
-/// close_range(2): marks everything from `first` on close-on-exec.
-pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+/// close_range(2): marks everything in `first..=last` close-on-exec.
+pub fn close_on_exec(first: u32, last: u32) -> io::Result<()> {
     // SAFETY: only sets a flag on descriptors, closes nothing.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) }).map(drop)
 }
 
 /// close_range(2) for a process that keeps none of the descriptors in `first..=last` in any live object.

@@ -41,7 +41,7 @@ impl Run for Console {
                 .hint("start it with --system, or with -i and -t"));
         }
         ui::note(format_args!("console of {}; {} leaves it", self.container, self.escape.replace(',', " ")));
-        let attachment = Attachment { stdin: true, signals: false };
+        let attachment = Attachment { stdin: true, signals: false, passed_on: Vec::new() };
         engine.attach(&self.container, &attachment, Some(&self.escape)).map(ExitCode::from)
     }
 }

@@ -37,6 +37,7 @@ impl Run for Enter {
             command.push("/bin/sh".to_owned());
         }
         let options = ExecOptions {
+            passed_on: Vec::new(),
             detach_keys: None,
             detach: false,
             interactive: true,

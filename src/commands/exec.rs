@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::Run;
 use super::flags::environment::environment;
+use super::flags::preserve::PreserveFlags;
 use super::flags::timing::TimingFlag;
 use super::run::{container_failed, wants_terminal};
 use crate::config::Context;
@@ -44,6 +45,8 @@ pub struct Exec {
     #[arg(long)]
     privileged: bool,
     #[command(flatten)]
+    preserve: PreserveFlags,
+    #[command(flatten)]
     timing: TimingFlag,
     /// Keys that detach from its terminal
     #[arg(long, value_name = "KEYS")]
@@ -79,6 +82,7 @@ impl Run for Exec {
             user: self.user,
             workdir: self.workdir,
             privileged: self.privileged,
+            passed_on: self.preserve.descriptors(!(self.detach || self.tty))?,
             detach_keys: self.detach_keys,
             command: self.command,
         };

@@ -77,7 +77,7 @@ pub struct Attach {
 
 impl Run for Attach {
     fn run(self, context: &Context) -> Result<ExitCode> {
-        let attachment = Attachment { stdin: !self.no_stdin, signals: self.sig_proxy };
+        let attachment = Attachment { stdin: !self.no_stdin, signals: self.sig_proxy, passed_on: Vec::new() };
         let engine = context.engine()?;
         engine.attach(&self.container, &attachment, self.detach_keys.as_deref()).map(ExitCode::from)
     }

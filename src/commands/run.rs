@@ -9,6 +9,7 @@ use clap::Args;
 use super::Run;
 use super::flags::ContainerFlags;
 use super::flags::attach::AttachFlags;
+use super::flags::preserve::PreserveFlags;
 use super::flags::timing::TimingFlag;
 use crate::config::Context;
 use crate::engine::container::run::Attachment;
@@ -36,6 +37,8 @@ pub struct RunCommand {
     sig_proxy: bool,
     #[command(flatten)]
     attach: AttachFlags,
+    #[command(flatten)]
+    preserve: PreserveFlags,
     /// Say at the end who refused what the program was refused, and the flag that would allow it; slow
     #[arg(long)]
     explain_denied: bool,
@@ -66,6 +69,8 @@ impl RunCommand {
                 "--explain-denied wants a program in the foreground without -d, -i and -t",
             ));
         }
+        let foreground = !(self.detach || options.interactive || options.tty);
+        let passed_on = self.preserve.descriptors(foreground)?;
         let container = engine.create(&options, self.cidfile.as_deref(), &bars).map_err(container_failed)?;
         drop(bars);
         if self.detach {
@@ -73,7 +78,7 @@ impl RunCommand {
             ui::outln(&container.record.id)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let attachment = Attachment { stdin: options.interactive, signals: self.sig_proxy };
+        let attachment = Attachment { stdin: options.interactive, signals: self.sig_proxy, passed_on };
         let _dropped = self.attach.drop_others()?;
         if self.explain_denied {
             let (code, denials) = engine.run_explained(&container, &attachment).map_err(container_failed)?;
@@ -97,6 +102,8 @@ pub struct Create {
     #[arg(long, short, hide = true)]
     attach: Vec<String>,
     #[command(flatten)]
+    preserve: PreserveFlags,
+    #[command(flatten)]
     flags: ContainerFlags,
 }
 
@@ -105,6 +112,10 @@ impl Run for Create {
         if !self.attach.is_empty() {
             return Err(CommandError::usage("--attach is not kept: nothing is connected before the container starts")
                 .hint("`img start -a` connects it"));
+        }
+        if self.preserve.given() {
+            return Err(CommandError::usage("no descriptors are kept open until the container starts")
+                .hint("`img run` passes them on"));
         }
         let bars = Bars::new(self.flags.quiet());
         let options = self.flags.options(context).map_err(container_failed)?;

@@ -60,7 +60,7 @@ impl Start {
         let [name] = names.as_slice() else {
             return Err(CommandError::usage("only one container can be attached to at a time"));
         };
-        let attachment = Attachment { stdin: self.interactive, signals: self.sig_proxy };
+        let attachment = Attachment { stdin: self.interactive, signals: self.sig_proxy, passed_on: Vec::new() };
         let Some(container) = engine.startable(&engine.find_container(name)?)? else {
             return Err(CommandError::new(format!("container {name} is running already"))
                 .kind(Kind::Container)

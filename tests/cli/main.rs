@@ -57,6 +57,7 @@ mod network;
 mod network_devices;
 mod networks;
 mod oci_runtime;
+mod preserve_fds;
 mod ps_inspect;
 mod pull;
 mod push;

@@ -9,8 +9,8 @@ use std::path::Path;
 use super::Child;
 use crate::diagnosis::Attempt;
 use crate::error::{Doing, Error, Result};
-use crate::sys;
 use crate::timing::{self, Mark};
+use crate::{broker, sys};
 
 /// Where programs are looked for when the environment says nothing.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -49,7 +49,7 @@ impl Child<'_> {
         };
         let argv = args.iter().map(c_string).collect::<Result<Vec<_>>>()?;
         let envp = env.iter().map(c_string).collect::<Result<Vec<_>>>()?;
-        sys::close_on_exec_from(self.materials.first_closed).doing(|| "close descriptors".into())?;
+        broker::close_on_exec_all_but(&self.materials.passed_on).doing(|| "close descriptors".into())?;
         let program = args.first().map(String::as_str).unwrap_or_default();
         let path = search_path(&env);
         timing::mark(Mark::Confined);

@@ -41,7 +41,7 @@ impl Child<'_> {
         // Whoever reads the runtime's output waits for its end, and nothing of the host shall be held meanwhile.
         let needed = [Some(gate.order.as_raw_fd()), Some(gate.failures.as_raw_fd())];
         let root = self.root.as_ref().map(|root| root.as_fd().as_raw_fd());
-        let passed_on = (3..self.materials.first_closed).filter_map(|fd| i32::try_from(fd).ok());
+        let passed_on = self.materials.passed_on.iter().copied();
         let keep: Vec<i32> = needed.into_iter().chain([root]).flatten().chain(passed_on).collect();
         broker::close_all_but(&keep).doing(|| "close descriptors".into())?;
         loop {

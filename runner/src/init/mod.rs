@@ -17,7 +17,7 @@ pub(crate) use filesystem::isolate as isolate_mounts;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use oci_spec::runtime::Process;
@@ -71,8 +71,8 @@ pub struct Materials<'a> {
     pub seccomp: Option<seccomp::Program>,
     /// Standard input, output, error; not used with a terminal.
     pub stdio: Option<[OwnedFd; 3]>,
-    /// First descriptor that is not passed on (3, and more with preserved ones).
-    pub first_closed: u32,
+    /// Descriptors beside 0, 1 and 2 that the program keeps; they are not close-on-exec.
+    pub passed_on: Vec<RawFd>,
     /// Whether the child dies with the parent.
     pub die_with_parent: bool,
 }

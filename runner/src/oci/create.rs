@@ -20,7 +20,7 @@ use crate::error::{Doing, Error, Result};
 use crate::init::{ChildHooks, Gate, Materials};
 use crate::plan::{MountKind, Plan, Settings, Step};
 use crate::security::seccomp;
-use crate::{hooks, network, rootfs, state, sys};
+use crate::{broker, hooks, network, rootfs, state, sys};
 
 /// How a container is created.
 #[derive(Clone, Debug, Default)]
@@ -171,7 +171,7 @@ fn make(
         cgroup_view: if wants_view { create::cgroup_view(&cgroup)? } else { Vec::new() },
         seccomp,
         stdio,
-        first_closed: 3 + options.preserve_fds + options.listen_fds,
+        passed_on: broker::from_three(options.preserve_fds.saturating_add(options.listen_fds)),
         die_with_parent: false,
     };
     let own_network = plan.new_namespaces & libc::CLONE_NEWNET as u64 != 0;

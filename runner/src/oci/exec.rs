@@ -12,6 +12,7 @@ use super::bundle::check_labels;
 use super::create::write_pid;
 use super::record::{Record, Status};
 use super::{Runtime, Stdio, console};
+use crate::broker;
 use crate::cgroup::{Cgroup, Hierarchies, Mode};
 use crate::create::{self, Work};
 use crate::error::{Doing, Error, Result};
@@ -146,7 +147,7 @@ impl Runtime {
             cgroup_view: Vec::new(),
             seccomp,
             stdio,
-            first_closed: 3 + options.preserve_fds,
+            passed_on: broker::from_three(options.preserve_fds),
             die_with_parent: false,
         };
         let around = [(libc::CLONE_NEWPID, pid_namespace)];

@@ -62,6 +62,7 @@ impl Lab {
             cgroup_parent: None,
             stop_signal: libc::SIGTERM,
             supervision: runner::Supervision::default(),
+            passed_on: Vec::new(),
             id,
         }
     }

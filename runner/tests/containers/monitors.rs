@@ -51,7 +51,7 @@ fn process(args: &[&str], more: serde_json::Value) -> Process {
 }
 
 fn exec_of(args: &[&str]) -> Exec {
-    Exec { process: process(args, json!({})), group_names: Vec::new(), seccomp: None, id: None }
+    Exec { process: process(args, json!({})), group_names: Vec::new(), seccomp: None, id: None, passed_on: Vec::new() }
 }
 
 fn foreground_relays_and_logs() {
@@ -270,6 +270,7 @@ fn exec_forms() {
         group_names: Vec::new(),
         seccomp: None,
         id: None,
+        passed_on: Vec::new(),
     };
     let (code, text) = captured(|| exec_foreground(dir, &user, PLAIN));
     assert_eq!((code.unwrap(), text.trim()), (0, "uid=1000(app) gid=1000(app) groups=1000(app),2000(extra)"));
@@ -278,6 +279,7 @@ fn exec_forms() {
         group_names: Vec::new(),
         seccomp: None,
         id: None,
+        passed_on: Vec::new(),
     };
     assert!(exec_foreground(dir, &cwd, PLAIN).is_err());
     exec_detached(dir, &exec_of(&["sh", "-c", "echo $$ > /tmp/detached; sleep 100"]), |_| ()).unwrap();
@@ -287,6 +289,7 @@ fn exec_forms() {
         group_names: Vec::new(),
         seccomp: None,
         id: None,
+        passed_on: Vec::new(),
     };
     let (_, stream) = exec_monitored(dir, &tty, true, |_| ()).unwrap();
     let output = Client(stream).expect("<exit 6>");

@@ -8,6 +8,7 @@ pub mod limits;
 mod logging;
 mod network;
 mod place;
+pub mod preserve;
 mod refused;
 mod storage;
 mod supervision;

@@ -1,5 +1,7 @@
 //! Running another program in a running container.
 
+use std::os::fd::RawFd;
+
 use oci_spec::runtime::Spec;
 use runner::attach::{AttachOptions, Outcome, attach};
 use runner::exec::{Exec, exec_detached, exec_foreground, exec_monitored};
@@ -32,6 +34,8 @@ pub struct ExecOptions {
     pub privileged: bool,
     /// What detaches from its terminal.
     pub detach_keys: Option<String>,
+    /// Descriptors of ours that the program keeps, in the foreground without a terminal.
+    pub passed_on: Vec<RawFd>,
     /// Program and arguments.
     pub command: Vec<String>,
 }
@@ -97,6 +101,7 @@ impl Engine {
             }
         } else {
             let how = Foreground { stdin: options.interactive, forward_signals: true };
+            exec.passed_on.clone_from(&options.passed_on);
             let code = exec_foreground(&directory, &exec, how).map_err(failed)?;
             told(code);
             code

@@ -122,6 +122,7 @@ impl Engine {
             cgroup_parent: data.options.place.cgroup_parent.clone(),
             stop_signal,
             supervision: Supervision { health, log_service, ..supervision(&data.options, &merged.args)? },
+            passed_on: Vec::new(),
         })
     }
 

@@ -3,6 +3,7 @@
 //! A plain foreground run is its own monitor; with a terminal, standard input or `-d` a monitor is forked first
 //! (docs/runner-dialogue.md). Everything here wants a process with one thread: clients of registries are gone by now.
 
+use std::os::fd::RawFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -39,12 +40,14 @@ pub struct Startable {
 }
 
 /// How a client is connected.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Attachment {
     /// Standard input is passed on.
     pub stdin: bool,
     /// Signals are passed on.
     pub signals: bool,
+    /// Descriptors of ours that the program keeps; none of them if it has a terminal or takes input.
+    pub passed_on: Vec<RawFd>,
 }
 
 impl Engine {
@@ -75,9 +78,10 @@ impl Engine {
     pub fn run_attached(&self, startable: &Startable, attachment: &Attachment) -> Result<u8> {
         let record = &startable.record;
         let asked = &record.data.options;
-        let container = self.prepare(startable).map_err(|error| self.unprepared(record, error))?;
+        let mut container = self.prepare(startable).map_err(|error| self.unprepared(record, error))?;
         timing::mark(Mark::Specified);
         if !asked.tty && !asked.interactive {
+            container.passed_on.clone_from(&attachment.passed_on);
             return self.foreground(record, &container, attachment, false).map(|(code, _)| code);
         }
         let keys = detach_keys(asked.detach_keys.as_deref())?;
@@ -102,7 +106,8 @@ impl Engine {
     /// As [`Engine::start_detached`].
     pub fn run_explained(&self, startable: &Startable, attachment: &Attachment) -> Result<(u8, Vec<Denial>)> {
         let record = &startable.record;
-        let container = self.prepare(startable).map_err(|error| self.unprepared(record, error))?;
+        let mut container = self.prepare(startable).map_err(|error| self.unprepared(record, error))?;
+        container.passed_on.clone_from(&attachment.passed_on);
         self.foreground(record, &container, attachment, true)
     }
 
