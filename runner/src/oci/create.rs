@@ -149,6 +149,8 @@ fn make(
     let terminal = create::process_of(spec)?.terminal() == Some(true);
     let stdio = if terminal { None } else { Some(stdio.open()?) };
     let cgroup = Cgroup::create_at(&record.cgroup, &bundle::resources(spec)?)?;
+    record.made = true;
+    record.save(directory)?;
     let wants_view =
         plan.steps.iter().any(|step| matches!(step, Step::Mount(mount) if mount.kind == MountKind::Cgroup));
     let all_hooks = spec.hooks().as_ref();

@@ -9,7 +9,6 @@ use oci_spec::runtime::Hooks;
 
 use super::Runtime;
 use super::record::{Record, Status};
-use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Result};
 use crate::{hooks, state, sys};
 
@@ -48,13 +47,9 @@ impl Runtime {
     /// Ends, hooks, removes.
     pub(super) fn take_back(&self, record: &Record, directory: &Path, all: Option<&Hooks>) -> Result<Vec<Error>> {
         end(record)?;
-        match Cgroup::open_at(&record.cgroup) {
-            Ok(mut cgroup) => {
-                cgroup.kill_all()?;
-                cgroup.remove()?;
-            }
-            Err(crate::cgroup::Error::Unavailable { .. }) => {}
-            Err(error) => return Err(error.into()),
+        if let Some(mut cgroup) = record.groups()? {
+            cgroup.kill_all()?;
+            cgroup.remove()?;
         }
         let list = all.and_then(|all| all.poststop().as_deref()).unwrap_or_default();
         let state = record.hook_state(Status::Stopped);
@@ -68,7 +63,7 @@ impl Runtime {
 /// Kills the first process if it lives, and waits until it does not.
 fn end(record: &Record) -> Result<()> {
     let Some(pidfd) = record.pidfd()? else { return Ok(()) };
-    if let Ok(cgroup) = Cgroup::open_at(&record.cgroup)
+    if let Some(cgroup) = record.groups()?
         && cgroup.is_frozen()?
     {
         // SIGKILL reaches a frozen process of cgroup2, but not one of version 1.

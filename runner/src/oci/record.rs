@@ -79,6 +79,9 @@ pub struct Record {
     pub owner: u32,
     /// The path of its groups below the mounts.
     pub cgroup: String,
+    /// Whether the groups were made for it: before, those at that path are somebody else's.
+    #[serde(default)]
+    pub made: bool,
     /// Whether it has a user namespace of its own.
     pub own_users: bool,
     /// Annotations of the configuration.
@@ -97,6 +100,7 @@ impl Record {
             created: timestamp(state::now()),
             owner: rustix::process::geteuid().as_raw(),
             cgroup,
+            made: false,
             own_users: false,
             annotations: spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
         })
@@ -117,6 +121,19 @@ impl Record {
         self.process.map(|process| process.open()).transpose().map(Option::flatten)
     }
 
+    /// Its groups, if they were made for it and are still there.
+    pub(super) fn groups(&self) -> Result<Option<Cgroup>> {
+        // Whatever has a process was put into a group of its own.
+        if !self.made && self.process.is_none() {
+            return Ok(None);
+        }
+        match Cgroup::open_at(&self.cgroup) {
+            Ok(cgroup) => Ok(Some(cgroup)),
+            Err(crate::cgroup::Error::Unavailable { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Where it is in its life, now. `directory` is its own.
     pub fn status(&self, directory: &Path) -> Result<Status> {
         if self.process.is_none() {
@@ -128,11 +145,7 @@ impl Record {
         if directory.join(ORDER).exists() {
             return Ok(Status::Created);
         }
-        let frozen = match Cgroup::open_at(&self.cgroup) {
-            Ok(cgroup) => cgroup.is_frozen()?,
-            Err(crate::cgroup::Error::Unavailable { .. }) => false,
-            Err(error) => return Err(error.into()),
-        };
+        let frozen = self.groups()?.map(|cgroup| cgroup.is_frozen()).transpose()? == Some(true);
         Ok(if frozen { Status::Paused } else { Status::Running })
     }
 

@@ -28,10 +28,7 @@ impl Runtime {
     }
 
     fn kill_all(&self, record: &Record, signal: i32) -> Result<()> {
-        let cgroup = match Cgroup::open_at(&record.cgroup) {
-            Err(crate::cgroup::Error::Unavailable { .. }) => return Ok(()),
-            result => result?,
-        };
+        let Some(cgroup) = record.groups()? else { return Ok(()) };
         if signal == libc::SIGKILL {
             return Ok(cgroup.kill_all()?);
         }
@@ -82,10 +79,6 @@ impl Runtime {
     /// The container's processes, by their numbers here.
     pub fn processes(&self, id: &str) -> Result<Vec<i32>> {
         let (record, _) = self.load(id)?;
-        match Cgroup::open_at(&record.cgroup) {
-            Ok(cgroup) => Ok(cgroup.processes()?),
-            Err(crate::cgroup::Error::Unavailable { .. }) => Ok(Vec::new()),
-            Err(error) => Err(error.into()),
-        }
+        record.groups()?.map_or(Ok(Vec::new()), |cgroup| Ok(cgroup.processes()?))
     }
 }

@@ -1,6 +1,7 @@
 //! From create to delete: states, what is refused when, what survives, and what is left.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::json;
 
@@ -56,6 +57,54 @@ fn what_was_made_is_taken_back_when_a_create_fails() {
     assert_eq!(std::fs::read_dir(lab.path("state")).unwrap().count(), 0);
     let left: Vec<_> = groups(&path).into_iter().filter(|group| group.exists()).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_group_of_somebody_else_outlives_what_fails() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new();
+    let path = format!("/img-runtime-test/{}", lab.id);
+    let made: Vec<_> = groups(&path).into_iter().filter(|group| std::fs::create_dir_all(group).is_ok()).collect();
+    let mut other = std::process::Command::new("sleep");
+    let mut other = other.arg("60").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let joined = made.iter().filter(|group| std::fs::write(group.join("cgroup.procs"), other.id().to_string()).is_ok());
+    assert!(joined.count() > 0);
+    let lives = |other: &mut std::process::Child| other.try_wait().unwrap().is_none();
+    let inside = |path: &std::path::PathBuf| !std::fs::read_to_string(path.join("cgroup.procs")).unwrap().is_empty();
+    let before: Vec<_> = made.iter().map(inside).collect();
+
+    // It fails before the group is reached, and because of it.
+    lab.create(
+        "true",
+        json!({"linux": {"cgroupsPath": path, "namespaces": [
+        {"type": "mount"}, {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network", "path": "/nosuch"}]}}),
+    )
+    .refuses("/nosuch");
+    lab.create("true", json!({"linux": {"cgroupsPath": path}})).refuses("in use");
+    // Killed before it had made the group: what is left is a record without a process.
+    lab.create("exec sleep 1000", json!({})).ok();
+    let state = lab.path("state").join(&lab.id).join("state.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
+    let own = record["cgroup"].as_str().unwrap().to_owned();
+    let pid = lab.pid();
+    (record["process"], record["cgroup"], record["made"]) = (json!(null), json!(path), json!(false));
+    std::fs::write(&state, record.to_string()).unwrap();
+    lab.call(&["kill", "--all", &lab.id, "KILL"]);
+    lab.call(&["delete", "--force", &lab.id]).ok();
+
+    assert!(lives(&mut other));
+    assert_eq!(made.iter().map(inside).collect::<Vec<_>>(), before);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    made.iter().for_each(|group| std::fs::remove_dir(group).unwrap());
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid as i32).unwrap(), rustix::process::Signal::KILL)
+        .unwrap();
+    let own = groups(&own);
+    wait_until("the container's groups are gone", || {
+        own.iter().filter(|group| group.exists()).all(|group| std::fs::remove_dir(group).is_ok())
+    });
 }
 
 #[test]
