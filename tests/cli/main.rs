@@ -55,6 +55,7 @@ mod mounts;
 mod names;
 mod network;
 mod network_devices;
+mod network_guard;
 mod networks;
 mod oci_runtime;
 mod preserve_fds;

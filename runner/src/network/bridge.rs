@@ -100,6 +100,7 @@ pub(super) fn attach(config: &BridgeConfig, place: &Place<'_>) -> Result<Attache
         mac: config.mac.unwrap_or_else(|| MacAddr::of_address(ip)),
         mtu: config.mtu.unwrap_or(ready.link.mtu),
         internal: config.internal,
+        guarded: config.guarded,
         default_route: config.default_route && !config.internal,
         default_route6: config.default_route6 && !config.internal && ipv6.is_some(),
         resolve: config.resolve,
@@ -110,7 +111,8 @@ pub(super) fn attach(config: &BridgeConfig, place: &Place<'_>) -> Result<Attache
         ports: Vec::new(),
     };
     let target = Target { ip, ip6: attachment.ipv6.map(|six| six.ip) };
-    let made = connect(&mut attachment, config, &ready, &mut links, place)
+    let made = guard(&mut firewall, site, &attachment)
+        .and_then(|()| connect(&mut attachment, config, &ready, &mut links, place))
         .and_then(|()| publish::publish(&mut firewall, site, &config.publish, target, id));
     let published = match made {
         Ok(published) => published,
@@ -444,6 +446,22 @@ fn connect(
     Ok(())
 }
 
+/// Holds a container to its own addresses, if its network wants that.
+fn guard(firewall: &mut Socket, site: &Site<'_>, place: &Attachment) -> Result<()> {
+    if !place.guarded {
+        return Ok(());
+    }
+    let addresses: Vec<IpAddr> =
+        std::iter::once(place.ip.into()).chain(place.ipv6.map(|six| IpAddr::V6(six.ip))).collect();
+    nft::guard(firewall, site.state_dir, &place.host_interface, place.mac, &addresses)
+}
+
+/// Forgets guarded ports that carry the ids of the dead.
+pub(super) fn sweep_guards(site: &Site<'_>) -> Result<()> {
+    let dead = |name: &str| id_in_name(name).is_some_and(|id| !(site.is_alive)(id.trim_end_matches('_')));
+    nft::unguard(&mut Socket::netfilter()?, site.state_dir, &dead)
+}
+
 /// Gives back the ports and addresses of a place; goes on after an error and returns them all.
 fn release_claims(attachment: &Attachment, id: &str, site: &Site<'_>, firewall: &mut Socket) -> Vec<Error> {
     let mut errors = Vec::new();
@@ -452,6 +470,10 @@ fn release_claims(attachment: &Attachment, id: &str, site: &Site<'_>, firewall: 
     // Ports first: nothing may be sent to an address that is no longer the container's.
     let ours = |owned: &nft::Owned| owned.owner == id && addresses.contains(&owned.element.ip);
     errors.extend(publish::remove(firewall, ours).err());
+    if attachment.guarded {
+        let port = attachment.host_interface.as_str();
+        errors.extend(nft::unguard(firewall, site.state_dir, &|name| name == port).err());
+    }
     match Leases::open(site.state_dir, &attachment.bridge) {
         Ok(leases) => errors.extend(addresses.iter().filter_map(|ip| leases.release(*ip, id).err())),
         Err(error) => errors.push(error),
@@ -490,6 +512,7 @@ pub(super) fn reload(site: &Site<'_>, id: &str, attachment: &Attachment) -> Resu
     let mut firewall = Socket::netfilter()?;
     let subnet6 = attachment.ipv6.map(|six| six.subnet);
     enter(&mut firewall, &attachment.bridge, attachment.subnet, subnet6, attachment.internal)?;
+    guard(&mut firewall, site, attachment)?;
     let elements: Vec<Element> = attachment.ports.iter().map(|port| element(attachment, port)).collect();
     publish::restore(&mut firewall, site.state_dir, &elements, id)?;
     if attachment.internal {

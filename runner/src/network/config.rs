@@ -131,6 +131,8 @@ pub struct BridgeConfig {
     pub internal: bool,
     /// Containers of the bridge do not reach each other, only the host and, unless it is internal, what is beyond.
     pub isolated: bool,
+    /// A container sends from its own addresses only; whatever else it claims to be is dropped at its port.
+    pub guarded: bool,
     /// The container's default route leads here. At most one of its networks has it; an internal one never.
     pub default_route: bool,
     /// The same for IPv6.
@@ -164,6 +166,7 @@ impl Default for BridgeConfig {
             mac: None,
             internal: false,
             isolated: false,
+            guarded: false,
             default_route: true,
             default_route6: true,
             resolve: false,

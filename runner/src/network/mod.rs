@@ -296,6 +296,7 @@ pub fn sweep(site: &Site<'_>) -> Result<Swept> {
         Ok(addresses) => swept.addresses = addresses,
         Err(error) => errors.push(error),
     }
+    errors.extend(bridge::sweep_guards(site).err());
     match device::sweep(site) {
         Ok(holders) => swept.holders = holders,
         Err(error) => errors.push(error),

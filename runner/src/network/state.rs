@@ -51,6 +51,9 @@ pub struct Attachment {
     pub mtu: u32,
     /// Whether there is no way out, and so no default route.
     pub internal: bool,
+    /// Whether the container is held to its own addresses.
+    #[serde(default)]
+    pub guarded: bool,
     /// Whether the container's default route leads here.
     #[serde(default)]
     pub default_route: bool,

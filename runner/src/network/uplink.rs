@@ -32,6 +32,7 @@ pub(super) fn attach(config: &BridgeConfig, uplink: &Uplink, place: &Place<'_>) 
         mac,
         mtu: config.mtu.unwrap_or_default(),
         internal: config.internal,
+        guarded: false,
         default_route: config.default_route && !config.internal,
         default_route6: config.default_route6 && !config.internal && ipv6.is_some(),
         resolve: config.resolve,

@@ -36,7 +36,7 @@ pub struct NetworkOptions {
 
 /// The options that `-o` takes, under both their names.
 const OPTIONS: &str = "com.docker.network.bridge.name (bridge_name), com.docker.network.driver.mtu (mtu), \
-                       com.docker.network.bridge.enable_icc";
+                       com.docker.network.bridge.enable_icc, isolate, antispoof";
 
 impl Engine {
     /// Makes a network; gives its id, and what the user should be told.
@@ -240,6 +240,14 @@ fn set(data: &mut NetworkData, key: &str, value: &str) -> Result<()> {
         "com.docker.network.bridge.enable_icc" => {
             data.isolated = !value.parse::<bool>().map_err(|_| bad("`true` or `false`"))?;
         }
+        "antispoof" => data.guarded = value.parse().map_err(|_| bad("`true` or `false`"))?,
+        // All bridges are kept apart.
+        "isolate" if matches!(value, "true" | "strict" | "1") => {}
+        "isolate" if matches!(value, "false" | "0") => {
+            return Err(CommandError::usage(format!("-o {key}={value}: networks are always kept apart"))
+                .hint("`img network connect` puts a container on both"));
+        }
+        "isolate" => return Err(bad("`true` or `strict`")),
         _ => {
             return Err(
                 CommandError::usage(format!("-o {key}: there is no such option")).hint(format!("there are: {OPTIONS}"))

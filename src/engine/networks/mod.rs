@@ -53,6 +53,8 @@ pub struct NetworkData {
     pub internal: bool,
     /// Its containers do not reach each other.
     pub isolated: bool,
+    /// Its containers are held to their own addresses.
+    pub guarded: bool,
     /// Its containers find each other by name.
     pub names: bool,
     /// MTU in bytes.
@@ -243,6 +245,7 @@ impl NetworkData {
             mtu: self.mtu,
             internal: self.internal,
             isolated: self.isolated,
+            guarded: self.guarded,
             resolve: self.names,
             ..BridgeConfig::default()
         }

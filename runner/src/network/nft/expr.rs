@@ -69,7 +69,8 @@ impl Expressions<'_, '_> {
         })
     }
 
-    fn payload(&mut self, base: u32, offset: u32, length: u32, register: u32) -> &mut Self {
+    /// Loads bytes of a header: of the link (0), the network (1) or the transport (2).
+    pub(super) fn payload(&mut self, base: u32, offset: u32, length: u32, register: u32) -> &mut Self {
         self.expression("payload", |w| {
             w.be32(1, register).be32(2, base).be32(3, offset).be32(4, length);
         })
@@ -108,6 +109,16 @@ impl Expressions<'_, '_> {
                 w.attr(NFTA_DATA_VALUE, value);
             });
         })
+    }
+
+    /// Goes on if register 1 is this.
+    pub(super) fn equals(&mut self, value: &[u8]) -> &mut Self {
+        self.compare(CMP_EQ, value)
+    }
+
+    /// Goes on if register 1 is not this.
+    pub(super) fn differs(&mut self, value: &[u8]) -> &mut Self {
+        self.compare(CMP_NEQ, value)
     }
 
     /// Goes on if the address lies in 127.0.0.0/8, or is ::1.

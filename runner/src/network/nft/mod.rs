@@ -4,12 +4,14 @@
 
 mod expr;
 mod foreign;
+mod guard;
 mod legacy;
 mod names;
 mod ports;
 mod table;
 
 pub(super) use foreign::{allow_forwarding, forbid_forwarding};
+pub(super) use guard::{guard, unguard};
 pub(super) use names::redirect_names;
 pub(super) use ports::{Element, Owned, delete, elements, insert};
 pub(super) use table::{Bridge, delete_bridge, ensure};

@@ -301,13 +301,15 @@ fn subnets(socket: &mut Socket, family: Family, name: &str) -> Result<Vec<Range>
     Ok(found)
 }
 
-fn interface(name: &str) -> [u8; 16] {
+/// The name of an interface as a key has it.
+pub(super) fn interface(name: &str) -> [u8; 16] {
     let mut bytes = [0; 16];
     bytes[..name.len().min(15)].copy_from_slice(&name.as_bytes()[..name.len().min(15)]);
     bytes
 }
 
-fn element(w: &mut Writer<'_>, set: &str, key: &[u8]) {
+/// One element of a set of our table.
+pub(super) fn element(w: &mut Writer<'_>, set: &str, key: &[u8]) {
     w.text(NFTA_SET_ELEM_LIST_TABLE, TABLE).text(NFTA_SET_ELEM_LIST_SET, set);
     w.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |w| {
         w.nest(NFTA_LIST_ELEM, |w| {
@@ -335,9 +337,19 @@ fn names(socket: &mut Socket, family: Family, set: &str) -> Result<Vec<String>> 
 
 /// Hands the key and the attributes of each element of a set to `read`; after a `None` the list begins anew. A set that
 /// is not there has none.
-fn list(socket: &mut Socket, family: Family, set: &str, mut read: impl FnMut(Option<(&[u8], &[u8])>)) -> Result<()> {
+fn list(socket: &mut Socket, family: Family, set: &str, read: impl FnMut(Option<(&[u8], &[u8])>)) -> Result<()> {
+    list_elements(socket, family.number(), set, read)
+}
+
+/// The same for a set of our table in the family of this number.
+pub(super) fn list_elements(
+    socket: &mut Socket,
+    family: u8,
+    set: &str,
+    mut read: impl FnMut(Option<(&[u8], &[u8])>),
+) -> Result<()> {
     let request = |w: &mut Writer<'_>| {
-        header(w, family.number());
+        header(w, family);
         w.text(NFTA_SET_ELEM_LIST_TABLE, TABLE).text(NFTA_SET_ELEM_LIST_SET, set);
     };
     let listed = socket.dump(&format!("list the firewall set {set}"), kind(GETSETELEM), request, |body| {
