@@ -36,7 +36,7 @@ impl StorageFlags {
     pub fn options(self) -> Result<StorageOptions> {
         if let Some(driver) = self.volume_driver.filter(|driver| driver != "local") {
             return Err(CommandError::usage(format!("--volume-driver {driver}: there is no such volume driver"))
-                .hint("only local volumes are supported; `img volume create -o` mounts NFS and other file systems"));
+                .hint("only local volumes are supported: mount it on the host, and `img volume create -o type=none -o o=bind -o device=DIR NAME`"));
         }
         let mut mount_entries = self.mount_entry;
         for file in &self.mount_file {
