@@ -52,10 +52,11 @@ fn reboot_and_poweroff_from_inside() {
     let image = image(&sandbox);
     sandbox.ok(&["run", "-d", "--system", "--name", "s", "--network", "none", "--restart", "always", image]);
     up(&sandbox, "s", 1);
-    sandbox.ok(&["exec", "s", "reboot"]);
+    // The system may end it before it can say that it went well.
+    sandbox.img(&["exec", "s", "reboot"]);
     up(&sandbox, "s", 2);
     assert_eq!(sandbox.inspect("s")["RestartCount"], 1);
-    sandbox.ok(&["exec", "s", "poweroff"]);
+    sandbox.img(&["exec", "s", "poweroff"]);
     assert_eq!(sandbox.ok(&["wait", "s"]), "0");
     // What powers itself off stays off, whatever the policy.
     sandbox.wait_until("it rests", || status(&sandbox, "s") == "exited");
@@ -134,7 +135,7 @@ fn a_system_in_a_user_namespace_may_divide_its_group() {
     up(&sandbox, "s", 1);
     let groups = "d=$(grep -m1 ' cgroup2 ' /proc/mounts | cut -d' ' -f2); mkdir $d/unit && echo made";
     assert_eq!(sandbox.ok(&["exec", "s", "sh", "-c", groups]), "made");
-    sandbox.ok(&["exec", "s", "poweroff"]);
+    sandbox.img(&["exec", "s", "poweroff"]);
     assert_eq!(sandbox.ok(&["wait", "s"]), "0");
 }
 

@@ -41,8 +41,13 @@ impl<'a> Places<'a> {
         let log = built.ok().stderr();
         let lines: Vec<&str> =
             log.lines().filter_map(|line| line.strip_prefix("#1 | ").or(line.strip_prefix("#1 |"))).collect();
-        let (code, text) = lines.split_last().unwrap_or_else(|| panic!("the step printed nothing\n{built}"));
-        let code = code.strip_prefix("code ").unwrap_or_else(|| panic!("no exit status\n{built}"));
+        // Errors come by a pipe of their own, and may come after it.
+        let at = lines
+            .iter()
+            .rposition(|line| line.starts_with("code "))
+            .unwrap_or_else(|| panic!("no exit status\n{built}"));
+        let code = lines[at].trim_start_matches("code ");
+        let text = [&lines[..at], &lines[at + 1..]].concat();
         [
             Printed { place: "run", text: run.word(), code: run.code() },
             Printed { place: "exec", text: exec.word(), code: exec.code() },

@@ -51,7 +51,11 @@ impl Engine {
             volumes.push(Volume {
                 path: self.volume_path(&record.id)?,
                 options: record.data.options,
-                used_by: users.remove(&record.id).unwrap_or_default(),
+                used_by: {
+                    let mut names = users.remove(&record.id).unwrap_or_default();
+                    names.sort_unstable();
+                    names
+                },
                 name: record.name,
                 created: record.created,
                 anonymous: record.data.anonymous_for.is_some(),
