@@ -18,6 +18,9 @@ pub struct Logs {
     /// Containers, by name or id
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
+    /// Show the labels and variables chosen by --log-opt labels=NAME,... and env=NAME,... before each line
+    #[arg(long)]
+    details: bool,
     /// Show the container's name before each line
     #[arg(long)]
     names: bool,
@@ -46,6 +49,7 @@ impl Run for Logs {
             until: self.until,
             tail: self.tail,
             timestamps: self.timestamps,
+            details: self.details,
             names: self.names,
         };
         if self.follow && self.containers.len() > 1 {

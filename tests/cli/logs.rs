@@ -28,6 +28,21 @@ fn both_streams_apart_and_in_order() {
 }
 
 #[test]
+fn details_are_the_chosen_labels_and_variables() {
+    let sandbox = Sandbox::new();
+    let words =
+        ["run", "--name", "box", "--network", "none", "--label", "tier=front", "--label", "other=1", "-e", "A=1"];
+    let chosen = ["--log-opt", "labels=tier,none", "--log-opt", "env=A", "busybox", "echo", "said"];
+    sandbox.ok(&[&words[..], &chosen].concat());
+    sandbox.img(&["logs", "--details", "box"]).ok().prints_exactly("A=1,tier=front said\n");
+    sandbox.img(&["logs", "box"]).ok().prints_exactly("said\n");
+    let stamped = sandbox.ok(&["logs", "-t", "--details", "box"]);
+    assert!(stamped.starts_with("20") && stamped.ends_with("Z A=1,tier=front said"), "{stamped}");
+    sandbox.ok(&["run", "--name", "plain", "--network", "none", "busybox", "echo", "said"]);
+    sandbox.img(&["logs", "--details", "plain"]).ok().prints_exactly("said\n");
+}
+
+#[test]
 fn a_plain_foreground_run_is_kept_too() {
     let sandbox = Sandbox::new();
     sandbox

@@ -84,6 +84,20 @@ impl Logging {
         (self.driver == Driver::Files).then_some(config)
     }
 
+    /// The labels and variables that `labels=` and `env=` choose, as `key=value` joined by commas. They are the same for each
+    /// line, so no line of the file repeats them.
+    pub fn details(&self, labels: &BTreeMap<String, String>, env: &[String]) -> String {
+        let chosen = |option: &str| self.options.get(option).map(String::as_str).unwrap_or_default().to_owned();
+        let (wanted_labels, wanted_env) = (chosen("labels"), chosen("env"));
+        let variables = env.iter().filter_map(|line| line.split_once('='));
+        let labels = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let found: BTreeMap<&str, &str> = labels
+            .filter(|(key, _)| wanted_labels.split(',').any(|name| name == *key))
+            .chain(variables.filter(|(key, _)| wanted_env.split(',').any(|name| name == *key)))
+            .collect();
+        found.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+    }
+
     /// The service of the host that gets the output, if one does.
     pub fn service(&self, id: &str, name: &str, image: &str) -> Option<Service> {
         let short: String = id.chars().take(12).collect();
@@ -123,7 +137,7 @@ impl Logging {
 /// The options that a driver takes.
 fn taken(driver: Driver) -> &'static [&'static str] {
     match driver {
-        Driver::Files => &["max-size", "max-file", "compress"],
+        Driver::Files => &["max-size", "max-file", "compress", "labels", "env"],
         Driver::Nothing => &[],
         Driver::Journal => &["tag"],
         Driver::Syslog => &["tag", "syslog-address", "syslog-facility"],

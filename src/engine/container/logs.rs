@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use runner::log::{Entry, Query, Reader, Stream};
 use runner::spec::parse;
 
+use super::ContainerRecord;
+use super::logging::Logging;
 use crate::engine::Engine;
 use crate::error::{CommandError, Result};
 
@@ -22,6 +24,8 @@ pub struct LogOptions {
     pub tail: String,
     /// Print times.
     pub timestamps: bool,
+    /// Print the chosen labels and variables before each line.
+    pub details: bool,
     /// Print the container's name before each line.
     pub names: bool,
 }
@@ -54,6 +58,7 @@ impl Engine {
             .hint("json-file and local can be read; what a service of the host got is asked there"));
         };
         let prefix = if options.names { format!("{} ", record.name) } else { String::new() };
+        let details = if options.details { self.details(&record, &logging)? } else { String::new() };
         let mut reader = Reader::open(&config, &query)?;
         loop {
             let entry = if options.follow {
@@ -62,17 +67,25 @@ impl Engine {
                 reader.next_entry()?
             };
             let Some(entry) = entry else { return Ok(()) };
-            match print(&entry, &prefix, options.timestamps) {
+            match print(&entry, &prefix, options.timestamps, &details) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
                 result => result?,
             }
         }
     }
+
+    /// What stands before each line with `--details`.
+    fn details(&self, record: &ContainerRecord, logging: &Logging) -> Result<String> {
+        let spec = self.spec_of(&record.id, &record.data)?;
+        let env = spec.process().as_ref().and_then(|process| process.env().clone()).unwrap_or_default();
+        let details = logging.details(&record.data.labels, &env);
+        Ok(if details.is_empty() { details } else { format!("{details} ") })
+    }
 }
 
-fn print(entry: &Entry, prefix: &str, timestamps: bool) -> io::Result<()> {
+fn print(entry: &Entry, prefix: &str, timestamps: bool, details: &str) -> io::Result<()> {
     let stamp = if timestamps { format!("{} ", entry.time) } else { String::new() };
-    let text = [prefix.as_bytes(), stamp.as_bytes(), entry.bytes()].concat();
+    let text = [prefix.as_bytes(), stamp.as_bytes(), details.as_bytes(), entry.bytes()].concat();
     match entry.stream {
         Stream::Stdout => {
             let mut out = io::stdout().lock();
