@@ -67,6 +67,29 @@ fn the_terminal_is_as_before_when_a_signal_or_a_crash_ends_the_client() {
 }
 
 #[test]
+fn a_shell_stops_and_goes_on_with_a_run_in_the_foreground() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let script =
+        "echo be''gun; n=0; until [ -e /tmp/go ]; do n=$((n+1)); echo $n > /tmp/count; sleep 0.05; done; exit 4";
+    sandbox.write("script", script);
+    let mut terminal = shell(&sandbox, "exec sh -i");
+    terminal.send("$IMG run --name box --network none busybox sh -c \"$(cat script)\"\r");
+    terminal.expect("begun");
+    terminal.send("\x1a");
+    terminal.expect("Stopped");
+    let count = || sandbox.ok(&["exec", "box", "cat", "/tmp/count"]).trim().parse::<u32>().unwrap_or(0);
+    let before = count();
+    sandbox.wait_until("the container goes on", || count() > before + 2);
+    terminal.send("fg; echo co''de=$?\r");
+    terminal.expect("co''de=");
+    sandbox.ok(&["exec", "box", "touch", "/tmp/go"]);
+    terminal.expect("code=4");
+    terminal.send("exit\r");
+    terminal.finish();
+}
+
+#[test]
 fn what_is_written_right_before_the_end_arrives() {
     let sandbox = Sandbox::new();
     sandbox.pull("busybox");

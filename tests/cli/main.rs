@@ -73,6 +73,7 @@ mod security_race;
 mod security_words;
 mod start_path;
 mod storage;
+mod supervised;
 mod system;
 mod system_container;
 mod timing;
