@@ -54,8 +54,14 @@ pub(crate) fn check_id(id: &str) -> Result<()> {
 }
 
 /// Starts the container's first process. `stdio` are the child's descriptors, not used with a terminal. The caller is
-/// single-threaded, and the state directory exists. A `witness` watches the program from its exec on.
-pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>, witness: Option<&Witness>) -> Result<Created> {
+/// single-threaded, and the state directory exists. A `witness` watches the program from its exec on;
+/// `interrupts` ([`interrupts()`]) end the wait for it.
+pub(crate) fn create(
+    container: &Container,
+    stdio: Option<[OwnedFd; 3]>,
+    witness: Option<&Witness>,
+    interrupts: Option<&OwnedFd>,
+) -> Result<Created> {
     check_id(&container.id)?;
     let allotted = auto_ids::allot(&container.spec)?;
     let spec = allotted.as_ref().map_or(&container.spec, |allotted| &allotted.spec);
@@ -114,7 +120,7 @@ pub(crate) fn create(container: &Container, stdio: Option<[OwnedFd; 3]>, witness
             witness.map_or(Ok(()), |witness| witness.watch(pid))?;
             setup_network(container, pid)
         };
-        let work = Work { meanwhile, mounted: |_| Ok(()), root: Some(&container.rootfs) };
+        let work = Work { meanwhile, mounted: |_| Ok(()), root: Some(&container.rootfs), interrupts };
         start_child(&cgroup, &around, materials, work)
     })();
     match result {
@@ -151,6 +157,13 @@ pub(crate) struct Work<'a, M, H> {
     pub mounted: H,
     /// Where the mount points that were made are taken out again if the child fails.
     pub root: Option<&'a Rootfs>,
+    /// The signals that end the wait for the child ([`interrupts`]).
+    pub interrupts: Option<&'a OwnedFd>,
+}
+
+/// A signalfd of what ends the wait for a child, for a caller that blocks these signals to pass them on later.
+pub(crate) fn interrupts() -> Result<OwnedFd> {
+    sys::signal_fd(&[libc::SIGINT, libc::SIGTERM]).doing(|| "watch signals".into())
 }
 
 /// Clones the child and leads the dialogue until the program runs, or waits at its gate. `around` are namespaces that we
@@ -161,7 +174,7 @@ pub(crate) fn start_child<T: Undo>(
     materials: Materials<'_>,
     work: Work<'_, impl FnOnce(i32) -> Result<T>, impl FnOnce(i32) -> Result<()>>,
 ) -> Result<(Started, T)> {
-    let Work { meanwhile, mounted, root } = work;
+    let Work { meanwhile, mounted, root, interrupts } = work;
     let (ours, theirs) = Channel::pair().doing(|| "make the socket to the child".into())?;
     sys::set_dumpable(false).doing(|| "seal the process".into())?;
     let child = spaces::clone_in(around, materials.plan, cgroup)?;
@@ -207,7 +220,7 @@ pub(crate) fn start_child<T: Undo>(
         let mut console = None;
         let deadline = Instant::now() + START_LIMIT;
         loop {
-            wait_readable(&ours, deadline)?;
+            wait_readable(&ours, interrupts, deadline)?;
             match ours.receive().doing(|| "listen to the child".into())? {
                 Some((Message::Console, fd)) => console = fd,
                 Some((Message::Stubs(made), _)) => stubs = made,
@@ -267,7 +280,7 @@ fn last_words(channel: &Channel) -> Option<Failure> {
     None
 }
 
-fn wait_readable(channel: &Channel, deadline: Instant) -> Result<()> {
+fn wait_readable(channel: &Channel, interrupts: Option<&OwnedFd>, deadline: Instant) -> Result<()> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -276,9 +289,17 @@ fn wait_readable(channel: &Channel, deadline: Instant) -> Result<()> {
                 seconds: START_LIMIT.as_secs(),
             });
         }
-        let mut entry = [libc::pollfd { fd: channel.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 }];
-        if sys::poll(&mut entry, Some(left)).doing(|| "wait for the child".into())? > 0 {
+        // A negative descriptor is passed over.
+        let entry = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let mut entries = [entry(channel.as_fd().as_raw_fd()), entry(interrupts.map_or(-1, |fd| fd.as_raw_fd()))];
+        sys::poll(&mut entries, Some(left)).doing(|| "wait for the child".into())?;
+        if entries[0].revents != 0 {
             return Ok(());
+        }
+        if let Some(fd) = interrupts.filter(|_| entries[1].revents != 0)
+            && let Some(signal) = sys::read_signal(fd.as_fd()).doing(|| "read a signal".into())?
+        {
+            return Err(Error::Interrupted { doing: "starting the program".into(), signal });
         }
     }
 }

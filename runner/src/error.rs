@@ -48,6 +48,14 @@ pub enum Error {
         /// How long.
         seconds: u64,
     },
+    /// A signal ended a wait.
+    #[error("interrupted by signal {signal} while {doing}")]
+    Interrupted {
+        /// What was waited for.
+        doing: String,
+        /// The signal.
+        signal: i32,
+    },
     /// A record of ours is not readable.
     #[error("cannot read the record {}", path.display())]
     Record {
@@ -81,11 +89,12 @@ impl Error {
         Error::Invalid(what.into())
     }
 
-    /// The exit code a front should end with: 127 if the program was not found, 126 if it could not be executed, 125 for
-    /// everything else (docker run, "Exit status").
+    /// The exit code a front should end with: 127 if the program was not found, 126 if it could not be executed, 128 and
+    /// its number for a signal, 125 for everything else (docker run, "Exit status").
     pub fn exit_code(&self) -> i32 {
         match self {
             Error::Start(failure) => failure.exit_code(),
+            Error::Interrupted { signal, .. } => 128 + signal,
             _ => 125,
         }
     }

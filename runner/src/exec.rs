@@ -72,7 +72,8 @@ pub fn exec_foreground(dir: &Path, exec: &Exec, options: Foreground) -> Result<i
     let (program, stdio) = pipes(options.stdin)?;
     let signals =
         if options.forward_signals { Some(sys::signal_fd(&FORWARDED).doing(|| "watch signals".into())?) } else { None };
-    let (started, recorded) = start_recorded(dir, exec, Some(stdio), true)?;
+    let interrupts = options.forward_signals.then(create::interrupts).transpose()?;
+    let (started, recorded) = start_recorded(dir, exec, Some(stdio), true, interrupts.as_ref())?;
     let mut relay = Relay::new(program, None, libc::SIGTERM);
     relay.signals = signals;
     relay.add_peer(Peer::local(options.stdin));
@@ -100,7 +101,7 @@ pub fn exec_monitored(dir: &Path, exec: &Exec, stdin: bool, told: impl FnOnce(i3
                 let (program, stdio) = pipes(stdin)?;
                 (program, Some(stdio))
             };
-            let (started, recorded) = start_recorded(dir, exec, stdio, true)?;
+            let (started, recorded) = start_recorded(dir, exec, stdio, true, None)?;
             program.console = started.console;
             Ok::<_, Error>((started.process, started.pidfd, program, recorded))
         })();
@@ -143,7 +144,7 @@ pub fn exec_detached(dir: &Path, exec: &Exec, told: impl FnOnce(i32)) -> Result<
     let (id, _) = daemon::start(false, |_, report| {
         let started = null().and_then(|input| Ok([input, null()?, null()?]));
         // It outlives a monitor that is killed.
-        match started.and_then(|stdio| start_recorded(dir, &exec, Some(stdio), false)) {
+        match started.and_then(|stdio| start_recorded(dir, &exec, Some(stdio), false, None)) {
             Err(error) => report.send::<ProcessId>(Err(&error)),
             Ok((started, recorded)) => {
                 report.send(Ok(&started.process));
@@ -165,8 +166,9 @@ fn start_recorded(
     exec: &Exec,
     stdio: Option<[OwnedFd; 3]>,
     die_with_parent: bool,
+    interrupts: Option<&OwnedFd>,
 ) -> Result<(Started, Option<Recorded>)> {
-    let started = start(dir, exec, stdio, die_with_parent)?;
+    let started = start(dir, exec, stdio, die_with_parent, interrupts)?;
     let Some(id) = exec.id.clone() else { return Ok((started, None)) };
     let args = exec.process.args().clone().unwrap_or_default();
     match Recorded::write(dir, &ExecRecord { id, process: started.process, args }) {
@@ -190,7 +192,7 @@ impl Session {
     /// Starts the process. The caller must be single-threaded.
     pub fn start(dir: &Path, exec: &Exec, stdio: [OwnedFd; 3]) -> Result<Self> {
         let cgroup = Cgroup::open(&state::load(dir)?.cgroup)?;
-        Ok(Self { started: start(dir, exec, Some(stdio), true)?, cgroup })
+        Ok(Self { started: start(dir, exec, Some(stdio), true, None)?, cgroup })
     }
 
     /// The process.
@@ -225,7 +227,13 @@ impl Drop for Session {
 }
 
 /// Starts the process.
-fn start(dir: &Path, exec: &Exec, stdio: Option<[OwnedFd; 3]>, die_with_parent: bool) -> Result<Started> {
+fn start(
+    dir: &Path,
+    exec: &Exec,
+    stdio: Option<[OwnedFd; 3]>,
+    die_with_parent: bool,
+    interrupts: Option<&OwnedFd>,
+) -> Result<Started> {
     let state: State = state::load(dir)?;
     if state.status == Status::Paused {
         return Err(Error::invalid(format!("container {} is paused", state.id)));
@@ -234,6 +242,10 @@ fn start(dir: &Path, exec: &Exec, stdio: Option<[OwnedFd; 3]>, die_with_parent: 
     let plan = Plan::for_exec(&exec.process, exec.seccomp.is_some())?;
     let seccomp = exec.seccomp.as_ref().map(seccomp::compile).transpose()?;
     let cgroup = Cgroup::open(&state.cgroup)?;
+    // A child that is born frozen would never answer.
+    if cgroup.is_frozen()? {
+        return Err(Error::invalid(format!("container {} is paused", state.id)));
+    }
     let kinds = state.process.map_or(0, |process| exec_spaces::flags(process.pid));
     if let (Some(process), Some(stdio)) = (state.process, stdio.as_ref().filter(|_| kinds & libc::CLONE_NEWUSER != 0)) {
         exec_spaces::give_pipes(stdio, process.pid)?;
@@ -262,7 +274,7 @@ fn start(dir: &Path, exec: &Exec, stdio: Option<[OwnedFd; 3]>, die_with_parent: 
         die_with_parent,
     };
     let around = [(libc::CLONE_NEWPID, pid_namespace)];
-    let work = create::Work { meanwhile: |_| Ok(()), mounted: |_| Ok(()), root: None };
+    let work = create::Work { meanwhile: |_| Ok(()), mounted: |_| Ok(()), root: None, interrupts };
     let (started, ()) = create::start_child(&cgroup, &around, materials, work)?;
     Ok(started)
 }

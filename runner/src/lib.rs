@@ -80,4 +80,6 @@ pub use run_in::run_in;
 pub use run_with_terminal::run_with_terminal;
 pub use running_ids::RunningIds;
 pub use state::{Exit, ProcessId, State, Status};
-pub use verbs::{clear_retired, delete, kill, pause, retire, set_restart_policy, stop, sweep, unpause, update, wait};
+pub use verbs::{
+    clear_retired, delete, is_frozen, kill, pause, retire, set_restart_policy, stop, sweep, unpause, update, wait,
+};

@@ -118,7 +118,7 @@ pub fn stop(dir: &Path, signal: Option<i32>, timeout: Option<Duration>) -> Resul
 
 /// Signals the first process, waits, and kills it when the time is over.
 fn end_process(dir: &Path, state: &State, pidfd: &OwnedFd, signal: i32, timeout: Option<Duration>) -> Result<()> {
-    if state.status == Status::Paused {
+    if state.status == Status::Paused || is_frozen(dir).is_ok_and(|frozen| frozen) {
         // A frozen process takes no signal.
         unpause(dir)?;
     }
@@ -260,18 +260,38 @@ fn set_paused(dir: &Path, paused: bool) -> Result<()> {
         return Err(Error::NotRunning(state.id));
     }
     let cgroup = Cgroup::open(&state.cgroup)?;
-    if paused {
-        cgroup.freeze()?
-    } else {
-        cgroup.thaw()?
+    let record = |status| {
+        let change = |state: &mut State| {
+            if state.is_running() {
+                state.status = status;
+            }
+        };
+        state::update(dir, change).map(drop)
+    };
+    // Whoever is killed in between leaves one that says it is paused, which is what `unpause` asks for.
+    if !paused {
+        cgroup.thaw()?;
+        return record(Status::Running);
     }
-    let status = if paused { Status::Paused } else { Status::Running };
-    state::update(dir, |state| {
-        if state.is_running() {
-            state.status = status;
-        }
+    record(Status::Paused)?;
+    cgroup.freeze().or_else(|error| {
+        // Some of its processes may be frozen.
+        cgroup.thaw()?;
+        record(Status::Running)?;
+        Err(error.into())
     })
-    .map(drop)
+}
+
+/// Whether the processes of a container are frozen, whatever its record says.
+///
+/// # Errors
+/// [`Error::NotRunning`].
+pub fn is_frozen(dir: &Path) -> Result<bool> {
+    let state = state::load(dir)?;
+    if !state.is_running() {
+        return Err(Error::NotRunning(state.id));
+    }
+    Ok(Cgroup::open(&state.cgroup)?.is_frozen()?)
 }
 
 /// Changes limits of a running container; what `resources` does not name stays.

@@ -2,6 +2,7 @@
 //! that take one container, many, or all that fit.
 
 use crate::support::Sandbox;
+use crate::support::leaks::hierarchies;
 
 /// A container that sleeps, under this name.
 fn sleeper(sandbox: &Sandbox, name: &str, more: &[&str]) {
@@ -51,6 +52,56 @@ fn paused_means_that_nothing_moves() {
     sandbox.img(&["pause", "box"]).ok();
     sandbox.img(&["stop", "-t", "1", "box"]).ok();
     sandbox.img(&["pause", "box"]).refuses(1, &["not running"]);
+}
+
+#[test]
+fn frozen_by_somebody_who_was_killed_before_he_wrote_it_down() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let parent = format!("img-test-frozen-{}", std::process::id());
+    sleeper(&sandbox, "box", &["--cgroup-parent", &parent]);
+    let id = sandbox.inspect("box")["Id"].as_str().unwrap().to_owned();
+    let groups = hierarchies().into_iter().map(|hierarchy| hierarchy.join(&parent));
+    let groups: Vec<_> = groups.filter(|group| group.exists()).collect();
+    let Some(above) = groups.iter().find(|group| group.join("cgroup.freeze").exists()) else {
+        println!("skip: no freezer of version 2");
+        return;
+    };
+    let own = above.join(&id);
+    std::fs::write(own.join("cgroup.freeze"), "1").unwrap();
+    assert_eq!(status(&sandbox, "box"), "running");
+    for more in [&["-d"][..], &[], &["-i"]] {
+        let words = [&["exec"], more, &["box", "true"]].concat();
+        sandbox.img(&words).refuses(125, &["is paused"]);
+    }
+    sandbox.img(&["unpause", "box"]).ok();
+    sandbox.ok(&["exec", "box", "true"]);
+    std::fs::write(own.join("cgroup.freeze"), "1").unwrap();
+    sandbox.img(&["pause", "box"]).ok();
+    assert_eq!(status(&sandbox, "box"), "paused");
+    // And the other way round: written down, and not frozen.
+    std::fs::write(own.join("cgroup.freeze"), "0").unwrap();
+    sandbox.img(&["pause", "box"]).ok();
+    assert_eq!(std::fs::read_to_string(own.join("cgroup.freeze")).unwrap(), "1\n");
+    sandbox.img(&["unpause", "box"]).ok();
+    // Frozen from above nothing says so; who waits for the program can be told not to.
+    std::fs::write(above.join("cgroup.freeze"), "1").unwrap();
+    for (signal, number) in [(rustix::process::Signal::TERM, "15"), (rustix::process::Signal::INT, "2")] {
+        let mut exec = sandbox.spawn(&["exec", "box", "true"]);
+        let processes = || std::fs::read_to_string(own.join("cgroup.procs")).unwrap().lines().count();
+        sandbox.wait_until("the child is there", || processes() == 2);
+        exec.signal(signal);
+        assert_eq!(exec.wait(), 125);
+        assert!(exec.said().contains(&format!("interrupted by signal {number}")));
+        assert_eq!(processes(), 1);
+    }
+    std::fs::write(above.join("cgroup.freeze"), "0").unwrap();
+    // Frozen or not, it takes its stop signal.
+    std::fs::write(own.join("cgroup.freeze"), "1").unwrap();
+    sandbox.ok(&["rm", "--force", "box"]);
+    for group in groups {
+        std::fs::remove_dir(group).unwrap();
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ use crate::log::Service;
 use crate::spec::parse::RestartPolicy;
 use crate::state::{Exit, State};
 use crate::sys::Ended;
-use crate::{sys, verbs};
+use crate::{create, sys, verbs};
 use peer::Peer;
 use relay::Relay;
 use restart::Restarter;
@@ -156,7 +156,9 @@ fn run_watched(
     let signals =
         if options.forward_signals { Some(sys::signal_fd(&FORWARDED).doing(|| "watch signals".into())?) } else { None };
     session.witness = witness;
+    session.interrupts = options.forward_signals.then(create::interrupts).transpose()?;
     let (running, program) = session.begin()?;
+    session.interrupts = None;
     observer(&Happening::Started(&session.state));
     let mut relay = Relay::new(program, session.log(), container.stop_signal);
     relay.signals = signals;

@@ -31,6 +31,8 @@ pub(crate) struct Session<'a> {
     recorded: bool,
     /// Who watches the program, if refusals are to be explained.
     pub witness: Option<Witness>,
+    /// The signals that end the wait for the program's start ([`create::interrupts`]).
+    pub interrupts: Option<OwnedFd>,
 }
 
 /// The program of a session.
@@ -69,7 +71,7 @@ impl<'a> Session<'a> {
             state.save(&container.state_dir)?;
         }
         timing::mark(Mark::Monitored);
-        Ok(Self { container, state, stdin, recorded, witness: None })
+        Ok(Self { container, state, stdin, recorded, witness: None, interrupts: None })
     }
 
     /// Starts the program.
@@ -96,7 +98,7 @@ impl<'a> Session<'a> {
     /// Starts the program on these descriptors and records it.
     pub fn start(&mut self, stdio: Option<[OwnedFd; 3]>) -> Result<(Running, Option<OwnedFd>)> {
         let Created { process, pidfd, console, cgroup, network, stubs } =
-            create::create(self.container, stdio, self.witness.as_ref())?;
+            create::create(self.container, stdio, self.witness.as_ref(), self.interrupts.as_ref())?;
         self.state.process = Some(process);
         self.state.status = Status::Running;
         self.state.started_at = Some(state::now());

@@ -192,6 +192,7 @@ fn make(
             all_hooks.map_or(Ok(()), |hooks| run_creating(hooks, &state))
         },
         root: None,
+        interrupts: None,
     };
     let (started, ()) = create::start_child(&cgroup, &around, materials, work)?;
     Ok(started)

@@ -34,12 +34,15 @@ impl Engine {
         let directory = self.state_dir(&record.id);
         let (change, action): (fn(&std::path::Path) -> runner::Result<()>, _) =
             if paused { (runner::pause, "pause") } else { (runner::unpause, "unpause") };
-        match self.state(&record.id)?.map(|state| state.status) {
-            Some(Status::Running) if paused => {}
-            Some(Status::Paused) if !paused => {}
-            Some(Status::Paused) => return Err(CommandError::new(format!("container {name} is paused already"))),
-            Some(Status::Running) => return Err(CommandError::new(format!("container {name} is not paused"))),
+        let recorded = match self.state(&record.id)?.map(|state| state.status) {
+            Some(Status::Paused) => true,
+            Some(Status::Running) => false,
             _ => return Err(CommandError::new(format!("container {name} is not running"))),
+        };
+        // Record and kernel disagree where somebody was killed on the way: then there is something to do either way.
+        if runner::is_frozen(&directory)? == paused && recorded == paused {
+            let is = if paused { "is paused already" } else { "is not paused" };
+            return Err(CommandError::new(format!("container {name} {is}")));
         }
         change(&directory).map_err(CommandError::from).with_context(|| format!("cannot {action} container {name}"))?;
         self.container_event(&record, action);
