@@ -142,6 +142,28 @@ fn descriptors_are_passed_on_only_when_asked_for() {
         // The list itself is read by one more.
         assert_eq!(text, expected, "{}", String::from_utf8_lossy(&out.stderr));
     }
+    lab.call(&["run", "--preserve-fds", "4294967295", "--bundle", lab.dir.path().to_str().unwrap(), &lab.id])
+        .refuses("at most 1024");
+}
+
+#[test]
+fn sockets_for_another_process_are_not_passed_on() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new();
+    lab.config("echo fds=$LISTEN_FDS", json!({}));
+    for (pid, expected) in [("LISTEN_PID=$$", "fds=1\n"), ("LISTEN_PID=1", "fds=\n"), ("", "fds=\n")] {
+        let line = format!(
+            "export LISTEN_FDS=1 {pid}; exec {} --root {1}/state run --bundle {1} {2} 3</etc/passwd",
+            env!("CARGO_BIN_EXE_img-runtime"),
+            lab.dir.path().display(),
+            lab.id
+        );
+        let out = std::process::Command::new("sh").args(["-c", &line]).env_remove("LISTEN_PID").output().unwrap();
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert_eq!(text, expected, "{pid}: {}", String::from_utf8_lossy(&out.stderr));
+    }
 }
 
 #[test]

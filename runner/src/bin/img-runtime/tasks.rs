@@ -14,13 +14,15 @@ use crate::log::Log;
 
 /// The largest process.json or list of limits that is read.
 const MAX_INPUT: u64 = 16 << 20;
+/// The most descriptors that are passed on.
+const MAX_FDS: u32 = 1024;
 
 fn create_options(context: &Context, foreground: bool) -> Result<CreateOptions> {
     Ok(CreateOptions {
         bundle: context.path("bundle").unwrap_or_else(|| ".".into()),
         console_socket: context.path("console-socket"),
         pid_file: context.path("pid-file"),
-        preserve_fds: context.args.number("preserve-fds")?.unwrap_or(0),
+        preserve_fds: preserve_fds(context)?,
         listen_fds: listen_fds(),
         no_pivot: context.args.has("no-pivot"),
         no_new_keyring: context.args.has("no-new-keyring"),
@@ -29,9 +31,21 @@ fn create_options(context: &Context, foreground: bool) -> Result<CreateOptions> 
     })
 }
 
-/// Sockets that a service manager has opened for the container (sd_listen_fds(3)).
+/// Sockets that a service manager has opened for the container: not those that were meant for another process
+/// (sd_listen_fds(3)).
 fn listen_fds() -> u32 {
-    std::env::var("LISTEN_FDS").ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    let ours = number("LISTEN_PID") == Some(std::process::id());
+    number("LISTEN_FDS").filter(|count| ours && *count <= MAX_FDS).unwrap_or(0)
+}
+
+/// How many descriptors the caller wants to pass on.
+fn preserve_fds(context: &Context) -> std::result::Result<u32, String> {
+    let count = context.args.number("preserve-fds")?.unwrap_or(0);
+    match count <= MAX_FDS {
+        true => Ok(count),
+        false => Err(format!("cannot preserve {count} descriptors: at most {MAX_FDS} are passed on")),
+    }
 }
 
 /// `create`.
@@ -113,7 +127,7 @@ pub fn exec(context: &Context) -> Result {
         ignore_paused: args.has("ignore-paused"),
         console_socket: context.path("console-socket"),
         pid_file: context.path("pid-file"),
-        preserve_fds: args.number("preserve-fds")?.unwrap_or(0) + listen_fds(),
+        preserve_fds: preserve_fds(context)? + listen_fds(),
         foreground: !detach,
     };
     let process = runtime.process_of(id, &options)?;
