@@ -10,7 +10,7 @@ use crate::error::{Doing, Result};
 use crate::sys;
 
 /// What a terminal and an administrator end a program with.
-const WATCHED: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+pub(crate) const WATCHED: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
 
 /// Calls `tell` with the first of SIGINT, SIGTERM and SIGHUP that comes, and ends the process by the same signal after `patience` or at
 /// the next one. To be called before the process has other threads: they inherit that the signals are blocked.

@@ -56,6 +56,7 @@ mod running_ids;
 pub mod security;
 mod spaces;
 pub mod spec;
+mod standstill;
 pub mod state;
 mod sys;
 mod terminal;
@@ -79,6 +80,7 @@ pub use rootfs::{Stopped, mount_stopped, root_of_running};
 pub use run_in::run_in;
 pub use run_with_terminal::run_with_terminal;
 pub use running_ids::RunningIds;
+pub use standstill::Standstill;
 pub use state::{Exit, ProcessId, State, Status};
 pub use verbs::{
     clear_retired, delete, is_frozen, kill, pause, retire, set_restart_policy, stop, sweep, unpause, update, wait,

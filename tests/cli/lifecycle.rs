@@ -248,3 +248,26 @@ fn a_killed_monitor_is_never_believed_to_be_running() {
     }
     assert!(!alive() && !running());
 }
+
+#[test]
+fn a_clone_that_is_killed_leaves_its_original_running_and_no_half_copy() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let script = "i=0; while [ $i -lt 10000 ]; do echo $i > /f$i; i=$((i+1)); done; echo ready; exec sleep 1000";
+    sandbox.ok(&["run", "-d", "--name", "box", "--network", "none", "busybox", "sh", "-c", script]);
+    sandbox.wait_until("it has written", || sandbox.img(&["logs", "box"]).stdout().contains("ready"));
+    let status = |name: &str| sandbox.ok(&["inspect", "-f", "{{.State.Status}}", name]);
+    for signal in [rustix::process::Signal::KILL, rustix::process::Signal::INT] {
+        let mut clone = sandbox.spawn(&["clone", "box", "copy"]);
+        sandbox.wait_until("the original stands still", || status("box") == "paused");
+        clone.signal(signal);
+        assert!(clone.wait() > 128);
+        sandbox.wait_until("the original goes on", || status("box") == "running");
+        sandbox.img(&["exec", "box", "true"]).ok();
+        sandbox.img(&["start", "copy"]).refuses(1, &["not copied whole"]).hints();
+        assert_eq!(sandbox.ok(&["ps", "-a", "--format", "{{.Names}}"]), "box");
+    }
+    sandbox.ok(&["clone", "box", "copy"]);
+    assert_eq!((status("box").as_str(), status("copy").as_str()), ("running", "created"));
+    sandbox.ok(&["rm", "-f", "box"]);
+}

@@ -182,6 +182,7 @@ impl ContainerFlags {
             return Err(CommandError::usage(format!("there is no flag {image}")).hint("--help lists the flags"));
         }
         Ok(Options {
+            incomplete: None,
             name: self.name,
             // A system has a console, which somebody may come to later.
             interactive: self.interactive || system.system,

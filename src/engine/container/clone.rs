@@ -49,17 +49,24 @@ impl Engine {
         } else {
             options.image.clone_from(&image);
         }
+        let copies = !clone.config_only && clone.image.is_none();
+        options.incomplete = if copies { own_process()? } else { None };
         let mut made = self.create(&options, None, progress)?;
         let asked = |data: &mut ContainerData| (data.options.image, data.options.pull) = (image, pull);
         let changed = self.store.containers().change(&made.record.id, asked).map_err(CommandError::from);
         let finished = changed.and_then(|changed| {
             made.record = changed;
-            if clone.config_only || clone.image.is_some() {
+            if !copies {
                 return Ok(());
             }
-            let _frozen = self.freeze(&original.id)?;
-            let from = self.writable(&original.id, &original.data)?.upper;
-            super::fork::copy_tree(&from, &self.writable(&made.record.id, &made.record.data)?.upper)
+            {
+                let _frozen = self.freeze(&original.id)?;
+                let from = self.writable(&original.id, &original.data)?.upper;
+                super::fork::copy_tree(&from, &self.writable(&made.record.id, &made.record.data)?.upper)?;
+            }
+            let whole = |data: &mut ContainerData| data.options.incomplete = None;
+            made.record = self.store.containers().change(&made.record.id, whole)?;
+            Ok(())
         });
         if let Err(error) = finished {
             let error = error.prefixed(&format!("cannot clone container {source}"));
@@ -71,6 +78,19 @@ impl Engine {
         Ok(made)
     }
 
+    /// Removes the clones whose copying was cut short.
+    ///
+    /// # Errors
+    /// The store cannot be read; one cannot be removed.
+    pub(super) fn sweep_clones(&self) -> Result<()> {
+        for record in self.store.containers().list::<ContainerData>()? {
+            if record.data.options.incomplete.map(|by| by.open()).transpose()?.is_some_and(|by| by.is_none()) {
+                self.remove_container(&record.id, true, true)?;
+            }
+        }
+        Ok(())
+    }
+
     fn name_of_clone(&self, name: &str) -> Result<String> {
         let numbered = (1..NAME_TRIES).map(|number| format!("{name}-clone{number}"));
         std::iter::once(format!("{name}-clone"))
@@ -78,4 +98,9 @@ impl Engine {
             .find(|name| self.store.containers().find(name).is_err_and(|error| error.is_not_found()))
             .ok_or_else(|| CommandError::new(format!("found no free name for a clone of {name}")))
     }
+}
+
+fn own_process() -> Result<Option<runner::ProcessId>> {
+    let own = i32::try_from(std::process::id()).map_err(|_| CommandError::new("a process id that is none"))?;
+    Ok(runner::ProcessId::of(own)?)
 }

@@ -184,6 +184,10 @@ impl Engine {
     /// No such container, a damaged record, an image that is gone.
     pub fn startable(&self, id: &str) -> Result<Option<Startable>> {
         let record = self.container_record(id)?;
+        if record.data.options.incomplete.is_some() {
+            return Err(CommandError::new(format!("container {} is a clone that is not copied whole", record.name))
+                .hint(format!("wait for who clones it, or if that was killed: `img rm {}`", record.name)));
+        }
         if self.state(id)?.is_some_and(|state| state.is_up()) {
             return Ok(None);
         }

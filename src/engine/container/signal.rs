@@ -79,20 +79,19 @@ impl Engine {
         let directory = self.state_dir(id);
         match self.state(id)? {
             Some(state) if state.status == runner::Status::Running => {
-                runner::pause(&directory)?;
-                Ok(Some(Frozen(directory)))
+                Ok(Some(Frozen(Some(runner::Standstill::of(&directory)?))))
             }
             _ => Ok(None),
         }
     }
 }
 
-/// Thaws a container when dropped.
-pub(in crate::engine) struct Frozen(std::path::PathBuf);
+/// Thaws a container when dropped, and when this process ends in any other way.
+pub(in crate::engine) struct Frozen(Option<runner::Standstill>);
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        if let Err(error) = runner::unpause(&self.0) {
+        if let Some(Err(error)) = self.0.take().map(runner::Standstill::end) {
             crate::ui::warn(format_args!("the container stays paused: {error}"));
         }
     }

@@ -28,6 +28,9 @@ use system::System;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Options {
+    /// The process that copies another container's files into this one, until it is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incomplete: Option<runner::ProcessId>,
     /// `--name`
     pub name: Option<String>,
     /// `-i`: keep standard input open.
