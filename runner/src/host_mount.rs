@@ -9,6 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::error::{Doing, Error, Result};
 use crate::mount::{self, Context};
 use crate::plan::mount_options;
+use crate::sys::MountAttr;
 use crate::{disk_image, rootfs};
 
 /// A file system of a volume.
@@ -53,22 +54,39 @@ fn memory(data: &disk_image::Data, attributes: u64) -> std::io::Result<OwnedFd> 
     context.mount(attributes)
 }
 
-/// Mounts the root file system of a container that does not run, or the layers of an image, on the directory `target`.
+/// Mounts the root file system of a container that does not run on the directory `target`.
 /// The caller must be single-threaded.
 ///
 /// # Errors
 /// A layer that cannot be mounted, no such directory.
 pub fn mount_root_on(target: &Path, run: &Path, root: &crate::Rootfs) -> Result<()> {
-    attach(rootfs::mount_stopped(run, root)?, target)
+    attach_root(rootfs::mount_stopped(run, root)?, target)
 }
 
-/// Mounts the root of a running container, with all that is mounted in it, on the directory `target`.
+/// Mounts the layers of an image on the directory `target`. The caller must be single-threaded.
+///
+/// # Errors
+/// A layer that cannot be mounted, no such directory.
+pub fn mount_layers_on(target: &Path, run: &Path, layers: &crate::MountedLayers) -> Result<()> {
+    attach_root(rootfs::prepare_layers(run, layers, false, None)?.mount()?, target)
+}
+
+/// Mounts the root of a running container, without what is mounted in it, on the directory `target`. The caller must be
+/// single-threaded.
 ///
 /// # Errors
 /// The container does not run, no such directory.
 pub fn mount_running_on(target: &Path, state_dir: &Path) -> Result<()> {
     let clone = rootfs::clone_of_running(state_dir)?;
-    attach(clone, target)
+    attach_root(clone, target)
+}
+
+/// Neither devices nor programs of a container are trusted on the host.
+fn attach_root(mounted: OwnedFd, target: &Path) -> Result<()> {
+    let set = mount::MOUNT_ATTR_NODEV | mount::MOUNT_ATTR_NOSUID;
+    mount::set_attributes(&mounted, false, MountAttr { set, ..MountAttr::default() })
+        .doing(|| "set the mount options of the root".into())?;
+    attach(mounted, target)
 }
 
 fn attach(mounted: OwnedFd, target: &Path) -> Result<()> {

@@ -208,6 +208,13 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     ("diff", &[("img diff box", "A added, C changed, D deleted"), ("img diff box | grep ^D", "what it deleted")]),
+    (
+        "mount",
+        &[("ls $(img mount box)", "to look into it with the host's tools"), ("img mount", "lists those mounted")],
+    ),
+    ("unmount", &[("img unmount box", "when that is done"), ("img unmount --all", "all of them")]),
+    ("image mount", &[("ls $(img image mount alpine)", "read-only"), ("img image mount", "lists those mounted")]),
+    ("image unmount", &[("img image unmount alpine", "when that is done")]),
     ("cp", &[("img cp box:/etc/hosts .", "out of a container"), ("img cp ./conf box:/etc/", "into one")]),
     ("export", &[("img export -o box.tar box", "its whole file system"), ("img export box | tar -t", "only to look")]),
     ("info", &[("img info", "for people"), ("img info --format '{{.Driver}}'", "one fact, for a script")]),

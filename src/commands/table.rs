@@ -9,8 +9,8 @@ use clap::ArgMatches;
 use super::{
     Run, blame, build, builder, builder_cache, cgroup, commit, console, container, cp, diff, doctor, enter, events,
     exec, export, generate, generate_systemd, healthcheck, history, images, import, inspect, is_option, load, login,
-    logs, network, pause, port, ps, pull, push, rm, rmi, run, save, start, stats, stop, system, tag, top, unshare,
-    update, version, volume, why,
+    logs, mount, network, pause, port, ps, pull, push, rm, rmi, run, save, start, stats, stop, system, tag, top,
+    unshare, update, version, volume, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -123,8 +123,12 @@ pub const COMMANDS: &[Command] = &[
     command::<container::Exists>("container exists", &[], Containers),
     command::<container::ImageExists>("image exists", &[], Images),
     command::<system::PruneImages>("image prune", &[], Images),
+    command::<mount::MountImage>("image mount", &[], Images),
+    command::<mount::UnmountImage>("image unmount", &["umount"], Images),
     command::<commit::Commit>("commit", &[], Containers),
     command::<cp::Cp>("cp", &[], Containers),
+    command::<mount::Mount>("mount", &[], Containers),
+    command::<mount::Unmount>("unmount", &["umount"], Containers),
     command::<diff::Diff>("diff", &[], Containers),
     command::<export::Export>("export", &[], Containers),
     command::<network::List>("network ls", &["list"], Containers),
@@ -185,8 +189,9 @@ const MEMBERS: &[(&str, &[&str])] = &[
         "container",
         &[
             "attach", "clone", "commit", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "ls",
-            "pause", "port", "rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "wait",
-            "pause", "rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait",
+            "mount", "unmount", "pause", "port", "rename", "restart", "rm", "run", "start", "stats", "stop", "top",
+            "unpause", "wait", "pause", "rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause",
+            "update", "wait",
         ],
     ),
 ];

@@ -198,6 +198,11 @@ impl Engine {
                 "`img rm` removes containers; --force removes the tag and keeps the layers while they are needed",
             ));
         }
+        let mounted = last && self.image_is_mounted(&id)?;
+        if mounted && !force {
+            return Err(CommandError::new(format!("image {name} is mounted"))
+                .hint(format!("`img image unmount {name}` first, or use --force")));
+        }
         let mut lines = Vec::new();
         for tag in doomed {
             self.store.refs().remove(&tag.name, Expect::Image(id))?;

@@ -67,6 +67,7 @@ impl Engine {
     /// # Errors
     /// The kernel refuses.
     pub fn unmount_layers(&self) -> Result<()> {
+        self.unmount_roots()?;
         runner::layers::unmount_all(&self.runroot)?;
         self.unmount_unused_volumes()
     }

@@ -26,6 +26,7 @@ pub mod progress;
 pub mod pull;
 pub mod push;
 pub mod registry;
+pub mod roots;
 mod stubs;
 pub mod system;
 pub mod tree;

@@ -169,7 +169,10 @@ impl Engine {
             runner::layers::unmount_unused(&self.runroot, |id| id.starts_with("layer-") && !names.contains(id))?;
         }
         let in_use = |layer: &store::DiffId| self.layer_in_use(layer);
-        Ok(gc::collect(&self.store, &GcOptions { in_use: &in_use, ..options })?)
+        let collected = gc::collect(&self.store, &GcOptions { in_use: &in_use, ..options })?;
+        // Images that went may have been mounted.
+        self.sweep_roots()?;
+        Ok(collected)
     }
 
     /// Verifies that everything in the store is what its name says.

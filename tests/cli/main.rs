@@ -51,6 +51,7 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod machine;
+mod mount_roots;
 mod mounts;
 mod names;
 mod network;

@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::container::{MountedLayers, Rootfs};
 use crate::error::{Doing, Error, Result};
 use crate::mount::{self, MOUNT_ATTR_NODEV};
-use crate::{bind, state, sys};
+use crate::{bind, foreign, state, sys};
 
 pub use overlay::throw_away;
 pub use owner::Owner;
@@ -91,10 +91,17 @@ pub fn mount_stopped(run: &Path, rootfs: &Rootfs) -> Result<OwnedFd> {
     prepare(run, rootfs, false, false, None)?.mount()
 }
 
-/// A detached clone of the root of a running container, with all that is mounted in it.
+/// A detached clone of the root of a running container, without what is mounted in it. Single-threaded callers only.
 pub(crate) fn clone_of_running(state_dir: &Path) -> Result<OwnedFd> {
-    let root = root_of_running(state_dir)?;
-    let clone = mount::clone_fd(root, true).doing(|| "clone the root of the container".into())?;
+    let state = state::load(state_dir)?;
+    let pidfd = state.pidfd()?;
+    let pid = state.process.as_ref().and_then(|process| rustix::process::Pid::from_raw(process.pid));
+    let pid = pid.ok_or_else(|| Error::NotRunning(state.id.clone()))?;
+    let clone = foreign::clone_mount(pid, Path::new("/"));
+    if sys::pidfd_send_signal(pidfd.as_fd(), 0).is_err() {
+        return Err(Error::NotRunning(state.id));
+    }
+    let clone = clone.doing(|| "clone the root of the container".into())?;
     mount::make_private(&clone, true).doing(|| "make the clone private".into())?;
     Ok(clone)
 }

@@ -59,6 +59,7 @@ impl Engine {
                 remove_all(&self.store, &self.states(), id, Removal::Whole)?;
             }
         }
+        self.sweep_roots()?;
         self.sweep_build_steps()
     }
 

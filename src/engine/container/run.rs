@@ -65,6 +65,7 @@ impl Engine {
             Ok((state, _)) => {
                 self.container_event(record, "start");
                 self.show_notices(state.network.as_ref());
+                self.started_with_root(&record.id);
                 Ok(())
             }
             Err(error) => Err(self.start_failed(record, error)),
@@ -91,6 +92,7 @@ impl Engine {
             .map_err(|error| self.start_failed(record, error))?;
         self.container_event(record, "start");
         self.show_notices(state.network.as_ref());
+        self.started_with_root(&record.id);
         let stream = stream.ok_or_else(|| CommandError::new("the container's monitor cannot be reached"))?;
         let options = AttachOptions {
             stdin: attachment.stdin && asked.interactive,
@@ -125,6 +127,7 @@ impl Engine {
             tell_happening(&self.store, record, happening);
             if let Happening::Started(state) = happening {
                 self.show_notices(state.network.as_ref());
+                self.started_with_root(&record.id);
                 // What earlier runs left to be done while somebody waits anyway; the collector finds what cannot be.
                 let _ = self.store.containers().clear_retired();
                 let _ = runner::clear_retired(&self.state_dir(&record.id));
@@ -293,6 +296,13 @@ impl Engine {
         }
     }
 
+    /// Where the root was mounted on the host, it is that of the container which runs now.
+    fn started_with_root(&self, id: &str) {
+        if let Err(error) = self.renew_mounted_root(id) {
+            crate::ui::warn(crate::ui::Escaped(&error.prefixed("cannot mount the root again").text()));
+        }
+    }
+
     /// What the network had to change on the host, told once.
     fn show_notices(&self, network: Option<&runner::network::State>) {
         for notice in network.iter().flat_map(|network| &network.notices) {
@@ -389,6 +399,9 @@ pub(super) fn remove_all(store: &Store, states: &Path, id: &str, removal: Remova
         Removal::Retire => runner::retire(&states.join(id))?,
     }
     if let Some(record) = &record {
+        if let Some(runroot) = states.parent() {
+            crate::engine::roots::unmount_of(runroot, id)?;
+        }
         super::limit::unmount(store, id)?;
         super::volumes::remove_anonymous(store, record)?;
         crate::engine::volumes::attach::released_by(store, states, record)?;
