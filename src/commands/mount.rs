@@ -35,7 +35,7 @@ impl Run for Mount {
         if self.all {
             self.containers = engine.container_ids()?;
         } else if self.containers.is_empty() {
-            return list(&engine, Whose::Container, self.format.as_deref());
+            return list(engine, Whose::Container, self.format.as_deref());
         }
         Ok(each(&self.containers, |name| ui::outln(engine.mount_root(name)?.display())))
     }
@@ -57,7 +57,7 @@ pub struct Unmount {
 impl Run for Unmount {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
-        let names = named(&engine, Whose::Container, self.containers, self.all)?;
+        let names = named(engine, Whose::Container, self.containers, self.all)?;
         Ok(each(&names, |name| {
             engine.unmount_root(name)?;
             ui::outln(name)
@@ -82,7 +82,7 @@ impl Run for MountImage {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         if self.images.is_empty() {
-            return list(&engine, Whose::Image, self.format.as_deref());
+            return list(engine, Whose::Image, self.format.as_deref());
         }
         Ok(each(&self.images, |name| ui::outln(engine.mount_image(name)?.display())))
     }
@@ -104,7 +104,7 @@ pub struct UnmountImage {
 impl Run for UnmountImage {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
-        let names = named(&engine, Whose::Image, self.images, self.all)?;
+        let names = named(engine, Whose::Image, self.images, self.all)?;
         Ok(each(&names, |name| {
             engine.unmount_image(name)?;
             ui::outln(name)
