@@ -161,6 +161,9 @@ fn maps_of_ones_own_and_of_another_container() {
         words.extend(["busybox", "true"]);
         sandbox.img(&words)
     };
+    // One that shares the host's ids is joined like any other.
+    sandbox.ok(&["run", "-d", "--name", "plain", "--network", "none", "busybox", "sleep", "100"]);
+    run(&["--userns", "container:plain", "-v", "vol:/vol"]).ok();
     run(&["--uidmap", "1:100000:1000"]).refuses(125, &["root"]);
     run(&["--uidmap", "0:1:2:3"]).refuses(125, &["0:1:2:3"]);
     run(&["--uidmap", "0:100000:10", "--uidmap", "5:900:1"]).refuses(125, &["overlap"]);

@@ -107,17 +107,22 @@ impl Engine {
         };
         options.auto_ids = None;
         let (uids, gids) = (read("uid_map")?, read("gid_map")?);
-        match uids.as_slice() {
-            [(0, 0, u32::MAX)] => options.namespaces.user = None,
-            _ => (options.uid_map, options.gid_map) = (uids, gids),
+        // By the namespace, not by its map: one of its own may map all ids to themselves.
+        let namespace = |process: &std::path::Path| {
+            let path = process.join("ns/user");
+            std::fs::read_link(&path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        match namespace(&process)? == namespace(std::path::Path::new("/proc/self"))? {
+            true => options.namespaces.user = None,
+            false => (options.uid_map, options.gid_map) = (uids, gids),
         }
         Ok(())
     }
 }
 
 /// Lets mounts show files as they are on the disk to the container: those of ours, and volumes, which are the container's.
-pub(super) fn map_mounts(asked: &Options, mounts: &mut [MountRequest], ours: impl Fn(&MountRequest) -> bool) {
-    if !asked.ids.mapped() {
+pub(super) fn map_mounts(options: &SpecOptions, mounts: &mut [MountRequest], ours: impl Fn(&MountRequest) -> bool) {
+    if options.namespaces.user.is_none() {
         return;
     }
     for mount in mounts.iter_mut().filter(|mount| mount.kind == MountKind::Bind && ours(mount)) {

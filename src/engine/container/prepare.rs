@@ -83,7 +83,7 @@ impl Engine {
             let source = Path::new(mount.source.as_deref().unwrap_or_default());
             source.starts_with(&state_dir) || source.starts_with(self.store.root())
         };
-        ids::map_mounts(&data.options, &mut mounts, own);
+        ids::map_mounts(&options, &mut mounts, own);
         // What the user mounts wins over ours.
         let targets: Vec<String> = mounts.iter().map(|mount| mount.target.trim_end_matches('/').to_owned()).collect();
         let mut index = 0;
