@@ -27,6 +27,9 @@ pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     owner_and_time(target.as_fd(), ".", &about, FileType::Directory).map_err(io::Error::from).with_context(what)
 }
 
+/// How deep a tree may be that is copied: each level takes three descriptors, of 1024 that a process commonly has.
+const DEPTH: usize = 256;
+
 struct Fork<'a> {
     root: BorrowedFd<'a>,
     /// Where the first name of a file with several was copied to, by device and inode.
@@ -35,6 +38,9 @@ struct Fork<'a> {
 
 impl Fork<'_> {
     fn directory(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+        if path.components().count() > DEPTH {
+            return Err(io::Error::other(format!("directories more than {DEPTH} deep cannot be copied")));
+        }
         for entry in Dir::read_from(from)? {
             let entry = entry?;
             let name = entry.file_name();
@@ -168,6 +174,20 @@ mod tests {
     use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 
     use super::*;
+
+    #[test]
+    fn a_tree_that_is_too_deep_is_refused_in_words() {
+        for (depth, fits) in [(DEPTH, true), (DEPTH + 1, false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+            std::fs::create_dir_all(from.join("d/".repeat(depth))).unwrap();
+            std::fs::create_dir(&to).unwrap();
+            match copy_tree(&from, &to) {
+                Ok(()) => assert!(fits && to.join("d/".repeat(depth)).is_dir()),
+                Err(error) => assert!(!fits && error.text().contains("256 deep"), "{}", error.text()),
+            }
+        }
+    }
 
     #[test]
     fn everything_is_as_it_was() {
