@@ -117,7 +117,7 @@ impl Hold {
         };
         let system = rustix::fs::fstatfs(&file).map_err(|error| Error::file("look at", &pin)(error.into()))?;
         // After a restart of the machine it is an empty file, and the interfaces are where they belong.
-        Ok((system.f_type as i64 == libc::NSFS_MAGIC as i64).then_some(file))
+        Ok((system.f_type as i64 == libc::NSFS_MAGIC).then_some(file))
     }
 
     fn remove(&self) -> Result<()> {
