@@ -117,7 +117,13 @@ fn dispatch(arguments: Vec<OsString>) -> Result<ExitCode> {
         }
         return Err(unknown(&words));
     };
-    let matches = match tree(command).try_get_matches_from(&arguments) {
+    let mut tree = tree(command);
+    let with_value =
+        |word: &OsString| [&b"=true"[..], b"=false"].iter().any(|end| word.as_encoded_bytes().ends_with(end));
+    if arguments.iter().any(with_value) {
+        tree = with_switch_values(tree);
+    }
+    let matches = match tree.try_get_matches_from(&arguments) {
         Ok(matches) => matches,
         Err(error) => return clap_error(&error),
     };
@@ -164,6 +170,22 @@ pub fn tree(command: &Command) -> clap::Command {
         clap::Command::new(name).subcommand(inner).subcommand_required(true).disable_help_subcommand(true)
     });
     root().subcommand(inner).subcommand_required(true)
+}
+
+/// The tree with switches that also take `=true` and `=false`, as docker's and podman's do. Only made where somebody wrote
+/// one of these, so that the help stays plain.
+fn with_switch_values(command: clap::Command) -> clap::Command {
+    let valued = |arg: Arg| match arg.get_action() {
+        ArgAction::SetTrue => arg
+            .action(ArgAction::Set)
+            .num_args(0..=1)
+            .require_equals(true)
+            .value_parser(clap::value_parser!(bool))
+            .default_value("false")
+            .default_missing_value("true"),
+        _ => arg,
+    };
+    command.mut_args(valued).mut_subcommands(with_switch_values)
 }
 
 /// What stood before the command.

@@ -164,7 +164,7 @@ pub fn killed_anywhere_is_swept() {
     assert_eq!(network::sweep(&site).unwrap(), network::Swept::default());
     // One whose namespace is still held, so that its interfaces do not go by themselves.
     let held = house.guest("held", |b| b.publish.push(PortMapping::new(0, 80, Protocol::Tcp)));
-    assert_eq!(network::sweep(&site).unwrap(), network::Swept { interfaces: 1, ports: 1, addresses: 1 });
+    assert_eq!(network::sweep(&site).unwrap(), network::Swept { interfaces: 1, ports: 1, addresses: 1, holders: 0 });
     assert!(!within(&held.netns, || run("ip -o link")).contains("eth0"));
     // What is left works.
     house.guest("after", |b| b.publish.push(PortMapping::new(0, 80, Protocol::Tcp)));

@@ -242,7 +242,7 @@ fn an_event_tells_of_memory_that_ran_out() {
     let eat = "for i in 1 2 3; do (head -c 60000000 /dev/zero | tail -c 50000000 > /dev/null); done; exec sleep 1000";
     lab.create(eat, json!({"linux": {"resources": {"memory": {"limit": 16_000_000, "swap": 16_000_000}}}})).ok();
     let mut events = lab.command(&["events", "--interval", "1h", &lab.id]);
-    let mut events = events.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut events = events.stdout(Stdio::piped()).spawn().unwrap();
     lab.start().ok();
     let mut line = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(events.stdout.take().unwrap()), &mut line).unwrap();
