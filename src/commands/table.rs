@@ -189,9 +189,8 @@ const MEMBERS: &[(&str, &[&str])] = &[
         "container",
         &[
             "attach", "clone", "commit", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "ls",
-            "mount", "unmount", "pause", "port", "rename", "restart", "rm", "run", "start", "stats", "stop", "top",
-            "unpause", "wait", "pause", "rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause",
-            "update", "wait",
+            "mount", "pause", "port", "rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unmount",
+            "unpause", "update", "wait",
         ],
     ),
 ];
