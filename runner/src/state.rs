@@ -152,17 +152,24 @@ impl ProcessId {
 impl ProcessId {
     /// Waits for its end; false if the time is over first.
     pub fn wait(&self, limit: Duration) -> Result<bool> {
-        let until = Instant::now() + limit;
-        let Some(pidfd) = self.open()? else { return Ok(true) };
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let mut entry = [libc::pollfd { fd: pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
-            if sys::poll(&mut entry, Some(left)).doing(|| format!("wait for process {}", self.pid))? > 0 {
-                return Ok(true);
-            }
-            if left.is_zero() {
-                return Ok(false);
-            }
+        match self.open()? {
+            None => Ok(true),
+            Some(pidfd) => wait_for(&pidfd, Some(limit)),
+        }
+    }
+}
+
+/// Waits for a pidfd; false if the time is over first.
+pub(crate) fn wait_for(pidfd: &OwnedFd, limit: Option<Duration>) -> Result<bool> {
+    let until = limit.map(|limit| Instant::now() + limit);
+    loop {
+        let left = until.map(|at| at.saturating_duration_since(Instant::now()));
+        let mut entry = [libc::pollfd { fd: pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+        if sys::poll(&mut entry, left).doing(|| "wait for a process".into())? > 0 {
+            return Ok(true);
+        }
+        if until.is_some_and(|at| Instant::now() >= at) {
+            return Ok(false);
         }
     }
 }
@@ -223,16 +230,21 @@ impl State {
 
 /// Writes a record, by rename: whoever reads sees the old one or the new one.
 pub(crate) fn replace(path: &Path, record: &impl Serialize) -> Result<()> {
+    let bytes = serde_json::to_vec(record).map_err(|source| Error::Record { path: path.to_path_buf(), source })?;
+    replace_bytes(path, &bytes)
+}
+
+/// As [`replace`], for what is no record of ours.
+pub(crate) fn replace_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let fresh = path.with_file_name(format!(".{name}.new"));
-    let bytes = serde_json::to_vec(record).map_err(|source| Error::Record { path: path.to_path_buf(), source })?;
     fs::File::options()
         .create(true)
         .write(true)
         .truncate(true)
         .mode(0o600)
         .open(&fresh)
-        .and_then(|mut file| file.write_all(&bytes))
+        .and_then(|mut file| file.write_all(bytes))
         .and_then(|()| fs::rename(&fresh, path))
         .doing(|| format!("write {}", path.display()))
 }

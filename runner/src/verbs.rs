@@ -3,7 +3,7 @@
 //! Every verb takes the state directory, loads the truth, acts through a pidfd or the cgroup, and is done; nothing is kept. The
 //! rule: a pid is never signalled by its number, and deleting twice is no error.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -126,10 +126,10 @@ fn end_process(dir: &Path, state: &State, pidfd: &OwnedFd, signal: i32, timeout:
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
         result => result.doing(|| format!("signal container {}", state.id))?,
     }
-    if !wait_for(pidfd.as_fd().as_raw_fd(), timeout)? {
+    if !state::wait_for(pidfd, timeout)? {
         // Its first process, and with it the pid namespace; then whatever else is in its groups.
         let _ = sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
-        if !wait_for(pidfd.as_fd().as_raw_fd(), Some(KILL_LIMIT))? {
+        if !state::wait_for(pidfd, Some(KILL_LIMIT))? {
             return Err(Error::Timeout {
                 doing: format!("killing container {}", state.id),
                 seconds: KILL_LIMIT.as_secs(),
@@ -155,21 +155,6 @@ fn open_first(state: &State) -> Result<Option<OwnedFd>> {
         Ok(fd) => Ok(Some(fd)),
         Err(Error::NotRunning(_)) => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-/// Waits for a pidfd; false if the time is over first.
-fn wait_for(pidfd: i32, timeout: Option<Duration>) -> Result<bool> {
-    let until = timeout.map(|time| Instant::now() + time);
-    loop {
-        let left = until.map(|at| at.saturating_duration_since(Instant::now()));
-        let mut entry = [libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 }];
-        if sys::poll(&mut entry, left).doing(|| "wait for a process".into())? > 0 {
-            return Ok(true);
-        }
-        if until.is_some_and(|at| Instant::now() >= at) {
-            return Ok(false);
-        }
     }
 }
 
@@ -232,7 +217,7 @@ pub fn wait(dir: &Path, timeout: Option<Duration>) -> Result<Exit> {
             return Err(Error::Timeout { doing, seconds: timeout.unwrap_or_default().as_secs() });
         }
         match open_first(&state)? {
-            Some(pidfd) => drop(wait_for(pidfd.as_raw_fd(), left)?),
+            Some(pidfd) => drop(state::wait_for(&pidfd, left)?),
             None => std::thread::sleep(Duration::from_millis(5)),
         }
     }

@@ -17,8 +17,21 @@ use crate::monitor::peer::Peer;
 use crate::monitor::relay::{ProgramIo, Relay};
 use crate::sys::{self, Ended};
 
+/// The connection to the socket that was asked for, if one was: a terminal needs one unless its caller stays, and nothing
+/// else may have one.
+pub(super) fn asked(socket: Option<&Path>, terminal: bool, foreground: bool) -> Result<Option<UnixStream>> {
+    match (socket, terminal) {
+        (Some(socket), true) => connect(socket).map(Some),
+        (None, true) if !foreground => {
+            Err(Error::invalid("cannot allocate tty if img-runtime will detach without setting console socket"))
+        }
+        (Some(_), false) => Err(Error::invalid("cannot use console socket if img-runtime will not allocate tty")),
+        (None, _) => Ok(None),
+    }
+}
+
 /// Connects to the socket that is to get the master, before anything is made: a wrong path is found early.
-pub(super) fn connect(socket: &Path) -> Result<UnixStream> {
+fn connect(socket: &Path) -> Result<UnixStream> {
     UnixStream::connect(socket).doing(|| format!("connect to the console socket {}", socket.display()))
 }
 

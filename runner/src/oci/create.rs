@@ -11,7 +11,7 @@ use oci_spec::runtime::{Hooks, Spec};
 use rustix::fs::{FileType, Mode, OFlags};
 
 use super::bundle::{self, Bundle};
-use super::record::{CONFIG, FAILURES, ORDER, Record, Status, write};
+use super::record::{CONFIG, FAILURES, ORDER, Record, Status};
 use super::{Runtime, cgroups, console};
 use crate::cgroup::Cgroup;
 use crate::container::Rootfs;
@@ -93,18 +93,7 @@ impl Runtime {
         };
         let plan = Plan::for_container(&bundle.spec, settings)?;
         let terminal = create::process_of(&bundle.spec)?.terminal() == Some(true);
-        let socket = match (&options.console_socket, terminal) {
-            (Some(socket), true) => Some(console::connect(socket)?),
-            (None, true) if !options.foreground => {
-                return Err(Error::invalid(
-                    "cannot allocate tty if img-runtime will detach without setting console socket",
-                ));
-            }
-            (Some(_), false) => {
-                return Err(Error::invalid("cannot use console socket if img-runtime will not allocate tty"));
-            }
-            (None, _) => None,
-        };
+        let socket = console::asked(options.console_socket.as_deref(), terminal, options.foreground)?;
         let group = cgroups::path(&bundle.spec, id, options.systemd_cgroup)?;
         let mut record = Record::new(id, &bundle.path, &bundle.rootfs, &bundle.spec, group)?;
         let directory = self.make_directory(id)?;
@@ -137,7 +126,7 @@ fn make(
 ) -> Result<Started> {
     let spec = &bundle.spec;
     record.save(directory)?;
-    write(&directory.join(CONFIG), &bundle.text)?;
+    state::replace_bytes(&directory.join(CONFIG), &bundle.text)?;
     let gate = Gate { order: fifo(&directory.join(ORDER))?, failures: fifo(&directory.join(FAILURES))? };
     let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let seccomp = seccomp.map(seccomp::compile).transpose()?;

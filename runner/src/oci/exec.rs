@@ -105,18 +105,7 @@ impl Runtime {
         }
         let pidfd = record.pidfd()?.ok_or_else(|| Error::invalid("cannot exec in a stopped container"))?;
         let terminal = process.terminal() == Some(true);
-        let socket = match (&options.console_socket, terminal) {
-            (Some(socket), true) => Some(console::connect(socket)?),
-            (None, true) if !options.foreground => {
-                return Err(Error::invalid(
-                    "cannot allocate tty if img-runtime will detach without setting console socket",
-                ));
-            }
-            (Some(_), false) => {
-                return Err(Error::invalid("cannot use console socket if img-runtime will not allocate tty"));
-            }
-            (None, _) => None,
-        };
+        let socket = console::asked(options.console_socket.as_deref(), terminal, options.foreground)?;
         let config = self.config(id)?;
         let seccomp = config.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
         let mut plan = Plan::for_exec(process, seccomp.is_some())?;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
@@ -108,9 +108,7 @@ impl Record {
 
     /// Writes the record into the container's directory.
     pub(super) fn save(&self, directory: &Path) -> Result<()> {
-        let path = directory.join(STATE);
-        let bytes = serde_json::to_vec(self).map_err(|source| Error::Record { path: path.clone(), source })?;
-        write(&path, &bytes)
+        state::replace(&directory.join(STATE), self)
     }
 
     /// A descriptor of its first process, if that lives.
@@ -251,23 +249,6 @@ pub fn state_of(record: &Record, status: Status) -> Value {
     }
     state["owner"] = "".into();
     state
-}
-
-/// Replaces a file.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    use io::Write;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let fresh = path.with_file_name(name);
-    fs::File::options()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&fresh)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| fs::rename(&fresh, path))
-        .doing(|| format!("write {}", path.display()))
 }
 
 /// Reads a file that is not too large; `missing` if it is not there.
