@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use store::cache_prune::{CachePart, PartKind};
 
 use super::Run;
+use super::export::tar_goes_to;
 use super::system::confirm;
 use crate::config::Context;
 use crate::engine::build::keep::{PruneWishes, part_id};
@@ -163,10 +164,7 @@ impl Run for Prune {
 
 impl Run for Export {
     fn run(self, context: &Context) -> Result<ExitCode> {
-        if self.output.is_none() && std::io::stdout().is_terminal() {
-            return Err(CommandError::new("a tar is not for a terminal")
-                .hint("use -o FILE, or send standard output to a file or pipe"));
-        }
+        tar_goes_to(self.output.as_deref())?;
         context.engine()?.export_mount(&self.id, self.output.as_deref())?;
         Ok(ExitCode::SUCCESS)
     }

@@ -1,7 +1,7 @@
 //! `img export`.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -24,11 +24,17 @@ pub struct Export {
 
 impl Run for Export {
     fn run(self, context: &Context) -> Result<ExitCode> {
-        if self.output.is_none() && std::io::stdout().is_terminal() {
-            return Err(CommandError::new("a tar is not for a terminal")
-                .hint("use -o FILE, or send standard output to a file or pipe"));
-        }
+        tar_goes_to(self.output.as_deref())?;
         context.engine()?.export(&self.container, self.output.as_deref())?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Refuses to write a tar to a terminal.
+pub fn tar_goes_to(output: Option<&Path>) -> Result<()> {
+    if output.is_none() && std::io::stdout().is_terminal() {
+        return Err(CommandError::new("a tar is not for a terminal")
+            .hint("use -o FILE, or send standard output to a file or pipe"));
+    }
+    Ok(())
 }

@@ -313,3 +313,18 @@ pub fn each<N: AsRef<str>>(names: &[N], mut work: impl FnMut(&str) -> Result<()>
     }
     code
 }
+
+/// Prints what is known of each of many names, as one list; those that are not there are reported as by [`each`].
+pub fn inspect_each<N: AsRef<str>>(
+    names: &[N],
+    format: Option<&str>,
+    mut look_up: impl FnMut(&str) -> Result<serde_json::Value>,
+) -> Result<ExitCode> {
+    let mut found = Vec::new();
+    let code = each(names, |name| {
+        found.push(look_up(name)?);
+        Ok(())
+    });
+    ui::format::print_inspect(format, &found)?;
+    Ok(code)
+}

@@ -6,7 +6,7 @@ use clap::Args;
 use runner::spec::parse::NetworkRequest;
 use serde_json::{Value, json};
 
-use super::{Run, each};
+use super::{Run, each, inspect_each};
 use crate::config::Context;
 use crate::engine::networks::create::NetworkOptions;
 use crate::engine::networks::{Network, NetworkFilter};
@@ -151,13 +151,7 @@ pub struct Inspect {
 impl Run for Inspect {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
-        let mut found = Vec::new();
-        let code = each(&self.networks, |name| {
-            found.push(engine.inspect_network(name)?);
-            Ok(())
-        });
-        format::print_inspect(self.format.as_deref(), &found)?;
-        Ok(code)
+        inspect_each(&self.networks, self.format.as_deref(), |name| engine.inspect_network(name))
     }
 }
 

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Run, each};
+use super::export::tar_goes_to;
+use super::{Run, each, inspect_each};
 use crate::config::Context;
 use crate::engine::volumes::Volume;
 use crate::engine::volumes::driver::DriverOptions;
@@ -129,13 +130,7 @@ pub struct Inspect {
 impl Run for Inspect {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
-        let mut found = Vec::new();
-        let code = each(&self.volumes, |name| {
-            found.push(describe(&engine.volume(name)?));
-            Ok(())
-        });
-        format::print_inspect(self.format.as_deref(), &found)?;
-        Ok(code)
+        inspect_each(&self.volumes, self.format.as_deref(), |name| Ok(describe(&engine.volume(name)?)))
     }
 }
 
@@ -225,10 +220,7 @@ pub struct Export {
 
 impl Run for Export {
     fn run(self, context: &Context) -> Result<ExitCode> {
-        if self.output.is_none() && std::io::stdout().is_terminal() {
-            return Err(CommandError::new("a tar is not for a terminal")
-                .hint("use -o FILE, or send standard output to a file or pipe"));
-        }
+        tar_goes_to(self.output.as_deref())?;
         context.engine()?.export_volume(&self.volume, self.output.as_deref())?;
         Ok(ExitCode::SUCCESS)
     }
