@@ -104,6 +104,7 @@ pub fn collect(store: &Store, options: &GcOptions<'_>) -> Result<GcReport> {
         collector.take_images(&marks)?;
         collector.take_content(&marks)?;
         collector.take_cache(&marks)?;
+        collector.take_spares()?;
         collector.take_partial()?;
         if !options.dry_run {
             for records in [store.containers(), store.volumes(), store.networks()] {
@@ -283,10 +284,11 @@ impl Collector<'_> {
         Ok(())
     }
 
+    fn take_spares(&mut self) -> Result<()> {
+        self.store.containers().all_spares()?.iter().try_for_each(|spare| self.take(spare))
+    }
+
     fn take_partial(&mut self) -> Result<()> {
-        for spare in self.store.containers().all_spares()? {
-            self.take(&spare)?;
-        }
         let ingest = self.store.root().join("ingest");
         for name in if self.options.partial { files::names(&ingest)? } else { Vec::new() } {
             let path = ingest.join(name);

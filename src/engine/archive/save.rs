@@ -74,8 +74,8 @@ impl Engine {
             return Err(CommandError::new(format!("{} is there already", path.display()))
                 .hint("name a directory that does not exist, or an empty one"));
         }
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let partial = tempfile_in(parent, path).with_context(doing)?;
+        let partial = partial_of(path);
+        std::fs::create_dir(&partial).with_context(doing)?;
         let written = std::fs::create_dir_all(partial.join("blobs/sha256")).with_context(doing).and_then(|()| {
             let mut archive =
                 Archive::<io::Sink> { place: Place::Directory(partial.clone()), written: BTreeSet::new() };
@@ -219,13 +219,11 @@ fn lines(manifest: &Manifest, member: &Member<'_>) -> Vec<Value> {
     names.into_iter().map(line).collect()
 }
 
-/// A directory of this process's own beside `path`.
-fn tempfile_in(parent: &Path, path: &Path) -> io::Result<PathBuf> {
+/// Where this process writes what is to appear at `path` when it is whole: beside it.
+fn partial_of(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));
-    let partial = parent.join(name);
-    std::fs::create_dir(&partial)?;
-    Ok(partial)
+    path.with_file_name(name)
 }
 
 /// Where an archive's members go.
@@ -292,9 +290,7 @@ pub fn write_file(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> R
         let mut file = File::options().write(true).open(path).context(format!("cannot write {}", path.display()))?;
         return write(&mut file);
     }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let partial = path.with_file_name(name);
+    let partial = partial_of(path);
     let mut file = File::create_new(&partial).context(format!("cannot write {}", path.display()))?;
     let result = write(&mut file)
         .and_then(|()| std::fs::rename(&partial, path).context(format!("cannot put {} in place", path.display())));
