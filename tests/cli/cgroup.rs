@@ -1,16 +1,8 @@
 //! `cgroup get`, `set` and `dump`, LXC's way of them, `priority`, `enter` and `info --cgroups`: control files by the names of
 //! either version, held against the kernel's own.
 
-use super::limits::group_file;
+use super::limits::{group_file, sleeper};
 use crate::support::Sandbox;
-
-fn sleeper(sandbox: &Sandbox, more: &[&str]) -> String {
-    sandbox.pull("busybox");
-    let mut arguments = vec!["run", "-d", "--name", "box", "--network", "none"];
-    arguments.extend(more);
-    arguments.extend(["busybox", "sleep", "1000"]);
-    sandbox.ok(&arguments)
-}
 
 #[test]
 fn files_are_known_by_the_names_of_both_versions() {

@@ -95,49 +95,15 @@ fn servers_used_by_name_and_a_program_against_its_limits() {
         &trust,
     ];
     sandbox.ok(&postgres);
-    let query = |text: &str| {
-        sandbox.img(&[
-            "run",
-            "--rm",
-            "--network",
-            &network,
-            "servers",
-            "psql",
-            "-h",
-            "db",
-            "-U",
-            "postgres",
-            "-tAc",
-            text,
-        ])
-    };
-    until(
-        &sandbox,
-        &["run", "--rm", "--network", &network, "servers", "psql", "-h", "db", "-U", "postgres", "-tAc", "select 41+1"],
-        "42",
-    );
-    query("create table t as select n, repeat('x', 100) as text from generate_series(1, 20000) as n").ok();
+    let psql = ["run", "--rm", "--network", &network, "servers", "psql", "-h", "db", "-U", "postgres", "-tAc"];
+    let query = |text: &'static str| [&psql[..], &[text]].concat();
+    until(&sandbox, &query("select 41+1"), "42");
+    let fill = query("create table t as select n, repeat('x', 100) as text from generate_series(1, 20000) as n");
+    sandbox.img(&fill).ok();
     sandbox.ok(&["stop", "db"]);
     sandbox.ok(&["rm", "db"]);
     sandbox.ok(&postgres);
-    until(
-        &sandbox,
-        &[
-            "run",
-            "--rm",
-            "--network",
-            &network,
-            "servers",
-            "psql",
-            "-h",
-            "db",
-            "-U",
-            "postgres",
-            "-tAc",
-            "select count(*) from t",
-        ],
-        "20000",
-    );
+    until(&sandbox, &query("select count(*) from t"), "20000");
 
     // Redis, by name and by alias; it dies of a kill as it should.
     let redis = [

@@ -12,6 +12,15 @@ pub fn group_file(id: &str, names: &[&str]) -> String {
     content.next().unwrap_or_else(|| panic!("none of {names:?} in {groups:?}")).trim().to_owned()
 }
 
+/// A container `box` of busybox that sleeps, with more flags; gives its id.
+pub fn sleeper(sandbox: &Sandbox, more: &[&str]) -> String {
+    sandbox.pull("busybox");
+    let mut arguments = vec!["run", "-d", "--name", "box", "--network", "none"];
+    arguments.extend(more);
+    arguments.extend(["busybox", "sleep", "1000"]);
+    sandbox.ok(&arguments)
+}
+
 #[test]
 fn each_flag_reaches_its_file() {
     let sandbox = Sandbox::new();

@@ -1,15 +1,7 @@
 //! `update`: limits of a running container read back from the kernel's files, and mounts that come and go without a restart.
 
-use super::limits::group_file;
+use super::limits::{group_file, sleeper};
 use crate::support::Sandbox;
-
-fn sleeper(sandbox: &Sandbox, more: &[&str]) -> String {
-    sandbox.pull("busybox");
-    let mut arguments = vec!["run", "-d", "--name", "box", "--network", "none"];
-    arguments.extend(more);
-    arguments.extend(["busybox", "sleep", "1000"]);
-    sandbox.ok(&arguments)
-}
 
 #[test]
 fn limits_change_at_once_and_stay() {
