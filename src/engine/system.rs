@@ -7,7 +7,6 @@ use store::gc::{self, CacheScope, GcOptions, GcReport, ImageScope};
 use store::usage::{Part, usage};
 
 use super::Engine;
-use super::container::volumes::VolumeData;
 use super::layers::mount_name;
 use crate::error::{CommandError, Context as _, Result};
 
@@ -133,16 +132,10 @@ impl Engine {
     }
 
     fn prune_volumes(&self, dry_run: bool, report: &mut PruneReport) -> Result<()> {
-        let mut used = Vec::new();
-        for record in self.store.containers().list::<super::container::ContainerData>()? {
-            used.extend(self.volumes_of(&record.data)?);
-        }
-        for record in self.store.volumes().list::<VolumeData>()? {
-            if !used.contains(&record.id) {
-                report.removed.push(format!("deleted volume {}", record.name));
-                if !dry_run {
-                    super::volumes::attach::remove(&self.store, &record.id)?;
-                }
+        for volume in self.volumes()?.iter().filter(|volume| volume.used_by.is_empty()) {
+            report.removed.push(format!("deleted volume {}", volume.name));
+            if !dry_run {
+                super::volumes::attach::remove(&self.store, &volume.id)?;
             }
         }
         Ok(())

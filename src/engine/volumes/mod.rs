@@ -36,7 +36,7 @@ pub struct Volume {
     pub anonymous: bool,
     /// The names of the containers that mount it.
     pub used_by: Vec<String>,
-    id: String,
+    pub(in crate::engine) id: String,
 }
 
 impl Engine {
@@ -51,11 +51,7 @@ impl Engine {
             volumes.push(Volume {
                 path: self.volume_path(&record.id)?,
                 options: record.data.options,
-                used_by: {
-                    let mut names = users.remove(&record.id).unwrap_or_default();
-                    names.sort_unstable();
-                    names
-                },
+                used_by: users.remove(&record.id).unwrap_or_default(),
                 name: record.name,
                 created: record.created,
                 anonymous: record.data.anonymous_for.is_some(),
@@ -166,7 +162,7 @@ impl Engine {
     }
 
     /// The ids of the volumes that a container mounts.
-    pub(in crate::engine) fn volumes_of(&self, data: &ContainerData) -> Result<Vec<String>> {
+    fn volumes_of(&self, data: &ContainerData) -> Result<Vec<String>> {
         let mounts = data.mounts()?.into_iter().filter(|mount| mount.kind == MountKind::Volume);
         Ok(mounts.filter_map(|mount| self.store.volumes().find(&mount.source?).ok()).collect())
     }
@@ -180,6 +176,7 @@ impl Engine {
                 users.entry(id).or_default().push(name.clone());
             }
         }
+        users.values_mut().for_each(|names| names.sort_unstable());
         Ok(users)
     }
 }
