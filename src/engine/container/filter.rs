@@ -179,8 +179,8 @@ impl Sieve<'_> {
         if !exposed {
             return Ok(false);
         }
-        let image = record.data.image.map(|image| engine.store.images().get(&image)).transpose()?;
-        let of_image = image.iter().flat_map(|image| image.config.config.exposed_ports.keys());
+        let image = engine.run_config(&record.data)?;
+        let of_image = image.iter().flat_map(|image| image.exposed_ports.keys());
         Ok(of_image.chain(&network.expose).any(|text| {
             let (range, of) = text.split_once('/').unwrap_or((text, "tcp"));
             let (first, last) = range.split_once('-').unwrap_or((range, range));

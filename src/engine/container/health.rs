@@ -178,19 +178,13 @@ impl Engine {
         if !self.state(&record.id)?.is_some_and(|state| state.is_running()) {
             return Err(CommandError::new(format!("container {name} is not running")));
         }
-        let image = self.run_config(&record)?;
+        let image = self.run_config(&record.data)?;
         let spec = self.spec_of(&record.id, &record.data)?;
         let Some(check) = check(&record.data.options, image.as_ref(), &spec)? else {
             return Err(CommandError::new(format!("container {name} has no health check"))
                 .hint("--health-cmd of `img run`, or HEALTHCHECK of the image, says what is asked"));
         };
         Ok(health::run(&self.state_dir(&record.id), &check)?)
-    }
-
-    /// What the container's image says of running it.
-    fn run_config(&self, record: &ContainerRecord) -> Result<Option<RunConfig>> {
-        let image = record.data.image.map(|image| self.store.images().get(&image)).transpose()?;
-        Ok(image.map(|image| image.config.config))
     }
 
     /// What is known of a container's health; `None` for one without a check. One that does not run is not healthy.
@@ -204,7 +198,7 @@ impl Engine {
 
     /// A container's check as docker's inspect prints it.
     pub(super) fn health_config(&self, record: &ContainerRecord) -> Result<Value> {
-        let Some(asked) = asked(&record.data.options, self.run_config(record)?.as_ref())? else {
+        let Some(asked) = asked(&record.data.options, self.run_config(&record.data)?.as_ref())? else {
             return Ok(Value::Null);
         };
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);

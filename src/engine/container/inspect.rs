@@ -58,8 +58,7 @@ impl Engine {
         let options = &record.data.options;
         let spec = self.spec_of(&id, &record.data)?;
         let process = serde_json::to_value(spec.process())?;
-        let image = record.data.image.map(|image| self.store.images().get(&image)).transpose()?;
-        let image = image.map(|image| image.config.config).unwrap_or_default();
+        let image = self.run_config(&record.data)?.unwrap_or_default();
         let paths = self.store.containers().container_paths(&id)?;
         let mut host = host_config(&record);
         if let Ok(logging) = self.logging(options) {

@@ -49,6 +49,7 @@ use jiff::Timestamp;
 use runner::spec::parse::MountRequest;
 use runner::state::{self, State};
 use serde::{Deserialize, Serialize};
+use store::image::RunConfig;
 use store::record::Record;
 use store::{DiffId, ImageId};
 
@@ -146,6 +147,15 @@ impl Engine {
     /// No such container, a damaged record.
     pub fn container_record(&self, id: &str) -> Result<ContainerRecord> {
         Ok(self.store.containers().read(id)?)
+    }
+
+    /// What a container's image says of running it; `None` with `--rootfs`.
+    ///
+    /// # Errors
+    /// The image is gone or damaged.
+    pub(in crate::engine) fn run_config(&self, data: &ContainerData) -> Result<Option<RunConfig>> {
+        let image = data.image.map(|image| self.store.images().get(&image)).transpose()?;
+        Ok(image.map(|image| image.config.config))
     }
 
     /// The ids of all containers.

@@ -275,8 +275,7 @@ impl Engine {
 
     /// User and group, by number, that a container's program runs as.
     fn user_of(&self, data: &ContainerData) -> Result<(u32, u32)> {
-        let image = data.image.map(|image| self.store.images().get(&image)).transpose()?;
-        let of_image = image.as_ref().map(|image| image.config.config.user.clone()).unwrap_or_default();
+        let of_image = self.run_config(data)?.map(|image| image.user).unwrap_or_default();
         let user = data.options.user.clone().unwrap_or(of_image);
         if user.is_empty() {
             return Ok((0, 0));

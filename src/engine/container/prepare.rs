@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Mount, Spec};
 use runner::network::Mode;
 use runner::spec::parse::{self, MountKind, SeccompChoice, SecurityOptions};
 use runner::spec::{
@@ -131,15 +131,27 @@ impl Engine {
     /// # Errors
     /// Words that make no sense.
     pub(in crate::engine) fn spec_of(&self, id: &str, data: &ContainerData) -> Result<Spec> {
-        let image = match &data.image {
-            Some(image) => Some(self.store.images().get(image)?.config.config),
-            None => None,
-        };
+        let image = self.run_config(data)?;
         let (mut options, _) = self.spec_options(id, data, image.as_ref())?;
         options.mounts = data.mounts()?;
         // Volumes and images have no path here.
         options.mounts.retain(|mount| !matches!(mount.kind, MountKind::Volume | MountKind::Image));
         Ok(build(&options)?)
+    }
+
+    /// The mounts of a container with these words that `requests` come to: with the attributes they have on a start.
+    ///
+    /// # Errors
+    /// Words that make no sense.
+    pub(in crate::engine) fn mounts_for(
+        &self,
+        id: &str,
+        data: &ContainerData,
+        requests: Vec<parse::MountRequest>,
+    ) -> Result<Vec<Mount>> {
+        let (mut options, _) = self.spec_options(id, data, self.run_config(data)?.as_ref())?;
+        options.mounts = requests;
+        Ok(build(&options).map_err(usage)?.mounts().clone().unwrap_or_default())
     }
 
     /// Where the store and its running containers lie in a throw-away copy of the machine: it is not shown to itself,
@@ -179,12 +191,7 @@ impl Engine {
     }
 
     /// The flags as the runner's spec takes them, but for mounts and the network, which depend on what is there.
-    pub(in crate::engine) fn spec_options(
-        &self,
-        id: &str,
-        data: &ContainerData,
-        image: Option<&RunConfig>,
-    ) -> Result<(SpecOptions, Merged)> {
+    fn spec_options(&self, id: &str, data: &ContainerData, image: Option<&RunConfig>) -> Result<(SpecOptions, Merged)> {
         let asked = &data.options;
         let merged = merge(&defaults(image, asked.environment.unset_env_all), &choices(asked, id)?).map_err(usage)?;
         let mut security = SecurityOptions::parse(asked.security.iter().map(String::as_str)).map_err(usage)?;

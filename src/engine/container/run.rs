@@ -194,8 +194,8 @@ impl Engine {
         if self.state(id)?.is_some_and(|state| state.is_up()) {
             return Ok(None);
         }
-        let image = record.data.image.map(|image| self.store.images().get(&image)).transpose()?;
-        Ok(Some(Startable { record, image: image.map(|image| image.config.config) }))
+        let image = self.run_config(&record.data)?;
+        Ok(Some(Startable { record, image }))
     }
 
     /// What is done when the monitor tells what happens. It holds paths only: descriptors are closed in the monitor.

@@ -6,7 +6,7 @@ use std::path::Path;
 use oci_spec::runtime::Mount;
 use runner::State;
 use runner::spec::parse::{self, MountKind, MountRequest, RestartPolicy};
-use runner::spec::{ResourceOptions, build, limits};
+use runner::spec::{ResourceOptions, limits};
 
 use super::create::usage;
 use super::mounts::parse_mounts;
@@ -112,8 +112,7 @@ impl Engine {
         let mut changed = record.data.clone();
         changed.options.limits = all.clone();
         // All words together must make sense to the next start, too.
-        let image = record.data.image.map(|image| self.store.images().get(&image)).transpose()?;
-        self.check_flags(&record.id, &changed, image.as_ref().map(|image| &image.config.config))?;
+        self.check_flags(&record.id, &changed, self.run_config(&record.data)?.as_ref())?;
         if running {
             // Only what was named is written, but for pairs of which the kernel needs both halves.
             let mut part = newer.clone();
@@ -191,11 +190,7 @@ impl Engine {
     /// A request as the runner mounts it: with the attributes that it would have on a start.
     fn mount_of(&self, id: &str, data: &ContainerData, request: MountRequest) -> Result<Mount> {
         let target = request.target.trim_end_matches('/').to_owned();
-        let image = data.image.map(|image| self.store.images().get(&image)).transpose()?;
-        let (mut options, _) = self.spec_options(id, data, image.as_ref().map(|image| &image.config.config))?;
-        options.mounts = vec![request];
-        let spec = build(&options).map_err(usage)?;
-        let mounts = spec.mounts().clone().unwrap_or_default();
+        let mounts = self.mounts_for(id, data, vec![request])?;
         let found = mounts.into_iter().rev().find(|mount| mount.destination() == Path::new(&target));
         found.ok_or_else(|| CommandError::new(format!("nothing is to be mounted at {target}")))
     }

@@ -6,11 +6,9 @@ use std::path::Path;
 
 use oci_spec::runtime::Mount;
 use runner::Stopped;
-use runner::spec::build;
 use runner::spec::parse::MountKind;
 
 use crate::engine::Engine;
-use crate::engine::container::create::usage;
 use crate::engine::container::mounts::Mountable;
 use crate::engine::container::{ContainerData, ContainerRecord};
 use crate::engine::volumes::attach;
@@ -56,15 +54,13 @@ impl Engine {
     }
 
     fn mounts_of(&self, id: &str, data: &ContainerData, mountable: &Mountable) -> Result<Vec<Mount>> {
-        let image = data.image.map(|image| self.store.images().get(&image)).transpose()?;
-        let (mut options, _) = self.spec_options(id, data, image.as_ref().map(|image| &image.config.config))?;
-        options.mounts.clone_from(&mountable.requests);
-        let spec = build(&options).map_err(usage)?;
+        let mut mounts = self.mounts_for(id, data, mountable.requests.clone())?;
         let asked = |place: &Path| {
             let same = |target: &str| Path::new(target).components().eq(place.components());
             mountable.requests.iter().any(|request| same(&request.target))
         };
-        Ok(spec.mounts().iter().flatten().filter(|mount| asked(mount.destination())).cloned().collect())
+        mounts.retain(|mount| asked(mount.destination()));
+        Ok(mounts)
     }
 
     /// Ends a look into a stopped container: missing mount points go again, and volumes that nobody else uses.
