@@ -107,8 +107,15 @@ fn both_command_lines_do_the_same() {
     if let Ok(only) = std::env::var("DIFFERENTIAL") {
         cases.retain(|case| only.split(',').any(|name| case.name == name));
     }
-    let theirs = commandline::theirs(&cases, Docker::shared());
-    let found = commandline::differences(&cases, &commandline::Ours::new().transcripts(&cases, None), &theirs);
+    let ours = commandline::Ours::new().transcripts(&cases, None);
+    let mut theirs = commandline::theirs(&cases, Docker::shared());
+    // docker 20.10 loses the last lines of `logs` for a moment on a busy machine. What `img` printed stays as it is.
+    for _ in 0..2 {
+        let again = commandline::differing(&cases, &ours, &theirs);
+        again.iter().for_each(|case| eprintln!("docker is asked again: {}", case.name));
+        theirs.extend(commandline::theirs(&again, Docker::shared()));
+    }
+    let found = commandline::differences(&cases, &ours, &theirs);
     found.iter().for_each(|text| eprintln!("{text}"));
     assert!(found.is_empty(), "{} of {} cases differ", found.len(), cases.len());
 }
