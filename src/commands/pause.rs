@@ -58,7 +58,7 @@ impl Run for Unpause {
 /// Stop containers and start them again
 ///
 /// What they wrote stays. One that does not run is started; with --running it is left alone. A container made with --rm is
-/// kept this time.
+/// kept this time, and removed when it ends again.
 #[derive(Args)]
 pub struct Restart {
     /// Containers, by name or id
@@ -83,6 +83,7 @@ pub struct Restart {
 impl Run for Restart {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
+        engine.sweep()?;
         let scope = if self.running { Scope::Running } else { Scope::Any };
         let names = self.more.names(engine, self.containers, self.all || self.running, scope)?;
         Ok(each(&names, |name| {

@@ -123,6 +123,68 @@ fn restart_keeps_what_was_written_even_with_rm() {
 }
 
 #[test]
+fn a_restart_that_is_killed_leaves_no_container_with_rm() {
+    use rustix::process::Signal;
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let gone = |when: &str| {
+        sandbox.wait_until(when, || sandbox.img(&["ps", "-aq"]).ok().stdout().is_empty());
+    };
+    // Deaf to SIGTERM, so that the restart waits for its end.
+    let deaf = || {
+        let script = "trap '' TERM; echo deaf; while :; do sleep 0.1; done";
+        sandbox.ok(&[
+            "run",
+            "-d",
+            "--rm",
+            "--name",
+            "box",
+            "--network",
+            "none",
+            "-v",
+            "/kept",
+            "busybox",
+            "sh",
+            "-c",
+            script,
+        ]);
+        sandbox.wait_until("it is deaf", || sandbox.img(&["logs", "box"]).stdout().contains("deaf"));
+        let restart = sandbox.spawn(&["restart", "-t", "100", "box"]);
+        let marker = sandbox.path("run/containers").join(sandbox.ok(&["ps", "-q", "--no-trunc"])).join("restarting");
+        sandbox.wait_until("the restart waits", || std::fs::read(&marker).is_ok_and(|run| !run.is_empty()));
+        restart
+    };
+    // Killed before the end: that is an end as any other.
+    let mut restart = deaf();
+    restart.signal(Signal::KILL);
+    restart.wait();
+    sandbox.img(&["ps", "-q"]).ok().prints(&[""]);
+    assert_eq!(status(&sandbox, "box"), "running");
+    sandbox.ok(&["kill", "box"]);
+    gone("the monitor removed it");
+    // Killed between the end and the start: kept while the restart is there, removed by the next command after it.
+    let mut restart = deaf();
+    restart.signal(Signal::STOP);
+    sandbox.ok(&["kill", "box"]);
+    sandbox.wait_until("it has ended", || status(&sandbox, "box") == "exited");
+    sandbox.img(&["create", "--name", "box", "busybox"]).refuses(125, &["box", "in use"]);
+    restart.signal(Signal::KILL);
+    restart.wait();
+    sandbox.ok(&["create", "--rm", "--name", "box", "busybox", "true"]);
+    sandbox.img(&["volume", "ls", "-q"]).ok().prints_exactly("");
+    // One that was never started has not ended.
+    assert_eq!(status(&sandbox, "box"), "created");
+    sandbox.ok(&["rm", "box"]);
+    // A restart that cannot be finished ends the container for good.
+    let source = sandbox.write("source", "");
+    let mount = format!("{source}:/source");
+    sandbox.ok(&["run", "-d", "--rm", "--name", "box", "--network", "none", "-v", &mount, "busybox", "sleep", "1000"]);
+    std::fs::remove_file(&source).unwrap();
+    sandbox.img(&["restart", "-t", "0", "box"]).exits(125).says(&["source"]);
+    gone("what cannot be started is removed");
+}
+
+#[test]
 fn a_name_is_given_and_taken() {
     let sandbox = Sandbox::new();
     sandbox.pull("busybox");

@@ -1,8 +1,8 @@
 //! A second container like a first one: its flags, and what it wrote.
 
-use super::ContainerData;
 use super::options::limits::Limits;
 use super::run::Startable;
+use super::{ContainerData, ContainerRecord};
 use crate::engine::Engine;
 use crate::engine::progress::Progress;
 use crate::error::{CommandError, Result};
@@ -78,17 +78,9 @@ impl Engine {
         Ok(made)
     }
 
-    /// Removes the clones whose copying was cut short.
-    ///
-    /// # Errors
-    /// The store cannot be read; one cannot be removed.
-    pub(super) fn sweep_clones(&self) -> Result<()> {
-        for record in self.store.containers().list::<ContainerData>()? {
-            if record.data.options.incomplete.map(|by| by.open()).transpose()?.is_some_and(|by| by.is_none()) {
-                self.remove_container(&record.id, true, true)?;
-            }
-        }
-        Ok(())
+    /// Whether it is a clone whose maker was killed while it copied.
+    pub(super) fn is_cut_short(&self, record: &ContainerRecord) -> Result<bool> {
+        Ok(record.data.options.incomplete.map(|by| by.open()).transpose()?.is_some_and(|by| by.is_none()))
     }
 
     fn name_of_clone(&self, name: &str) -> Result<String> {

@@ -5,12 +5,10 @@ use std::time::Duration;
 use runner::Status;
 
 use super::ContainerData;
+use super::restarting::Restarting;
 use crate::engine::Engine;
 use crate::engine::events::of_container;
 use crate::error::{CommandError, Context as _, Kind, Result};
-
-/// The file in a state directory that says: the container is about to be started anew, so `--rm` waits.
-pub(super) const RESTARTING: &str = "restarting";
 
 impl Engine {
     /// Freezes all processes of a container, by the kernel's freezer: they notice nothing.
@@ -49,29 +47,33 @@ impl Engine {
         Ok(())
     }
 
-    /// Stops a container if it runs, and starts it in the background. One that was to be removed at its end is kept.
+    /// Stops a container if it runs, and starts it in the background. One that is removed at its end is kept meanwhile, and
+    /// removed if it cannot be started again.
     ///
     /// # Errors
     /// No such container; it cannot be stopped or started.
     pub fn restart(&self, name: &str, signal: Option<&str>, timeout: Option<Duration>) -> Result<()> {
-        let id = self.find_container(name)?;
-        let marker = self.state_dir(&id).join(RESTARTING);
-        let running = self.state(&id)?.is_some_and(|state| state.status != Status::Stopped);
-        if running {
-            std::fs::write(&marker, "").with_context(|| format!("cannot write {}", marker.display()))?;
-        }
-        let started = self.stop_whole(&id, signal, timeout).and_then(|()| match self.startable(&id)? {
+        let record = self.container_record(&self.find_container(name)?)?;
+        let removed = record.data.options.remove;
+        let state = self.state(&record.id)?.filter(|state| removed && state.status != Status::Stopped);
+        let held = state.map(|state| Restarting::hold(&self.state_dir(&record.id), &state, name)).transpose()?;
+        let started = self.stop_whole(&record.id, signal, timeout).and_then(|()| match self.startable(&record.id)? {
             Some(startable) => self.start_detached(&startable),
             None => Err(CommandError::new(format!("container {name} was started by somebody else meanwhile"))),
         });
-        match std::fs::remove_file(&marker) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {}", marker.display()));
+        drop(held);
+        if let Err(error) = started {
+            let ended = self.state(&record.id)?.is_some_and(|state| state.status == Status::Stopped);
+            if removed && ended {
+                // As if it had ended by itself.
+                return Err(match self.remove_container(&record.id, true, true) {
+                    Ok(_) => error,
+                    Err(second) => error.hint(format!("and cleaning up failed: {}", second.text())),
+                });
             }
-            _ => {}
+            return Err(error);
         }
-        started?;
-        self.container_event(&self.container_record(&id)?, "restart");
+        self.event(&of_container(&record, "restart"));
         Ok(())
     }
 

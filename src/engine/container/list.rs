@@ -50,7 +50,7 @@ impl Engine {
     /// The store cannot be read.
     pub fn containers(&self, all: bool, filters: &[ContainerFilter], size: bool) -> Result<Vec<ContainerSummary>> {
         self.sweep()?;
-        self.sweep_clones()?;
+        self.sweep_records()?;
         let mut list = Vec::new();
         let sieve = self.sieve(filters)?;
         for record in self.store.containers().list::<ContainerData>()? {

@@ -32,6 +32,7 @@ pub mod ports;
 pub mod prepare;
 pub mod prune;
 pub mod remove;
+mod restarting;
 pub mod run;
 mod secrets;
 pub mod signal;

@@ -60,7 +60,7 @@ impl Engine {
     /// One that cannot be removed.
     pub fn prune_containers(&self, options: &ContainerPrune) -> Result<(Vec<String>, u64)> {
         self.sweep()?;
-        self.sweep_clones()?;
+        self.sweep_records()?;
         let (mut removed, mut bytes) = (Vec::new(), 0);
         for record in self.store.containers().list::<ContainerData>()? {
             let idle = self.state(&record.id)?.is_none_or(|state| state.status == runner::Status::Stopped);

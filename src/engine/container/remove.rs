@@ -60,20 +60,55 @@ impl Engine {
             }
         }
         self.sweep_roots()?;
-        self.sweep_build_steps()
+        self.sweep_stopped()
     }
 
-    /// Removes what is left of the steps of builds that were killed.
-    fn sweep_build_steps(&self) -> Result<()> {
+    /// Removes what has ended and nobody will remove: steps of builds, and containers with `--rm` whose restart was killed.
+    fn sweep_stopped(&self) -> Result<()> {
         for (state_dir, state) in runner::state::list(&self.states())? {
             let name = state_dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let ended = state.is_ok_and(|state| state.status == runner::Status::Stopped);
-            if name.starts_with(crate::engine::build::STEP_PREFIX) && ended {
+            let Some(state) = state.ok().filter(|state| state.status == runner::Status::Stopped) else { continue };
+            if name.starts_with(crate::engine::build::STEP_PREFIX) {
                 runner::delete(&state_dir, false)?;
+            } else if !is_monitored(&state)?
+                && let Some(_held) = super::restarting::forsaken(&state_dir)?
+                && self.container_record(name).is_ok_and(|record| record.data.options.remove)
+            {
+                remove_all(&self.store, &self.states(), name, Removal::Whole)?;
             }
         }
         Ok(())
     }
+
+    /// Removes containers that nobody will: clones whose copying was cut short, and those with `--rm` whose monitor was killed
+    /// before it could. It reads every record, so it is for commands that do so anyway.
+    ///
+    /// # Errors
+    /// The store cannot be read; one cannot be removed.
+    pub(super) fn sweep_records(&self) -> Result<()> {
+        for record in self.store.containers().list::<ContainerData>()? {
+            let cut_short = self.is_cut_short(&record)?;
+            if cut_short || record.data.options.remove && self.is_left(&record.id)? {
+                self.remove_container(&record.id, true, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a container has ended, and neither its monitor nor somebody who restarts it is there to see to it.
+    fn is_left(&self, id: &str) -> Result<bool> {
+        match self.state(id)? {
+            Some(state) if state.status == runner::Status::Stopped => {
+                Ok(!is_monitored(&state)? && !super::restarting::is_restarted(&self.state_dir(id), &state)?)
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+/// Whether the monitor that a container had is still there.
+fn is_monitored(state: &runner::State) -> Result<bool> {
+    Ok(state.monitor.map(|monitor| monitor.open()).transpose()?.flatten().is_some())
 }
 
 fn libc_sigkill() -> i32 {

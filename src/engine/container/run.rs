@@ -331,11 +331,14 @@ pub(super) fn detach_keys(text: Option<&str>) -> Result<DetachKeys> {
 
 /// Records how a container ended, or removes it.
 fn ended(store: &Store, states: &Path, id: &str, exit: &Exit, removal: Option<Removal>) -> Result<()> {
-    let again = states.join(id).join(super::lifecycle::RESTARTING).exists();
-    if let Some(removal) = removal.filter(|_| !again) {
-        return remove_all(store, states, id, removal);
+    let directory = states.join(id);
+    let state = runner::state::load(&directory).ok();
+    if let Some(removal) = removal {
+        let again = state.as_ref().map(|state| super::restarting::is_restarted(&directory, state)).transpose()?;
+        if again != Some(true) {
+            return remove_all(store, states, id, removal);
+        }
     }
-    let state = runner::state::load(&states.join(id)).ok();
     let last = LastExit {
         code: exit.code,
         oom: exit.oom,
