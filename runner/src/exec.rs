@@ -92,7 +92,7 @@ pub fn exec_foreground(dir: &Path, exec: &Exec, options: Foreground) -> Result<i
 pub fn exec_monitored(dir: &Path, exec: &Exec, stdin: bool, told: impl FnOnce(i32)) -> Result<(ProcessId, UnixStream)> {
     // The monitor's working directory is the root.
     let dir = &std::path::absolute(dir).doing(|| format!("find {}", dir.display()))?;
-    let (id, client) = daemon::start(true, |owner, report| {
+    let (id, client) = daemon::start(true, &[], |owner, report| {
         let terminal = exec.process.terminal() == Some(true);
         let result = (|| {
             let (mut program, stdio) = if terminal {
@@ -141,7 +141,7 @@ pub fn exec_detached(dir: &Path, exec: &Exec, told: impl FnOnce(i32)) -> Result<
     exec.process.set_terminal(Some(false));
     // The monitor's working directory is the root.
     let dir = &std::path::absolute(dir).doing(|| format!("find {}", dir.display()))?;
-    let (id, _) = daemon::start(false, |_, report| {
+    let (id, _) = daemon::start(false, &[], |_, report| {
         let started = null().and_then(|input| Ok([input, null()?, null()?]));
         // It outlives a monitor that is killed.
         match started.and_then(|stdio| start_recorded(dir, &exec, Some(stdio), false, None)) {

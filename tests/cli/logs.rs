@@ -184,7 +184,6 @@ fn log_drivers_and_their_options() {
         (&["--log-driver", "fluentd"][..], "fluentd"),
         (&["--log-opt", "max-sise=1m"], "max-sise"),
         (&["--log-opt", "max-file=none"], "max-file"),
-        (&["--log-opt", "compress=true"], "compress"),
         (&["--log-driver", "syslog", "--log-opt", "syslog-address=unixgram:///nowhere/log"], "/nowhere/log"),
         (&["--log-driver", "syslog", "--log-opt", "syslog-address=udp://host:514"], "syslog-address"),
     ] {

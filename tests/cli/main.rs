@@ -49,6 +49,7 @@ mod interop;
 mod leaks;
 mod lifecycle;
 mod limits;
+mod log_files;
 mod logs;
 mod machine;
 mod mount_roots;

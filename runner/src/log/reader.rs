@@ -1,16 +1,14 @@
 //! The reading side: the files from old to new as one stream of entries, filtered, and followed if so wished.
 //!
-//! A reader holds the file it reads open, so a rotation does not take it away: at the end of it, when the name belongs to another
-//! file, it goes on with the next newer one. A line that is not ours (cut by a full disk) is skipped.
+//! A reader holds the file it reads open, so nobody can take that away; at its end it goes on with the one that has the next number,
+//! however old that is by now. What was deleted before it got there it counts ([`Reader::take_lost`]). A line that is
+//! not ours (cut by a full disk) is skipped.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, BufRead};
 use std::time::Duration;
 
-use serde::Deserialize;
-
+use super::line::timestamp;
 use super::{LogConfig, Stream};
 use crate::error::{Doing, Result};
 
@@ -49,36 +47,36 @@ impl Entry {
     }
 }
 
-#[derive(Deserialize)]
-struct Line {
-    log: String,
-    #[serde(default)]
-    hex: Option<String>,
-    stream: Stream,
-    time: String,
-}
-
-/// The bytes of hexadecimal digits; `None` if they are none.
-fn bytes_of(hex: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u32> = hex.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
-    digits.chunks(2).map(|pair| u8::try_from(pair.first()? * 16 + pair.get(1)?).ok()).collect()
+/// A file that is being read.
+struct Current {
+    first: u64,
+    lines: u64,
+    source: Box<dyn BufRead>,
+    /// There is a newer one, so nothing is added to it any more.
+    full: bool,
 }
 
 /// Reads a log.
-#[derive(Debug)]
 pub struct Reader {
     config: LogConfig,
-    current: Option<BufReader<File>>,
+    current: Option<Current>,
     waiting: VecDeque<Entry>,
     since: Option<String>,
     until: Option<String>,
     partial: Vec<u8>,
+    lost: u64,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 impl Reader {
     /// Opens a log. A log that does not exist yet is empty.
     pub fn open(config: &LogConfig, query: &Query) -> Result<Self> {
-        let stamp = |nanos: Option<u64>| nanos.map(super::writer::timestamp);
+        let stamp = |nanos: Option<u64>| nanos.map(timestamp);
         let mut reader = Self {
             config: config.clone(),
             current: None,
@@ -86,12 +84,17 @@ impl Reader {
             since: stamp(query.since),
             until: stamp(query.until),
             partial: Vec::new(),
+            lost: 0,
         };
-        reader.current = reader.oldest()?;
         if let Some(tail) = query.tail {
             reader.skip_to_tail(tail)?;
         }
         Ok(reader)
+    }
+
+    /// How many lines before the entry that came last were deleted before they could be read. Asked once for each gap.
+    pub fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
     }
 
     /// The next entry; `None` if there is none now. With a log that is still being written, ask again later.
@@ -101,15 +104,16 @@ impl Reader {
         }
         loop {
             let Some(line) = self.next_line()? else { return Ok(None) };
-            let Ok(Line { log, hex, stream, time }) = serde_json::from_slice(&line) else { continue };
-            if self.since.as_ref().is_some_and(|since| time < *since) {
+            let Some(entry) = self.config.form.read(&line) else { continue };
+            if self.since.as_ref().is_some_and(|since| entry.time < *since) {
+                // What was before it was not asked for either.
+                self.lost = 0;
                 continue;
             }
-            if self.until.as_ref().is_some_and(|until| time > *until) {
+            if self.until.as_ref().is_some_and(|until| entry.time > *until) {
                 return Ok(None);
             }
-            let raw = hex.as_deref().and_then(bytes_of);
-            return Ok(Some(Entry { text: log, raw, stream, time }));
+            return Ok(Some(entry));
         }
     }
 
@@ -152,81 +156,55 @@ impl Reader {
             }
         }
         self.waiting = last;
+        // Nobody asked for more than the end.
+        self.lost = 0;
         Ok(())
     }
 
     /// The next whole line over all files.
     fn next_line(&mut self) -> Result<Option<Vec<u8>>> {
-        let path = self.config.path.display().to_string();
+        let doing = || format!("read the log {}", self.config.path.display());
         loop {
-            if self.current.is_none() {
-                self.current = self.oldest()?;
-            }
-            let Some(file) = &mut self.current else { return Ok(None) };
+            let Some(current) = &mut self.current else {
+                self.current = self.after(None).doing(doing)?;
+                if self.current.is_none() {
+                    return Ok(None);
+                }
+                continue;
+            };
             let room = MAX_LINE.saturating_sub(self.partial.len() as u64).max(1);
-            let count = io::Read::take(&mut *file, room)
-                .read_until(b'\n', &mut self.partial)
-                .doing(|| format!("read the log {path}"))?;
+            let count = io::Read::take(&mut current.source, room).read_until(b'\n', &mut self.partial).doing(doing)?;
             if self.partial.last() == Some(&b'\n') || self.partial.len() as u64 >= MAX_LINE {
+                current.lines += u64::from(self.partial.last() == Some(&b'\n'));
                 return Ok(Some(std::mem::take(&mut self.partial)));
             }
-            if count == 0 {
-                match self.newer()? {
-                    Some(next) => {
-                        // The file was rotated away, but was it read to its end before? Nothing is added to it any more.
-                        self.partial.clear();
-                        self.current = Some(next);
-                    }
-                    None => return Ok(None),
-                }
+            if count > 0 {
+                continue;
+            }
+            let (first, end, full) = (current.first, current.first + current.lines, current.full);
+            let Some(next) = self.after(Some(first)).doing(doing)? else { return Ok(None) };
+            if full {
+                self.partial.clear();
+                self.lost += next.first.saturating_sub(end);
+                self.current = Some(next);
+            } else if let Some(current) = &mut self.current {
+                // It may have grown between the last look at it and the one at its successor.
+                current.full = true;
             }
         }
     }
 
-    fn oldest(&self) -> Result<Option<BufReader<File>>> {
-        for age in (0..self.config.max_files.max(1)).rev() {
-            if let Some(file) = self.try_open(age)? {
-                return Ok(Some(BufReader::new(file)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The file after the current one, if that was rotated.
-    fn newer(&mut self) -> Result<Option<BufReader<File>>> {
-        let Some(current) = &mut self.current else { return Ok(None) };
-        let identity = |file: &File| file.metadata().map(|facts| (facts.dev(), facts.ino()));
-        let own = identity(current.get_ref()).doing(|| "examine the log".into())?;
-        let mut newer = None;
-        for age in 0..self.config.max_files.max(1) {
-            let path = self.config.file(age);
-            let file = match File::open(&path) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(crate::Error::io(format!("open the log {}", path.display()), error)),
+    /// The file after the one whose first line has this number; without one, the oldest.
+    fn after(&self, first: Option<u64>) -> io::Result<Option<Current>> {
+        loop {
+            let files = self.config.files()?;
+            let Some(file) = files.iter().find(|file| first.is_none_or(|first| file.first > first)) else {
+                return Ok(None);
             };
-            if identity(&file).doing(|| "examine the log".into())? == own {
-                // Between the last read and now it may have grown before it was rotated.
-                if newer.is_some() {
-                    let buffered = current.fill_buf().doing(|| "read the log".into())?;
-                    if !buffered.is_empty() {
-                        return Ok(None);
-                    }
-                }
-                return Ok(newer.map(BufReader::new));
+            // Deleted or compressed meanwhile, it is listed no more.
+            if let Some(source) = file.open()? {
+                return Ok(Some(Current { first: file.first, lines: 0, source, full: false }));
             }
-            newer = Some(file);
-        }
-        // It is gone altogether: the oldest that is left comes next.
-        self.oldest()
-    }
-
-    fn try_open(&self, age: u32) -> Result<Option<File>> {
-        let path = self.config.file(age);
-        match File::open(&path) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(crate::Error::io(format!("open the log {}", path.display()), error)),
         }
     }
 }
@@ -237,7 +215,7 @@ mod tests {
     use super::*;
 
     fn config(dir: &std::path::Path) -> LogConfig {
-        LogConfig { path: dir.join("log.json"), max_size: 64 << 10, max_files: 3 }
+        LogConfig { max_size: 64 << 10, ..LogConfig::new(dir.join("log.json")) }
     }
 
     fn texts(reader: &mut Reader) -> Vec<String> {
@@ -291,5 +269,34 @@ mod tests {
             alive > 0
         });
         assert!(entry.unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_gone_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let mut log = Writer::open(&config);
+        let mut write = |numbers: std::ops::Range<u64>| {
+            for number in numbers {
+                log.write(Stream::Stdout, format!("{number} {}\n", "z".repeat(100)).as_bytes()).unwrap();
+            }
+        };
+        write(0..100);
+        let mut reader = Reader::open(&config, &Query::default()).unwrap();
+        let number = |entry: Entry| entry.text.split(' ').next().unwrap().parse::<u64>().unwrap();
+        assert_eq!((number(reader.next_entry().unwrap().unwrap()), reader.take_lost()), (0, 0));
+        write(100..5000);
+        let (mut expected, mut gaps) = (1, Vec::new());
+        while let Some(entry) = reader.next_entry().unwrap() {
+            let lost = reader.take_lost();
+            gaps.extend((lost > 0).then_some(lost));
+            assert_eq!(number(entry), expected + lost);
+            expected += lost + 1;
+        }
+        assert_eq!(expected, 5000);
+        assert!(gaps.len() == 1 && gaps[0] > 1000, "{gaps:?}");
+        // Of the end nothing is missing.
+        let mut reader = Reader::open(&config, &Query { tail: Some(1), ..Query::default() }).unwrap();
+        assert_eq!((number(reader.next_entry().unwrap().unwrap()), reader.take_lost()), (4999, 0));
     }
 }

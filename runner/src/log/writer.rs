@@ -1,14 +1,13 @@
 //! The writing side: pieces of output become lines, lines become bounded files.
 //!
 //! Output arrives in pieces that end anywhere. A line is written when it is complete, when it reaches 16 KiB, or at the end; until
-//! then it waits in memory, one buffer for each stream. Text that is not UTF-8 is replaced sign by sign, as Docker does, and
-//! stands beside it byte by byte (`"hex"`), which Docker loses.
+//! then it waits in memory, one buffer for each stream.
 
-use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Write;
 
+use super::files::Open;
+use super::line::timestamp;
+use super::pack::Packer;
 use super::{LogConfig, MAX_PIECE, Stream};
 use crate::error::{Doing, Result};
 
@@ -16,10 +15,14 @@ use crate::error::{Doing, Result};
 #[derive(Debug)]
 pub struct Writer {
     config: LogConfig,
-    /// The open file and its size; a log is made by its first line.
-    file: Option<(File, u64)>,
+    /// A log is made by its first line.
+    open: Option<Open>,
     pending: [Vec<u8>; 2],
-    lines: String,
+    /// What is to be written, and how many lines it is.
+    lines: (Vec<u8>, u64),
+    /// Files have become full that nobody compresses yet.
+    unpacked: bool,
+    packer: Option<Packer>,
 }
 
 impl Writer {
@@ -28,7 +31,8 @@ impl Writer {
         let mut config = config.clone();
         config.max_size = config.max_size.max(64 << 10);
         config.max_files = config.max_files.max(1);
-        Self { config, file: None, pending: [Vec::new(), Vec::new()], lines: String::new() }
+        let (pending, lines) = Default::default();
+        Self { config, open: None, pending, lines, unpacked: false, packer: None }
     }
 
     /// Takes a piece of output.
@@ -60,49 +64,61 @@ impl Writer {
                 self.line(stream, &line, &time);
             }
         }
-        self.flush()
+        self.flush()?;
+        if let Some(packer) = self.packer.take() {
+            packer.finish();
+        }
+        if std::mem::take(&mut self.unpacked)
+            && let Some(packer) = Packer::start(&self.config)?
+        {
+            packer.finish();
+        }
+        Ok(())
     }
 
     fn line(&mut self, stream: Stream, text: &[u8], time: &str) {
-        let name = match stream {
-            Stream::Stdout => "stdout",
-            Stream::Stderr => "stderr",
-        };
-        self.lines.push_str("{\"log\":");
-        escape(&mut self.lines, &String::from_utf8_lossy(text));
-        if std::str::from_utf8(text).is_err() {
-            self.lines.push_str(",\"hex\":\"");
-            for byte in text {
-                let _ = write!(self.lines, "{byte:02x}");
-            }
-            self.lines.push('"');
-        }
-        let _ = writeln!(self.lines, ",\"stream\":\"{name}\",\"time\":\"{time}\"}}");
+        self.config.form.write(&mut self.lines.0, stream, text, time);
+        self.lines.1 += 1;
     }
 
     fn flush(&mut self) -> Result<()> {
-        if self.lines.is_empty() {
+        if self.lines.1 == 0 {
             return Ok(());
         }
         let result = self.append();
-        self.lines.clear();
-        result.doing(|| format!("write the log {}", self.config.path.display()))
+        self.lines.0.clear();
+        self.lines.1 = 0;
+        result
     }
 
     /// Writes the lines that are ready, to a new file if they would make this one too large.
-    fn append(&mut self) -> io::Result<()> {
-        let length = self.lines.len() as u64;
-        let (mut file, mut size) = match self.file.take() {
+    fn append(&mut self) -> Result<()> {
+        let doing = || format!("write the log {}", self.config.path.display());
+        let (bytes, count) = (&mut self.lines.0, self.lines.1);
+        let mut open = match self.open.take() {
             Some(open) => open,
-            None => append(&self.config)?,
+            None => Open::last(&self.config).doing(doing)?,
         };
-        if size > 0 && size + length > self.config.max_size {
-            rotate(&self.config)?;
-            (file, size) = append(&self.config)?;
+        let full = open.size > 0 && open.size + bytes.len() as u64 > self.config.max_size;
+        if full {
+            open = open.next(&self.config).doing(doing)?;
         }
-        let result = file.write_all(self.lines.as_bytes());
-        self.file = Some((file, size + length));
-        result
+        if open.torn {
+            bytes.insert(0, b'\n');
+        }
+        let written = open.file.write_all(bytes);
+        open.size += bytes.len() as u64;
+        // Part of it may stand there now.
+        open.lines = open.lines.filter(|_| written.is_ok() && !open.torn).map(|lines| lines + count);
+        open.torn = written.is_err();
+        self.open = Some(open);
+        written.doing(doing)?;
+        self.unpacked |= full && self.config.compress;
+        if self.unpacked && self.packer.as_ref().is_none_or(Packer::has_ended) {
+            self.unpacked = false;
+            self.packer = Packer::start(&self.config)?;
+        }
+        Ok(())
     }
 }
 
@@ -126,70 +142,12 @@ fn cut_rune(piece: &[u8], _last: bool) -> usize {
     0
 }
 
-fn append(config: &LogConfig) -> io::Result<(File, u64)> {
-    let mut options = File::options();
-    let file = options.create(true).append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(&config.path)?;
-    let size = file.metadata()?.len();
-    Ok((file, size))
-}
-
-fn rotate(config: &LogConfig) -> io::Result<()> {
-    for age in (0..config.max_files).rev() {
-        let file = config.file(age);
-        let result = if age + 1 == config.max_files {
-            std::fs::remove_file(&file)
-        } else {
-            std::fs::rename(&file, config.file(age + 1))
-        };
-        match result {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// A JSON string (RFC 8259), control characters escaped.
-fn escape(out: &mut String, text: &str) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if (c as u32) < 0x20 || c == '\u{2028}' || c == '\u{2029}' => {
-                let _ = write!(out, "\\u{:04x}", c as u32);
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-}
-
-/// Nanoseconds since 1970 as RFC 3339 in UTC.
-pub(super) fn timestamp(nanos: u64) -> String {
-    let (seconds, nanos) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Civil date from days since 1970-01-01, counting years from March so that the leap day comes last.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march + 2) / 5 + 1;
-    let month = if march < 10 { march + 3 } else { march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{nanos:09}Z", rest / 3600, rest / 60 % 60, rest % 60)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn writer(dir: &std::path::Path, max_size: u64, max_files: u32) -> Writer {
-        Writer::open(&LogConfig { path: dir.join("log.json"), max_size, max_files })
+        Writer::open(&LogConfig { max_size, max_files, ..LogConfig::new(dir.join("log.json")) })
     }
 
     fn lines(dir: &std::path::Path) -> Vec<serde_json::Value> {
@@ -237,15 +195,61 @@ mod tests {
         for entry in std::fs::read_dir(dir.path()).unwrap() {
             sizes.push(entry.unwrap().metadata().unwrap().len());
         }
-        assert_eq!(sizes.len(), 3);
+        // One of the names is the link to the last.
+        assert_eq!(sizes.len(), 4);
         assert!(sizes.iter().all(|size| *size <= 64 << 10), "{sizes:?}");
         assert!(lines(dir.path()).last().unwrap()["log"].as_str().unwrap().starts_with("line 4999"));
     }
 
     #[test]
-    fn dates() {
-        assert_eq!(timestamp(0), "1970-01-01T00:00:00.000000000Z");
-        assert_eq!(timestamp(951_782_400_000_000_001), "2000-02-29T00:00:00.000000001Z");
-        assert_eq!(timestamp(1_735_689_599_999_999_999), "2024-12-31T23:59:59.999999999Z");
+    fn a_file_has_the_number_of_its_first_line() {
+        let dir = tempfile::tempdir().unwrap();
+        // A writer after another, as of a container that is started again.
+        for run in 0..50 {
+            let mut log = writer(dir.path(), 1, 4);
+            for line in 0..100 {
+                log.write(Stream::Stdout, format!("{} {}\n", run * 100 + line, "y".repeat(80)).as_bytes()).unwrap();
+            }
+        }
+        let config = LogConfig::new(dir.path().join("log.json"));
+        let files = config.files().unwrap();
+        assert_eq!(files.len(), 4);
+        for file in &files {
+            let text = std::fs::read_to_string(&file.path).unwrap();
+            assert!(text.starts_with(&format!("{{\"log\":\"{} y", file.first)), "{file:?}: {}", &text[..30]);
+        }
+        let current = std::fs::canonicalize(&config.path).unwrap();
+        assert_eq!(current, files.last().unwrap().path.canonicalize().unwrap());
+    }
+
+    #[test]
+    fn a_line_that_was_cut_takes_no_other_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("log.json"), "{\"log\":\"cu").unwrap();
+        let mut log = writer(dir.path(), 1, 2);
+        log.write(Stream::Stdout, b"whole\n").unwrap();
+        let text = std::fs::read_to_string(dir.path().join("log.json")).unwrap();
+        assert!(text.starts_with("{\"log\":\"cu\n{\"log\":\"whole\\n\""), "{text}");
+    }
+
+    #[test]
+    fn full_files_are_compressed() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = LogConfig { max_size: 1, compress: true, ..LogConfig::new(dir.path().join("log.json")) };
+        let mut log = Writer::open(&config);
+        for number in 0..1500 {
+            log.write(Stream::Stdout, format!("{number} {}\n", "y".repeat(80)).as_bytes()).unwrap();
+        }
+        log.finish().unwrap();
+        let files = config.files().unwrap();
+        assert_eq!(files.len(), 3);
+        assert!(files[0].packed && !files[2].packed, "{files:?}");
+        let mut reader = super::super::Reader::open(&config, &Default::default()).unwrap();
+        let mut next = files[0].first;
+        while let Some(entry) = reader.next_entry().unwrap() {
+            assert!(entry.text.starts_with(&format!("{next} y")), "{next}: {}", entry.text);
+            next += 1;
+        }
+        assert_eq!(next, 1500);
     }
 }

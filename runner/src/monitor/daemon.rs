@@ -4,7 +4,7 @@
 //! directory and no lock of its starter.
 
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -37,9 +37,11 @@ impl Report {
     }
 }
 
-/// Forks a monitor that runs `serve` and ends. With `foreground`, both get an end of a connection.
+/// Forks a monitor that runs `serve` and ends. With `foreground`, both get an end of a connection; `kept` are descriptors
+/// that `serve` owns.
 pub(crate) fn start<T: DeserializeOwned + Serialize>(
     foreground: bool,
+    kept: &[RawFd],
     serve: impl FnOnce(Option<UnixStream>, Report),
 ) -> Result<(T, Option<UnixStream>)> {
     if sys::thread_count().doing(|| "count the threads".into())? != 1 {
@@ -52,8 +54,8 @@ pub(crate) fn start<T: DeserializeOwned + Serialize>(
     } else {
         (None, None)
     };
-    let keep: Vec<i32> =
-        [Some(writer.as_raw_fd()), server.as_ref().map(AsRawFd::as_raw_fd)].into_iter().flatten().collect();
+    let own = [Some(writer.as_raw_fd()), server.as_ref().map(AsRawFd::as_raw_fd)];
+    let keep: Vec<RawFd> = own.into_iter().flatten().chain(kept.iter().copied()).collect();
     let first = broker::spawn(&keep, || {
         if rustix::process::setsid().is_err() {
             return 125;

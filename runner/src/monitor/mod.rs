@@ -15,7 +15,7 @@ mod session;
 pub mod task;
 mod timeout;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
@@ -78,6 +78,8 @@ pub struct Supervision {
     pub health: Option<HealthCheck>,
     /// The service of the host that gets its output, in place of [`Container::log`].
     pub log_service: Option<Service>,
+    /// The program has the standard input and outputs of who starts it; nothing is relayed and nothing logged.
+    pub passthrough: bool,
     /// How long it has between its stop signal and SIGKILL when its monitor stops it.
     pub stop_timeout: Duration,
     /// How long it may run.
@@ -89,7 +91,15 @@ pub struct Supervision {
 impl Default for Supervision {
     fn default() -> Self {
         let stop_timeout = Duration::from_secs(10);
-        Self { restart: RestartPolicy::No, health: None, log_service: None, stop_timeout, timeout: None, system: false }
+        Self {
+            restart: RestartPolicy::No,
+            health: None,
+            log_service: None,
+            passthrough: false,
+            stop_timeout,
+            timeout: None,
+            system: false,
+        }
     }
 }
 
@@ -152,6 +162,7 @@ fn run_watched(
         return Err(Error::invalid("a container with a terminal needs a monitor"));
     }
     let mut session = Session::open(container, options.stdin, true)?;
+    session.own_stdio = container.supervision.passthrough.then(session::own_stdio).transpose()?;
     // Blocked before the clone: a signal that comes in between waits here. The child sets its own.
     let signals =
         if options.forward_signals { Some(sys::signal_fd(&FORWARDED).doing(|| "watch signals".into())?) } else { None };
@@ -179,11 +190,14 @@ pub fn start_monitored(
     options: MonitorOptions,
     mut observer: Observer,
 ) -> Result<(State, Option<UnixStream>)> {
-    daemon::start(options.foreground, move |owner, report| {
+    let stdio = container.supervision.passthrough.then(session::own_stdio).transpose()?;
+    let kept: Vec<_> = stdio.iter().flatten().map(AsRawFd::as_raw_fd).collect();
+    daemon::start(options.foreground, &kept, move |owner, report| {
         let mut session = match Session::open(&container, options.stdin, true) {
             Ok(session) => session,
             Err(error) => return report.send::<State>(Err(&error)),
         };
+        session.own_stdio = stdio;
         let result = session.begin().and_then(|started| Ok((started, session.log(), listen(&container.state_dir)?)));
         let ((running, program), log, listener) = match result {
             Ok(all) => all,

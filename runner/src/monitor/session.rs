@@ -2,7 +2,7 @@
 //!
 //! The rule: the program's end is recorded before anybody is told, and whatever was made for it is taken back by who made it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::failure;
@@ -29,6 +29,8 @@ pub(crate) struct Session<'a> {
     pub state: State,
     stdin: bool,
     recorded: bool,
+    /// What the program gets in place of pipes.
+    pub own_stdio: Option<[OwnedFd; 3]>,
     /// Who watches the program, if refusals are to be explained.
     pub witness: Option<Witness>,
     /// The signals that end the wait for the program's start ([`create::interrupts`]).
@@ -71,7 +73,7 @@ impl<'a> Session<'a> {
             state.save(&container.state_dir)?;
         }
         timing::mark(Mark::Monitored);
-        Ok(Self { container, state, stdin, recorded, witness: None, interrupts: None })
+        Ok(Self { container, state, stdin, recorded, own_stdio: None, witness: None, interrupts: None })
     }
 
     /// Starts the program.
@@ -86,6 +88,9 @@ impl<'a> Session<'a> {
     fn try_begin(&mut self) -> Result<(Running, ProgramIo)> {
         let (mut program, stdio) = if self.container.has_terminal() {
             (ProgramIo::default(), None)
+        } else if let Some([input, output, error]) = &self.own_stdio {
+            let again = |fd: &OwnedFd| fd.try_clone().doing(|| "pass standard input and output on".into());
+            (ProgramIo::default(), Some([again(input)?, again(output)?, again(error)?]))
         } else {
             let (program, stdio) = pipes(self.stdin)?;
             (program, Some(stdio))
@@ -125,6 +130,7 @@ impl<'a> Session<'a> {
     /// The log, if one is kept.
     pub fn log(&self) -> Option<Box<dyn Log>> {
         match &self.container.supervision.log_service {
+            _ if self.container.supervision.passthrough => None,
             Some(service) => Some(Box::new(Sender::new(service))),
             None => self.container.log.as_ref().map(|config| Box::new(Writer::open(config)) as Box<dyn Log>),
         }
@@ -254,6 +260,16 @@ impl<'a> Session<'a> {
         );
         tasks
     }
+}
+
+/// This process's own standard input, output and error once more.
+pub(crate) fn own_stdio() -> Result<[OwnedFd; 3]> {
+    use rustix::stdio::{stderr, stdin, stdout};
+    let again = |fd: BorrowedFd<'_>| {
+        let fd = rustix::io::fcntl_dupfd_cloexec(fd, 3);
+        fd.doing(|| "pass standard input and output on".into())
+    };
+    Ok([again(stdin())?, again(stdout())?, again(stderr())?])
 }
 
 /// Pipes for a program without a terminal: our ends, which never block, and its ends.

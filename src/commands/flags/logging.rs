@@ -7,10 +7,10 @@ use crate::engine::container::options::LoggingOptions;
 /// The log.
 #[derive(Args)]
 pub struct LoggingFlags {
-    /// Where its output is kept: json-file, local, journald, syslog, none
+    /// Where its output is kept: json-file, local, k8s-file, journald, syslog, passthrough, none
     #[arg(long, value_name = "DRIVER")]
     log_driver: Option<String>,
-    /// An option of that: max-size=10m, max-file=3, tag=, syslog-address=, syslog-facility=
+    /// An option of that: max-size=10m, max-file=3, compress=true, tag=, syslog-address=, syslog-facility=
     #[arg(long, value_name = "KEY=VALUE")]
     log_opt: Vec<String>,
 }

@@ -1,12 +1,14 @@
 //! Where a container's output is kept: `--log-driver` and `--log-opt`, and the defaults of the configuration.
 //!
-//! `json-file` and `local` are files beside the container's record, bounded whether asked or not; `journald` and `syslog` are the
-//! host's services, and cannot be read back here; `none` keeps nothing.
+//! `json-file`, `local` and Podman's `k8s-file` are files beside the container's record, bounded whether asked or not; `journald` and
+//! `syslog` are the host's services, and cannot be read back here; with `passthrough` the program has our own standard input
+//! and outputs, and nobody sees what passes; `none` keeps nothing.
 
 use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
-use runner::log::{Form, LogConfig, Service};
+use runner::log::{Form, LineForm, LogConfig, Service};
 use runner::spec::parse;
 
 use super::create::usage;
@@ -53,6 +55,7 @@ const FACILITIES: [&str; 24] = [
 pub(super) enum Driver {
     Files,
     Nothing,
+    Passthrough,
     Journal,
     Syslog,
 }
@@ -67,6 +70,7 @@ pub(super) struct Logging {
     driver: Driver,
     max_size: Option<u64>,
     max_files: Option<u32>,
+    compress: Option<bool>,
     facility: u8,
     socket: Option<PathBuf>,
 }
@@ -75,13 +79,34 @@ impl Logging {
     /// Files at `path`, if the output is kept in files.
     pub fn files(&self, path: PathBuf) -> Option<LogConfig> {
         let mut config = LogConfig::new(path);
-        if self.name == "local" {
-            // Docker's bounds of this driver.
-            (config.max_size, config.max_files) = (20 << 20, 5);
+        match self.name.as_str() {
+            // Docker's defaults of this driver.
+            "local" => (config.max_size, config.max_files, config.compress) = (20 << 20, 5, true),
+            "k8s-file" => config.form = LineForm::Kubernetes,
+            _ => {}
         }
         config.max_size = self.max_size.unwrap_or(config.max_size);
         config.max_files = self.max_files.unwrap_or(config.max_files);
+        config.compress = self.compress.unwrap_or(config.compress);
         (self.driver == Driver::Files).then_some(config)
+    }
+
+    /// Whether the program has our own standard input and outputs.
+    pub fn passes_through(&self) -> bool {
+        self.driver == Driver::Passthrough
+    }
+
+    /// As [`Logging::passes_through`], when the container is about to be started.
+    ///
+    /// # Errors
+    /// There is a terminal among them: a program that has the user's own could type into it.
+    pub fn passthrough(&self) -> Result<bool> {
+        let terminal = io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal();
+        if self.passes_through() && terminal {
+            return Err(CommandError::usage("log driver passthrough cannot be used on a terminal")
+                .hint("redirect standard input, output and error, or use another driver"));
+        }
+        Ok(self.passes_through())
     }
 
     /// The labels and variables that `labels=` and `env=` choose, as `key=value` joined by commas. They are the same for each
@@ -110,7 +135,7 @@ impl Logging {
             None => short.clone(),
         };
         match self.driver {
-            Driver::Files | Driver::Nothing => None,
+            Driver::Files | Driver::Nothing | Driver::Passthrough => None,
             Driver::Syslog => Some(Service {
                 socket: self.socket.clone().unwrap_or_else(|| SYSLOG.into()),
                 form: Form::Syslog { facility: self.facility, tag },
@@ -138,7 +163,7 @@ impl Logging {
 fn taken(driver: Driver) -> &'static [&'static str] {
     match driver {
         Driver::Files => &["max-size", "max-file", "compress", "labels", "env"],
-        Driver::Nothing => &[],
+        Driver::Nothing | Driver::Passthrough => &[],
         Driver::Journal => &["tag"],
         Driver::Syslog => &["tag", "syslog-address", "syslog-facility"],
     }
@@ -147,13 +172,14 @@ fn taken(driver: Driver) -> &'static [&'static str] {
 /// What a driver of docker's name is here.
 fn driver(name: &str) -> Result<Driver> {
     Ok(match name {
-        "json-file" | "local" => Driver::Files,
+        "json-file" | "local" | "k8s-file" => Driver::Files,
+        "passthrough" => Driver::Passthrough,
         "none" => Driver::Nothing,
         "journald" => Driver::Journal,
         "syslog" => Driver::Syslog,
         _ => {
             return Err(CommandError::usage(format!("there is no log driver {name:?}"))
-                .hint("there are: json-file, local, journald, syslog, none"));
+                .hint("there are: json-file, local, k8s-file, journald, syslog, passthrough, none"));
         }
     })
 }
@@ -181,10 +207,6 @@ impl Engine {
             let taken = taken(driver).join(", ");
             return Err(if taken.is_empty() { error } else { error.hint(format!("it takes: {taken}")) });
         }
-        if options.get("compress").is_some_and(|value| value != "false") {
-            return Err(CommandError::usage("--log-opt compress=true is not supported")
-                .hint("logs are rotated and bounded; leave it out"));
-        }
         let bad = |key: &str, value: &str| CommandError::usage(format!("--log-opt {key}={value}: not understood"));
         let max_size = options
             .get("max-size")
@@ -195,6 +217,14 @@ impl Engine {
             Some(text) => Some(text.parse::<u32>().ok().filter(|n| *n > 0).ok_or_else(|| bad("max-file", text))?),
             None => None,
         };
+        let compress = match options.get("compress").map(String::as_str) {
+            None => None,
+            Some(text) => Some(text.parse::<bool>().map_err(|_| bad("compress", text))?),
+        };
+        if compress == Some(true) && max_files == Some(1) {
+            return Err(CommandError::usage("--log-opt compress=true and max-file=1 contradict each other")
+                .hint("only files that are full are compressed, and there would be none"));
+        }
         let facility = match options.get("syslog-facility") {
             None => 3,
             Some(text) => FACILITIES
@@ -214,17 +244,21 @@ impl Engine {
                 })?))
             }
         };
-        Ok(Logging { name: name.to_owned(), options, driver, max_size, max_files, facility, socket })
+        Ok(Logging { name: name.to_owned(), options, driver, max_size, max_files, compress, facility, socket })
     }
 
     /// Whether the log that is asked for can be written here, before a container is made.
     pub(super) fn check_logging(&self, asked: &Options) -> Result<()> {
         let logging = self.logging(asked)?;
+        if logging.passes_through() && asked.tty {
+            return Err(CommandError::usage("log driver passthrough and -t contradict each other")
+                .hint("with a terminal of its own the program has none of our descriptors"));
+        }
         let Some(service) = logging.service("", "", "") else { return Ok(()) };
         service.check().map_err(|error| {
             CommandError::from(error)
                 .prefixed(&format!("--log-driver {}", logging.name))
-                .hint("the service does not run on this machine; json-file and local need none")
+                .hint("the service does not run on this machine; json-file, k8s-file and local need none")
         })
     }
 }

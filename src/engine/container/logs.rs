@@ -55,7 +55,7 @@ impl Engine {
                 "the log of container {name} cannot be read: its log driver is {}",
                 logging.name
             ))
-            .hint("json-file and local can be read; what a service of the host got is asked there"));
+            .hint("json-file, k8s-file and local can be read; what went elsewhere is asked for there"));
         };
         let prefix = if options.names { format!("{} ", record.name) } else { String::new() };
         let details = if options.details { self.details(&record, &logging)? } else { String::new() };
@@ -67,6 +67,14 @@ impl Engine {
                 reader.next_entry()?
             };
             let Some(entry) = entry else { return Ok(()) };
+            let lost = reader.take_lost();
+            if lost > 0 {
+                crate::ui::warn(format_args!(
+                    "{lost} lines of the log of container {} were deleted before they could be read \
+                     (--log-opt max-size and max-file keep more)",
+                    record.name
+                ));
+            }
             match print(&entry, &prefix, options.timestamps, &details) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
                 result => result?,

@@ -98,6 +98,7 @@ impl Engine {
         options.stop_signal = Some(stop_signal);
         let spec = build(&options)?;
         let logging = self.logging(&data.options)?;
+        let passthrough = logging.passthrough()?;
         let log_service = logging.service(id, &startable.record.name, &data.options.image);
         let health = health::check(&data.options, startable.image.as_ref(), &spec)?;
         let rootfs = self.rootfs(id, data)?;
@@ -121,7 +122,7 @@ impl Engine {
             file_mounts: given.files,
             cgroup_parent: data.options.place.cgroup_parent.clone(),
             stop_signal,
-            supervision: Supervision { health, log_service, ..supervision(&data.options, &merged.args)? },
+            supervision: Supervision { health, log_service, passthrough, ..supervision(&data.options, &merged.args)? },
             passed_on: Vec::new(),
         })
     }

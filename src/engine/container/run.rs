@@ -81,7 +81,7 @@ impl Engine {
         let asked = &record.data.options;
         let mut container = self.prepare(startable).map_err(|error| self.unprepared(record, error))?;
         timing::mark(Mark::Specified);
-        if !asked.tty && !asked.interactive {
+        if container.supervision.passthrough || !asked.tty && !asked.interactive {
             container.passed_on.clone_from(&attachment.passed_on);
             return self.foreground(record, &container, attachment, false).map(|(code, _)| code);
         }
@@ -157,6 +157,12 @@ impl Engine {
     /// It does not run, or is its own monitor.
     pub fn attach(&self, name: &str, attachment: &Attachment, keys: Option<&str>) -> Result<u8> {
         let record = self.container_record(&self.find_container(name)?)?;
+        if self.logging(&record.data.options)?.passes_through() {
+            return Err(CommandError::new(format!(
+                "container {name} cannot be attached to: its log driver is passthrough"
+            ))
+            .hint("its output goes where that of the command went which started it"));
+        }
         let options = AttachOptions {
             stdin: attachment.stdin && record.data.options.interactive,
             forward_signals: attachment.signals,
