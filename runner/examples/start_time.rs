@@ -49,6 +49,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     cgroup_parent: None,
                     stop_signal: 15,
                     supervision: runner::Supervision::default(),
+                    lenders: Vec::new(),
                     passed_on: Vec::new(),
                 };
                 let begin = Instant::now();

@@ -13,6 +13,7 @@ use crate::layers::LayerMount;
 use crate::log::LogConfig;
 use crate::monitor::Supervision;
 use crate::network;
+use crate::state::ProcessId;
 
 /// A container to be started.
 #[derive(Clone, Debug)]
@@ -32,6 +33,9 @@ pub struct Container {
     pub layer_mounts: Vec<MountedLayers>,
     /// Files in memory that mounts of the spec show: a mount of type `file` names one by its number here.
     pub file_mounts: Vec<MountedFile>,
+    /// Processes whose directories in /proc the spec names, to join their namespaces: each must be there still when all is
+    /// opened, for its number may be another's.
+    pub lenders: Vec<ProcessId>,
     /// Its network, set up in the network namespace that the spec asks for; `None`: nothing is set up.
     pub network: Option<network::Config>,
     /// A file that gets the lines of `/etc/hosts` once the network's address is known, before the program runs.

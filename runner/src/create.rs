@@ -78,9 +78,11 @@ pub(crate) fn create(
     let privileged = may_mount(process);
     let rootfs = rootfs::prepare(&container.run_dir, &container.rootfs, privileged, true, owner.as_ref())?;
     timing::mark(Mark::Layered);
-    let binds = bind::all(&plan)?;
     let layers = layers(&plan, container, privileged, owner.as_ref())?;
-    let (namespaces, around) = joined(&plan)?;
+    let opened = bind::all(&plan).and_then(|binds| Ok((binds, joined(&plan)?)));
+    // Before its error: that of a process that has ended is only the echo of that.
+    check_lenders(&container.lenders)?;
+    let (binds, (namespaces, around)) = opened?;
     timing::mark(Mark::Opened);
     let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
     let mut cgroup = Cgroup::create(&container.id, container.cgroup_parent.as_deref(), &resources)?;
@@ -387,6 +389,19 @@ pub(crate) fn is_alive(containers: &Path, prefix: &str) -> bool {
                 Err(_) => true,
             }
     })
+}
+
+/// Whether what was opened in the directories of these processes was theirs.
+fn check_lenders(lenders: &[ProcessId]) -> Result<()> {
+    for lender in lenders {
+        if !lender.lives()? {
+            return Err(Error::invalid(format!(
+                "the process {} has ended, whose namespaces were to be joined",
+                lender.pid
+            )));
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn process_of(spec: &Spec) -> Result<&Process> {

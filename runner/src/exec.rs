@@ -250,6 +250,8 @@ fn start(
     if let (Some(process), Some(stdio)) = (state.process, stdio.as_ref().filter(|_| kinds & libc::CLONE_NEWUSER != 0)) {
         exec_spaces::give_pipes(stdio, process.pid)?;
     }
+    // Its number in /proc was its own if it is there still.
+    sys::pidfd_send_signal(container.as_fd(), 0).map_err(|_| Error::NotRunning(state.id.clone()))?;
     // A pidfd names all namespaces of its process at once; the pid namespace goes the way of the parent.
     let pid_namespace = container.as_fd().try_clone_to_owned().doing(|| "use the container's process".into())?;
     let materials = Materials {

@@ -145,11 +145,22 @@ impl ProcessId {
             Err(error) => return Err(Error::io(format!("open the process {}", self.pid), error)),
         };
         // The descriptor holds one process: checked after it was opened, it is the one that was checked.
-        Ok((Self::of(self.pid)? == Some(*self)).then_some(fd))
+        Ok(self.lives()?.then_some(fd))
     }
 }
 
 impl ProcessId {
+    /// Its directory in /proc, which is another process's once this one has ended: whoever opens something in it asks
+    /// [`ProcessId::lives`] afterwards.
+    pub fn directory(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}", self.pid))
+    }
+
+    /// Whether it is still there. Then its number has meant it all the time.
+    pub fn lives(&self) -> Result<bool> {
+        Ok(Self::of(self.pid)? == Some(*self))
+    }
+
     /// Waits for its end; false if the time is over first.
     pub fn wait(&self, limit: Duration) -> Result<bool> {
         match self.open()? {
@@ -303,7 +314,7 @@ pub fn load(dir: &Path) -> Result<State> {
     let mut state = read(dir)?.ok_or_else(|| Error::NotFound(name()))?;
     let this_boot = state.boot_id == boot_id()?;
     let lives = |process: Option<ProcessId>| match process {
-        Some(process) if this_boot => Ok(ProcessId::of(process.pid)? == Some(process)),
+        Some(process) if this_boot => process.lives(),
         _ => Ok::<bool, Error>(false),
     };
     let gone = match state.status {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::address::{MacAddr, Subnet, Subnet6};
 use super::device::Device;
 use super::error::{Error, Result};
+use crate::state::ProcessId;
 
 /// The bridge used when none is named.
 pub const DEFAULT_BRIDGE: &str = "img0";
@@ -65,7 +66,7 @@ pub enum Join {
     /// A file of nsfs, such as those `ip netns` makes.
     Path(PathBuf),
     /// The namespace of this process.
-    Pid(i32),
+    Process(ProcessId),
 }
 
 /// An interface of the host that containers use without a bridge: each gets a device of its own on top of it.
@@ -268,7 +269,9 @@ impl Config {
         match &self.mode {
             Mode::None | Mode::Empty | Mode::Host => Ok(()),
             Mode::Networks(endpoints) => check_endpoints(endpoints),
-            Mode::Join(Join::Pid(pid)) if *pid <= 0 => Err(Error::Config(format!("{pid} is not a process id"))),
+            Mode::Join(Join::Process(process)) if process.pid <= 0 => {
+                Err(Error::Config(format!("{} is not a process id", process.pid)))
+            }
             Mode::Join(_) => Ok(()),
         }
     }
@@ -332,7 +335,7 @@ impl Mode {
     pub fn namespace_path(&self) -> Option<PathBuf> {
         match self {
             Self::Join(Join::Path(path)) => Some(path.clone()),
-            Self::Join(Join::Pid(pid)) => Some(PathBuf::from(format!("/proc/{pid}/ns/net"))),
+            Self::Join(Join::Process(process)) => Some(process.directory().join("ns/net")),
             _ => None,
         }
     }

@@ -290,6 +290,23 @@ fn shared_namespaces() {
     assert!(output.contains(&own("net")) && output.contains(&own("pid")), "{output}");
     let output = list(json!([{"type": "mount"}, {"type": "uts"}, {"type": "pid"}, {"type": "cgroup"}]));
     assert!(output.starts_with("1\n"), "{output}");
+    // A number that is another process's by now, or nobody's: what was opened is not what was meant.
+    let process = runner::ProcessId::of(me as i32).unwrap().unwrap();
+    let mut container = lab.container("readlink /proc/self/ns/net", json!({}));
+    let namespaces = json!([{"type": "mount"}, {"type": "uts"}, {"type": "network", "path": path("net")}]);
+    container.spec.linux_mut().as_mut().unwrap().set_namespaces(serde_json::from_value(namespaces).unwrap());
+    container.lenders = vec![process];
+    assert!(collect(&container).0.contains(&own("net")));
+    container.lenders = vec![runner::ProcessId { start_time: process.start_time + 1, ..process }];
+    let error = try_collect(&container).unwrap_err().to_string();
+    assert!(error.contains("has ended"), "{error}");
+    let gone = json!([{"type": "mount"}, {"type": "uts"}, {"type": "network", "path": "/proc/4194305/ns/net"}]);
+    container.spec.linux_mut().as_mut().unwrap().set_namespaces(serde_json::from_value(gone).unwrap());
+    container.lenders = vec![runner::ProcessId { pid: 4_194_305, ..process }];
+    let error = try_collect(&container).unwrap_err().to_string();
+    assert!(error.contains("has ended"), "{error}");
+    let output = list(json!([{"type": "mount"}, {"type": "uts"}, {"type": "pid"}, {"type": "cgroup"}]));
+    assert!(output.starts_with("1\n"), "{output}");
 }
 
 fn nothing_is_left_on_the_host() {

@@ -59,6 +59,7 @@ impl Lab {
             create_cwd: false,
             layer_mounts: Vec::new(),
             file_mounts: Vec::new(),
+            lenders: Vec::new(),
             cgroup_parent: None,
             stop_signal: libc::SIGTERM,
             supervision: runner::Supervision::default(),

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
+use runner::ProcessId;
 use runner::network::{self, Config, Error, Join, Mode, PortMapping, Protocol};
 
 use crate::world::*;
@@ -23,13 +24,20 @@ pub fn none_has_loopback_only() {
 pub fn host_and_join_make_nothing() {
     let house = House::new();
     let before = run("ip -o link; nft list ruleset");
-    for mode in [Mode::Host, Mode::Join(Join::Pid(1)), Mode::Join(Join::Path("/run/netns/x".into()))] {
+    for mode in [
+        Mode::Host,
+        Mode::Join(Join::Process(ProcessId { pid: 1, start_time: 0 })),
+        Mode::Join(Join::Path("/run/netns/x".into())),
+    ] {
         let config = Config::new("c1", mode);
         let network = network::setup(&config, &house.site(), None).unwrap();
         network::teardown(&network.state, &house.site()).unwrap();
     }
     assert_eq!(run("ip -o link; nft list ruleset"), before);
-    assert_eq!(Mode::Join(Join::Pid(7)).namespace_path().unwrap().to_str(), Some("/proc/7/ns/net"));
+    assert_eq!(
+        Mode::Join(Join::Process(ProcessId { pid: 7, start_time: 0 })).namespace_path().unwrap().to_str(),
+        Some("/proc/7/ns/net")
+    );
 }
 
 pub fn containers_reach_each_other_and_the_world() {

@@ -125,6 +125,7 @@ impl<'a> RunExecutor<'a> {
             cgroup_parent: self.cgroup_parent.clone(),
             stop_signal: 15,
             supervision: runner::Supervision::default(),
+            lenders: Vec::new(),
             passed_on: Vec::new(),
         };
         let cancelled = AtomicBool::new(false);

@@ -2,6 +2,7 @@
 //!
 //! What a container writes has its own ids on the disk, whatever its map is, so a map may be another one at each start.
 
+use runner::ProcessId;
 use runner::spec::parse::{MountKind, MountRequest};
 use runner::spec::{NamespaceMode, Options as SpecOptions};
 
@@ -87,15 +88,17 @@ pub(super) fn set(asked: &Options, options: &mut SpecOptions) -> Result<()> {
 }
 
 impl Engine {
-    /// Takes the map of another container, if that is what was asked for. A container that has none shares the host's ids.
+    /// Takes the map of another container, if that is what was asked for, and gives its first process. A container that has
+    /// none shares the host's ids.
     ///
     /// # Errors
     /// It does not run.
-    pub(super) fn join_ids(&self, asked: &Options, options: &mut SpecOptions) -> Result<()> {
+    pub(super) fn join_ids(&self, asked: &Options, options: &mut SpecOptions) -> Result<Option<ProcessId>> {
         let Some(name) = asked.ids.userns.as_deref().and_then(|mode| mode.strip_prefix("container:")) else {
-            return Ok(());
+            return Ok(None);
         };
-        let process = self.process_path(name, "--userns")?;
+        let lender = self.lender(name, "--userns")?;
+        let process = lender.directory();
         let read = |file: &str| -> Result<Vec<Range>> {
             let path = process.join(file);
             let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -116,7 +119,7 @@ impl Engine {
             true => options.namespaces.user = None,
             false => (options.uid_map, options.gid_map) = (uids, gids),
         }
-        Ok(())
+        Ok(Some(lender))
     }
 }
 

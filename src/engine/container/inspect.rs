@@ -1,5 +1,6 @@
 //! All that is known of a container, in docker's form.
 
+use runner::ProcessId;
 use runner::spec::parse;
 use serde_json::{Value, json};
 
@@ -84,7 +85,7 @@ impl Engine {
                 "FinishedAt": if running.is_some() { NEVER.to_owned() } else { text(finished) },
                 "Health": self.health_of(&id, running.is_some())?.as_ref().map(super::health::shown),
                 "CgroupPath": running.map(|state| state.cgroup.clone()),
-                "Namespaces": running.and_then(|state| state.process).map(|process| namespaces(process.pid)),
+                "Namespaces": running.and_then(|state| state.process).map(namespaces),
             },
             "Image": record.data.image,
             "ImageName": options.image,
@@ -137,11 +138,13 @@ fn chosen(all: &Value, image: &[String], user: &[String]) -> Vec<Value> {
 }
 
 /// The namespaces of a process by kind, as the paths by which others join them, with their numbers.
-fn namespaces(pid: i32) -> Value {
+fn namespaces(process: ProcessId) -> Value {
     let kinds = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
     let one = |kind: &str| {
-        let path = format!("/proc/{pid}/ns/{kind}");
+        let path = process.directory().join("ns").join(kind);
         let link = std::fs::read_link(&path).ok()?.to_string_lossy().into_owned();
+        // Else the number may have been another's by then.
+        process.lives().ok().filter(|lives| *lives)?;
         let number = link.split_once('[')?.1.trim_end_matches(']').parse::<u64>().ok()?;
         Some((kind.to_owned(), json!({ "Path": path, "Inode": number })))
     };

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use runner::ProcessId;
 use runner::spec::{NamespaceMode, Options as SpecOptions, SharedMemory};
 
 use super::options::Options;
@@ -19,13 +20,16 @@ enum Wanted<'a> {
 }
 
 impl Engine {
-    /// Sets the namespaces of a container that is about to be started.
+    /// Sets the namespaces of a container that is about to be started; gives the processes that others lend them by.
     ///
     /// # Errors
     /// A word that is none, another container that does not run.
-    pub(super) fn join_namespaces(&self, asked: &Options, options: &mut SpecOptions) -> Result<()> {
+    pub(super) fn join_namespaces(&self, asked: &Options, options: &mut SpecOptions) -> Result<Vec<ProcessId>> {
+        let mut lenders = Vec::new();
         if let Wanted::Container(name) = pid(asked)? {
-            options.namespaces.pid = NamespaceMode::Path(self.process_path(name, "--pid")?.join("ns/pid"));
+            let process = self.lender(name, "--pid")?;
+            options.namespaces.pid = NamespaceMode::Path(process.directory().join("ns/pid"));
+            lenders.push(process);
         }
         if let Wanted::Container(name) = ipc(asked)? {
             let other = self.container_record(&self.find_container(name)?)?;
@@ -34,23 +38,24 @@ impl Engine {
                     .kind(Kind::Container)
                     .hint(format!("start {name} with --ipc shareable")));
             }
-            let process = self.process_path(name, "--ipc")?;
-            options.namespaces.ipc = NamespaceMode::Path(process.join("ns/ipc"));
-            options.shared_memory = SharedMemory::Bind(process.join("root/dev/shm"));
+            let process = self.lender(name, "--ipc")?;
+            options.namespaces.ipc = NamespaceMode::Path(process.directory().join("ns/ipc"));
+            options.shared_memory = SharedMemory::Bind(process.directory().join("root/dev/shm"));
+            lenders.push(process);
         }
-        Ok(())
+        Ok(lenders)
     }
 
-    /// The directory in /proc of a running container's first process.
-    pub(super) fn process_path(&self, name: &str, flag: &str) -> Result<PathBuf> {
+    /// The first process of a running container, whose namespaces are to be joined. It may end at any time: the runner makes
+    /// sure of it when it has opened them.
+    pub(super) fn lender(&self, name: &str, flag: &str) -> Result<ProcessId> {
         let id = self.find_container(name)?;
         let state = self.state(&id)?.filter(runner::State::is_running);
-        let process = state.and_then(|state| state.process).ok_or_else(|| {
+        state.and_then(|state| state.process).ok_or_else(|| {
             CommandError::new(format!("{flag} container:{name}: that container is not running"))
                 .kind(Kind::Container)
                 .hint(format!("`img start {name}` starts it"))
-        })?;
-        Ok(PathBuf::from(format!("/proc/{}", process.pid)))
+        })
     }
 }
 

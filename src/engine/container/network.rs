@@ -107,7 +107,7 @@ impl Engine {
                 let process = state.and_then(|state| state.process).ok_or_else(|| {
                     CommandError::new(format!("container {name} is not running, its network cannot be joined"))
                 })?;
-                Mode::Join(Join::Pid(process.pid))
+                Mode::Join(Join::Process(process))
             }
         })
     }

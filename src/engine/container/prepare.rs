@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Mount, Spec};
-use runner::network::Mode;
+use runner::network::{Join, Mode};
 use runner::spec::parse::{self, MountKind, SeccompChoice, SecurityOptions};
 use runner::spec::{
     Merged, NamespaceMode, Namespaces, Options as SpecOptions, ResourceOptions, SharedMemory, build, device, merge,
@@ -67,8 +67,11 @@ impl Engine {
             Mode::Join(_) => network.mode.namespace_path().map_or(NamespaceMode::Private, NamespaceMode::Path),
             Mode::None | Mode::Empty | Mode::Networks(_) => NamespaceMode::Private,
         };
-        self.join_namespaces(&data.options, &mut options)?;
-        self.join_ids(&data.options, &mut options)?;
+        let mut lenders = self.join_namespaces(&data.options, &mut options)?;
+        lenders.extend(self.join_ids(&data.options, &mut options)?);
+        if let Mode::Join(Join::Process(process)) = &network.mode {
+            lenders.push(*process);
+        }
         let state_dir = self.state_dir(id);
         let etc = EtcFiles::parse(&data.options, id, who_answers(&network.mode))?;
         let mut mounts = etc.write(&state_dir)?;
@@ -118,6 +121,7 @@ impl Engine {
             init: data.options.init,
             log: logging.files(paths.log),
             create_cwd: true,
+            lenders,
             layer_mounts: mountable.layers,
             file_mounts: given.files,
             cgroup_parent: data.options.place.cgroup_parent.clone(),

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use runner::State;
 use runner::cgroup::{Cgroup, Stats};
+use runner::{ProcessId, State};
 
 use crate::engine::Engine;
 use crate::engine::processes::machine_memory;
@@ -76,19 +76,21 @@ impl Engine {
             Err(_) if !self.state(&record.id)?.is_some_and(|state| state.is_running()) => return Ok(usage),
             Err(error) => return Err(CommandError::from(runner::Error::from(error))),
         }
-        usage.network = state.process.and_then(|process| network(process.pid));
+        usage.network = state.process.and_then(network);
         Ok(usage)
     }
 }
 
 /// Bytes that came in and went out in the network namespace of a process; `None` if that is ours.
-fn network(pid: i32) -> Option<(u64, u64)> {
+fn network(id: ProcessId) -> Option<(u64, u64)> {
     let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
-    let process = pid.to_string();
+    let process = id.pid.to_string();
     if namespace(&process)? == namespace("self")? {
         return None;
     }
-    Some(device_bytes(&std::fs::read_to_string(format!("/proc/{process}/net/dev")).ok()?))
+    let devices = std::fs::read_to_string(format!("/proc/{process}/net/dev")).ok()?;
+    // Else the number may have been another's by then.
+    id.lives().ok()?.then(|| device_bytes(&devices))
 }
 
 /// The sums of all devices but loopback.

@@ -93,7 +93,14 @@ impl Engine {
         let group = Cgroup::open(&state.cgroup).map_err(runner::Error::from)?;
         let mut pids = group.processes().map_err(runner::Error::from)?;
         pids.sort_unstable();
-        Ok(Some(pids.into_iter().filter_map(Process::read).collect()))
+        let started = |pid| runner::ProcessId::of(pid).ok().flatten();
+        let read: Vec<_> = pids.into_iter().filter_map(|pid| Some((started(pid)?, Process::read(pid)?))).collect();
+        // A number may have been given to a process elsewhere since the list was read: one that is the same before and after,
+        // and in the list again, was the container's when it was read.
+        let members = group.processes().map_err(runner::Error::from)?;
+        let is_member =
+            |(id, _): &(runner::ProcessId, Process)| members.contains(&id.pid) && started(id.pid) == Some(*id);
+        Ok(Some(read.into_iter().filter(is_member).map(|(_, process)| process).collect()))
     }
 
     /// The names that the container itself has for users and groups. Its files are an image's: they are looked up within its
