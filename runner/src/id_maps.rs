@@ -43,6 +43,14 @@ impl IdMaps {
         Ok(Self { users: ranges(users, "user")?, groups: ranges(groups, "group")? })
     }
 
+    /// The maps that the kernel shows of a namespace: first id inside, first id outside, how many.
+    pub(crate) fn of_running(users: &[(u32, u32, u32)], groups: &[(u32, u32, u32)]) -> Self {
+        let all = |ranges: &[(u32, u32, u32)]| {
+            ranges.iter().map(|&(inside, outside, count)| IdRange { inside, outside, count }).collect()
+        };
+        Self { users: all(users), groups: all(groups) }
+    }
+
     /// Whether nothing is mapped.
     pub fn is_empty(&self) -> bool {
         self.users.is_empty() && self.groups.is_empty()

@@ -1,15 +1,15 @@
 //! Mounts added to and taken from a running container, without a restart.
 //!
 //! A helper makes the mount where the host's paths are, detached and with its attributes set; then it enters the container's mount
-//! namespace and attaches it by a descriptor that was looked up below the container's root. The rule: the container's programs
-//! run meanwhile and may swap every link, so none is followed: a place is the one that was named, or none. What the sandbox
-//! itself is made of is never taken away.
+//! namespace, and its user namespace as root, and attaches it by a descriptor that was looked up below the container's root. The rule:
+//! the container's programs run meanwhile and may swap every link. So a mount that is added lies where their links
+//! lead within their root, but never on what the sandbox is made of; one that is taken away lies where it was named, or nowhere.
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Mount;
 use rustix::fs::{FileType, Mode, OFlags};
@@ -20,21 +20,28 @@ use crate::error::{Doing, Error, Result};
 use crate::init::filesystem::{PROC_SUPER_MAGIC, file_system, propagate};
 use crate::inroot::{Missing, Root};
 use crate::plan::{self, MountKind, MountStep};
+use crate::running_ids::RunningIds;
 use crate::{bind, mount, rootfs, state, sys};
 
 /// Mounts a directory or file of the host, or a new tmpfs, in a running container.
 ///
 /// # Errors
-/// [`Error::NotRunning`]; a place in procfs, a source that is not there, a read-only root without the mount point.
+/// [`Error::NotRunning`]; a place in procfs, or that links lead to and belongs to the sandbox; a source that is not there; a
+/// read-only root without the mount point.
 pub fn add_mount(dir: &Path, mount: &Mount) -> Result<()> {
     let step = plan::live_mount_step(mount)?;
     let pidfd = state::load(dir)?.pidfd()?;
     let root = rootfs::root_of_running(dir)?;
     let proc = host_proc()?;
+    let ids = RunningIds::of(dir)?.map(|ids| ids.maps());
     inside([&pidfd, &root, &proc], move |[pidfd, root, proc]| {
-        let mounted = detached(&step)?;
-        sys::setns(pidfd.as_fd(), libc::CLONE_NEWNS).doing(|| "enter the container's mount namespace".into())?;
-        attach(&Root::without_links(root), &proc, &mounted, &step)
+        let of_host = bind::open(&step, ids.as_ref())?;
+        match ids {
+            Some(_) => enter_as_root(&pidfd)?,
+            None => enter(&pidfd)?,
+        }
+        let mounted = of_host.map_or_else(|| fresh(&step), Ok)?;
+        attach(&Root::new(root), &proc, &mounted, &step)
     })
 }
 
@@ -51,7 +58,7 @@ pub fn remove_mount(dir: &Path, target: &Path) -> Result<bool> {
     let proc = host_proc()?;
     inside([&pidfd, &root, &proc], |[pidfd, root, proc]| {
         let at = || format!("unmount {}", target.display());
-        sys::setns(pidfd.as_fd(), libc::CLONE_NEWNS).doing(|| "enter the container's mount namespace".into())?;
+        enter(&pidfd)?;
         let own = mount::id(&root).doing(at)?;
         let place = match Root::without_links(root).open(target, OFlags::PATH) {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(false),
@@ -75,6 +82,19 @@ fn is_of_sandbox(place: &Path) -> bool {
     exactly.iter().any(|own| place == Path::new(own)) || ["/proc", "/sys"].iter().any(|own| place.starts_with(own))
 }
 
+fn enter(container: &OwnedFd) -> Result<()> {
+    sys::setns(container.as_fd(), libc::CLONE_NEWNS).doing(|| "enter the container's mount namespace".into())
+}
+
+/// Enters the container's user namespace too, whose root makes what is made. Its processes cannot trace us before or after.
+fn enter_as_root(container: &OwnedFd) -> Result<()> {
+    sys::set_dumpable(false)
+        .and_then(|()| sys::setns(container.as_fd(), libc::CLONE_NEWUSER | libc::CLONE_NEWNS))
+        .and_then(|()| sys::set_user(0, 0, &[]))
+        .and_then(|()| sys::set_dumpable(false))
+        .doing(|| "enter the container's user and mount namespaces".into())
+}
+
 /// The host's /proc: the container's knows no process of ours.
 fn host_proc() -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -85,10 +105,15 @@ fn through_link(doing: String) -> Error {
     Error::invalid(format!("cannot {doing}: a link of the container is on the way, which may lead anywhere"))
 }
 
+/// What the kernel calls a place.
+fn path_of(proc: &OwnedFd, place: &OwnedFd) -> io::Result<PathBuf> {
+    let path = rustix::fs::readlinkat(proc, format!("self/fd/{}", place.as_raw_fd()), Vec::new())?;
+    Ok(PathBuf::from(OsStr::from_bytes(path.as_bytes())))
+}
+
 /// Fails unless the kernel, too, calls the place by the name that was asked for.
 fn check_place(proc: &OwnedFd, place: &OwnedFd, asked: &Path) -> io::Result<()> {
-    let path = rustix::fs::readlinkat(proc, format!("self/fd/{}", place.as_raw_fd()), Vec::new())?;
-    let found = Path::new(OsStr::from_bytes(path.as_bytes()));
+    let found = path_of(proc, place)?;
     // Compared by components: a slash at the end means nothing.
     if found == asked { Ok(()) } else { Err(io::Error::other(format!("it was moved to {}", found.display()))) }
 }
@@ -108,11 +133,8 @@ fn inside<const N: usize, T: serde::Serialize + serde::de::DeserializeOwned>(
     })
 }
 
-/// The mount, at no place yet.
-fn detached(step: &MountStep) -> Result<OwnedFd> {
-    if let Some(mounted) = bind::open(step, None)? {
-        return Ok(mounted);
-    }
+/// A mount of nothing that was there before, at no place yet.
+fn fresh(step: &MountStep) -> Result<OwnedFd> {
     match &step.kind {
         MountKind::FileSystem(kind) if kind == "tmpfs" => {
             file_system(kind, kind, &step.options).doing(|| format!("make a {kind}"))
@@ -135,7 +157,13 @@ fn attach(root: &Root, proc: &OwnedFd, mounted: &OwnedFd, step: &MountStep) -> R
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Err(through_link(doing())),
         found => found.doing(|| format!("find the mount point {at}"))?.fd,
     };
-    check_place(proc, &place, &step.destination).doing(doing)?;
+    let found = path_of(proc, &place).doing(doing)?;
+    if found != step.destination && (is_of_sandbox(&found) || !found.is_absolute()) {
+        let found = found.display();
+        return Err(Error::invalid(format!(
+            "cannot mount on {at}: links of the container lead to {found}, a part of the sandbox"
+        )));
+    }
     if sys::file_system_magic_of(&place).doing(doing)? == PROC_SUPER_MAGIC {
         return Err(Error::invalid(format!("cannot mount on {at}: it lies in procfs")));
     }

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use crate::error::{Doing, Error, Result};
+use crate::id_maps::IdMaps;
 use crate::{security, state, sys};
 
 /// Whom the kernel shows for an id that has no place in a namespace (/proc/sys/kernel/overflowuid).
@@ -40,6 +41,11 @@ impl RunningIds {
             return Err(Error::NotRunning(state.id));
         }
         Ok((ids.users != [(0, 0, u32::MAX)]).then_some(ids))
+    }
+
+    /// As a map that mounts can be given.
+    pub(crate) fn maps(&self) -> IdMaps {
+        IdMaps::of_running(&self.users, &self.groups)
     }
 
     /// An owner as the container sees it.

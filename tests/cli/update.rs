@@ -91,13 +91,89 @@ fn a_link_of_the_container_leads_no_mount_out() {
     sandbox.img(&["exec", "box", "sh", "-c", links]).ok();
     let add =
         |place: &str| sandbox.img(&["update", "--mount-add", &format!("{}:{place}", sandbox.text("data")), "box"]);
-    for link in ["/to-proc", "/to-proc/sys", "/magic", "/to-tmp", "/to-tmp/new"] {
-        add(link).refuses(1, &[link, "a link of the container"]);
+    for link in ["/to-proc", "/to-proc/sys"] {
+        add(link).refuses(1, &[link, "a part of the sandbox"]);
     }
+    add("/magic").refuses(1, &["/magic", "a link of the container"]);
     add("/proc/sys").refuses(125, &["procfs"]);
-    sandbox.img(&["exec", "box", "ls", "/tmp"]).ok().prints_exactly("");
+    // Within the container's own root its links are followed, as on a start.
+    add("/to-tmp/new").ok();
+    sandbox.img(&["exec", "box", "cat", "/tmp/new/file"]).ok().prints_exactly("text");
+    add("/to-tmp").ok();
+    sandbox.img(&["exec", "box", "ls", "/tmp"]).ok().prints_exactly("file\n");
     let host = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!host.lines().any(|line| line.contains(&sandbox.text("data"))), "{host}");
+}
+
+#[test]
+fn a_link_that_is_swapped_meanwhile_leads_no_mount_astray() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    sandbox.write("data/file", "text");
+    let script = "mkdir /a; ln -s /a /1; ln -s /proc/sys /2; ln -s /proc/kcore /3; \
+                  while :; do for n in 1 2 3; do cp -P /$n /n && mv -fT /n /place; done; done";
+    sandbox.ok(&["run", "-d", "--name", "box", "--network", "none", "busybox", "sh", "-c", script]);
+    sandbox.wait_until("the link is there", || sandbox.img(&["exec", "box", "test", "-L", "/place"]).code() == 0);
+    let (mut added, mut refused, mut number) = (0, 0, 0);
+    sandbox.wait_until("the link led here and there", || {
+        number += 1;
+        let volume = format!("{}:/place/{number}", sandbox.text("data"));
+        match sandbox.img(&["update", "--mount-add", &volume, "box"]).code() {
+            0 => added += 1,
+            _ => refused += 1,
+        }
+        added > 5 && refused > 5 && number > 40
+    });
+    let mounts = sandbox.ok(&["exec", "box", "cat", "/proc/mounts"]);
+    let others = mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|place| place.starts_with("/proc/"));
+    let fresh = sandbox.ok(&["run", "--rm", "--network", "none", "busybox", "cat", "/proc/mounts"]);
+    let usual = fresh.lines().filter_map(|line| line.split(' ').nth(1)).filter(|place| place.starts_with("/proc/"));
+    assert_eq!(others.collect::<Vec<_>>(), usual.collect::<Vec<_>>());
+    let host = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!host.lines().any(|line| line.contains(&sandbox.text("data"))), "{host}");
+}
+
+#[test]
+fn mounts_come_to_a_user_namespace_with_its_ids() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let made = sandbox.img(&[
+        "run",
+        "-d",
+        "--name",
+        "box",
+        "--network",
+        "none",
+        "--userns",
+        "auto",
+        "busybox",
+        "sleep",
+        "1000",
+    ]);
+    if made.stderr().contains("needs Linux") || made.stderr().contains("does not allow that") {
+        eprintln!("skip: {made}");
+        return;
+    }
+    made.ok();
+    sandbox.write("data/file", "text");
+    let bind = format!("type=bind,src={},dst=/deep/data,ro", sandbox.text("data"));
+    let mapped = format!("type=bind,src={},dst=/mapped,idmap", sandbox.text("data"));
+    let tmpfs = "type=tmpfs,target=/scratch,tmpfs-size=1m";
+    sandbox.img(&["update", "--mount-add", &bind, "--mount-add", &mapped, "--mount-add", tmpfs, "box"]).ok();
+    sandbox.img(&["update", "--mount-add", "vol:/vol", "box"]).ok();
+    sandbox.img(&["exec", "box", "cat", "/deep/data/file"]).ok().prints_exactly("text");
+    let script = "touch /vol/new /scratch/new /mapped/new; chown 5:6 /vol/new /scratch/new; \
+                  stat -c %u:%g /deep /deep/data /scratch /mapped /vol/new /scratch/new /mapped/new";
+    let seen = sandbox.ok(&["exec", "box", "sh", "-c", script]);
+    assert_eq!(seen, "0:0\n65534:65534\n0:0\n0:0\n5:6\n5:6\n0:0");
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(std::fs::metadata(sandbox.path("data/new")).unwrap().uid(), 0, "on the disk as in the container");
+    sandbox.img(&["update", "--mount-rm", "/vol", "--mount-rm", "/scratch", "box"]).ok();
+    sandbox.img(&["exec", "box", "grep", "-E", " /(vol|scratch) ", "/proc/mounts"]).exits(1);
+    // What the next start makes of the same words is the same.
+    sandbox.ok(&["restart", "-t", "0", "box"]);
+    let again = sandbox.ok(&["exec", "box", "stat", "-c", "%u:%g", "/deep/data", "/mapped", "/mapped/new"]);
+    assert_eq!(again, "65534:65534\n0:0\n0:0");
 }
 
 #[test]

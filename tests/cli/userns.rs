@@ -164,6 +164,31 @@ fn maps_of_ones_own_and_of_another_container() {
     // One that shares the host's ids is joined like any other.
     sandbox.ok(&["run", "-d", "--name", "plain", "--network", "none", "busybox", "sleep", "100"]);
     run(&["--userns", "container:plain", "-v", "vol:/vol"]).ok();
+    // Whose ids mounts are given and shown by is what the other container has.
+    let owner = |path: &std::path::Path| {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(path).map(|about| (about.uid(), about.gid())).expect("a folder")
+    };
+    std::fs::create_dir(sandbox.path("given")).expect("a folder");
+    std::os::unix::fs::chown(sandbox.path("given"), Some(77), Some(78)).expect("root may");
+    let given = format!("type=bind,src={},dst=/given", sandbox.text("given"));
+    for other in ["container:plain", "container:o"] {
+        let seen = |option: &str| {
+            let mount = format!("{given},{option}");
+            let words = ["run", "--rm", "--network", "none", "--userns", other, "-u", "7:8", "--mount", &mount];
+            let script = "stat -c %u:%g /given; touch /given/new && stat -c %u:%g /given/new; rm /given/new";
+            sandbox.ok(&[&words[..], &["busybox", "sh", "-c", script]].concat())
+        };
+        // With ids of its own the mapping is that of its namespace; with the host's, the owner is swapped with the user.
+        if other == "container:plain" {
+            assert_eq!(seen("idmap"), "7:8\n7:8");
+        }
+        assert_eq!(owner(&sandbox.path("given")), (77, 78), "{other}");
+        assert_eq!(seen("U"), "7:8\n7:8", "{other}");
+        assert_eq!(owner(&sandbox.path("given")), (7, 8), "{other}");
+        assert_eq!(seen("idmap"), "7:8\n7:8", "{other}");
+        std::os::unix::fs::chown(sandbox.path("given"), Some(77), Some(78)).expect("root may");
+    }
     run(&["--uidmap", "1:100000:1000"]).refuses(125, &["root"]);
     run(&["--uidmap", "0:1:2:3"]).refuses(125, &["0:1:2:3"]);
     run(&["--uidmap", "0:100000:10", "--uidmap", "5:900:1"]).refuses(125, &["overlap"]);

@@ -123,11 +123,9 @@ impl Engine {
     }
 }
 
-/// Lets mounts show files as they are on the disk to the container: those of ours, and volumes, which are the container's.
-pub(super) fn map_mounts(options: &SpecOptions, mounts: &mut [MountRequest], ours: impl Fn(&MountRequest) -> bool) {
-    if options.namespaces.user.is_none() {
-        return;
-    }
+/// Lets mounts show files as they are on the disk to a container with other ids: those of ours, and volumes, which are the
+/// container's.
+pub(super) fn show_as_on_disk(mounts: &mut [MountRequest], ours: impl Fn(&MountRequest) -> bool) {
     for mount in mounts.iter_mut().filter(|mount| mount.kind == MountKind::Bind && ours(mount)) {
         mount.idmap.get_or_insert_with(String::new);
     }

@@ -147,11 +147,12 @@ impl Engine {
         Ok(())
     }
 
-    /// The mounts of a container with volumes, images and owners turned into what the runner can open.
-    pub(in crate::engine) fn resolve_mounts(&self, data: &ContainerData) -> Result<Mountable> {
+    /// The mounts of a container with volumes, images and owners turned into what the runner can open. `mapped`: it has ids
+    /// of its own, in a user namespace.
+    pub(in crate::engine) fn resolve_mounts(&self, data: &ContainerData, mapped: bool) -> Result<Mountable> {
         let mut mountable = Mountable::default();
         for mount in data.mounts()? {
-            self.resolve_mount(mount, data, &mut mountable)?;
+            self.resolve_mount(mount, data, mapped, &mut mountable)?;
         }
         Ok(mountable)
     }
@@ -165,6 +166,7 @@ impl Engine {
         &self,
         mut mount: MountRequest,
         data: &ContainerData,
+        mapped: bool,
         into: &mut Mountable,
     ) -> Result<()> {
         match mount.kind {
@@ -182,7 +184,7 @@ impl Engine {
         }
         must_propagate(&mount)?;
         if mount.chown || mount.idmap.as_deref() == Some("") {
-            self.owners(&mut mount, data)?;
+            self.owners(&mut mount, data, mapped)?;
         }
         into.requests.push(mount);
         Ok(())
@@ -250,18 +252,18 @@ impl Engine {
     }
 
     /// `U` and `idmap`: what is mounted is given to the container's user, for good or for this mount only.
-    fn owners(&self, mount: &mut MountRequest, data: &ContainerData) -> Result<()> {
+    fn owners(&self, mount: &mut MountRequest, data: &ContainerData, mapped: bool) -> Result<()> {
         let user = self.user_of(data)?;
         let source = Path::new(mount.source.as_deref().unwrap_or_default()).to_owned();
         if mount.chown {
             super::chown::give(&source, mount.subpath.as_deref(), user)?;
             mount.chown = false;
-            if data.options.ids.mapped() {
+            if mapped {
                 // On the disk it has the container's ids by now, which only a mapped mount shows as they are.
                 mount.idmap.get_or_insert_with(String::new);
             }
         }
-        if data.options.ids.mapped() {
+        if mapped {
             // Without words the mapping is that of the container's user namespace.
             return Ok(());
         }

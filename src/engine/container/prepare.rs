@@ -80,13 +80,11 @@ impl Engine {
         let given = self.secrets(&data.options, 0)?;
         mounts.extend(given.mounts);
         options.env.extend(given.env);
-        let mountable = self.resolve_mounts(data)?;
+        let mountable = self.resolve_mounts(data, options.namespaces.user.is_some())?;
         mounts.extend(mountable.requests);
-        let own = |mount: &parse::MountRequest| {
-            let source = Path::new(mount.source.as_deref().unwrap_or_default());
-            source.starts_with(&state_dir) || source.starts_with(self.store.root())
-        };
-        ids::map_mounts(&options, &mut mounts, own);
+        if options.namespaces.user.is_some() {
+            ids::show_as_on_disk(&mut mounts, |mount| self.is_own(id, mount));
+        }
         // What the user mounts wins over ours.
         let targets: Vec<String> = mounts.iter().map(|mount| mount.target.trim_end_matches('/').to_owned()).collect();
         let mut index = 0;
@@ -129,6 +127,12 @@ impl Engine {
             supervision: Supervision { health, log_service, passthrough, ..supervision(&data.options, &merged.args)? },
             passed_on: Vec::new(),
         })
+    }
+
+    /// Whether what is mounted is a file or volume of ours, rather than the user's.
+    pub(super) fn is_own(&self, id: &str, mount: &parse::MountRequest) -> bool {
+        let source = Path::new(mount.source.as_deref().unwrap_or_default());
+        source.starts_with(self.state_dir(id)) || source.starts_with(self.store.root())
     }
 
     /// The spec of a container with these words, for inspecting it and for running another program in it.

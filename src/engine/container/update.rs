@@ -9,6 +9,7 @@ use runner::spec::parse::{self, MountKind, MountRequest, RestartPolicy};
 use runner::spec::{ResourceOptions, limits};
 
 use super::create::usage;
+use super::ids;
 use super::mounts::parse_mounts;
 use super::options::Options;
 use super::options::limits::Limits;
@@ -179,7 +180,12 @@ impl Engine {
         self.check_mounts(&alone)?;
         self.make_volumes(&record.id, &mut alone, &[])?;
         if running {
-            for request in self.resolve_mounts(&alone)?.requests {
+            let mapped = runner::RunningIds::of(&self.state_dir(&record.id))?.is_some();
+            let mut requests = self.resolve_mounts(&alone, mapped)?.requests;
+            if mapped {
+                ids::show_as_on_disk(&mut requests, |request| self.is_own(&record.id, request));
+            }
+            for request in requests {
                 let mount = self.mount_of(&record.id, &alone, request)?;
                 runner::add_mount(&self.state_dir(&record.id), &mount)?;
             }

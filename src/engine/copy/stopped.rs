@@ -42,7 +42,7 @@ impl Engine {
             mount.chown = false;
             mount.read_only |= mount.overlay || mount.kind == MountKind::Image;
             mount.overlay = false;
-            self.resolve_mount(mount, data, &mut mountable)?;
+            self.resolve_mount(mount, data, data.options.ids.mapped(), &mut mountable)?;
         }
         for mount in &mut mountable.requests {
             // Without words it is the container's own mapping, and what lies on the disk has the container's ids already.

@@ -209,7 +209,8 @@ pub fn mount(text: &str) -> Result<MountRequest> {
             Some((key, value)) => (key.trim(), Some(value)),
             None => (field.trim(), None),
         };
-        let lower = key.to_ascii_lowercase();
+        // podman's other word for it.
+        let lower = if key == "U" { "chown".to_owned() } else { key.to_ascii_lowercase() };
         let Some(&key) = KEYS.iter().find(|known| **known == lower) else {
             return Err(unknown(WHAT, text, key, &KEYS));
         };
