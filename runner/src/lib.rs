@@ -30,6 +30,7 @@ pub mod exec;
 mod exec_records;
 mod exec_spaces;
 mod foreign;
+mod forward;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod health;

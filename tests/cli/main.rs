@@ -58,6 +58,7 @@ mod names;
 mod network;
 mod network_devices;
 mod network_guard;
+mod network_loopback6;
 mod networks;
 mod oci_runtime;
 mod preserve_fds;

@@ -14,6 +14,7 @@ use crate::container::Container;
 use crate::create::{self, Created};
 use crate::denied::Witness;
 use crate::error::{Doing, Error, Result};
+use crate::forward::Forward;
 use crate::health::task::HealthTask;
 use crate::log::{Log, Sender, Writer};
 use crate::names::Names;
@@ -246,6 +247,13 @@ impl<'a> Session<'a> {
         let config = self.container.network.as_ref().filter(|config| config.mode.needs_namespace());
         if let (Some(network), Some(config)) = (network, config) {
             let names = network.names.take();
+            let relayed = std::mem::take(&mut network.relayed);
+            // Without it the ports on ::1 are held and silent; the program runs all the same.
+            if !relayed.is_empty()
+                && let Ok(forward) = Forward::begin(relayed)
+            {
+                tasks.push(Box::new(forward));
+            }
             tasks.push(Box::new(Names::new(&self.container.state_dir, &config.name_servers, names)));
         }
         if let Some(check) = &self.container.supervision.health {

@@ -77,6 +77,7 @@ pub(super) struct Attached {
     pub(super) attachment: Attachment,
     pub(super) notices: Vec<String>,
     pub(super) held_ports: Vec<OwnedFd>,
+    pub(super) relayed: Vec<publish::Relayed>,
 }
 
 /// Gives a container its place on a bridge. On an error all is taken back.
@@ -123,7 +124,7 @@ pub(super) fn attach(config: &BridgeConfig, place: &Place<'_>) -> Result<Attache
         }
     };
     attachment.ports = published.elements.iter().map(port).collect();
-    Ok(Attached { attachment, notices, held_ports: published.sockets })
+    Ok(Attached { attachment, notices, held_ports: published.sockets, relayed: published.relayed })
 }
 
 /// The address of the bridge `name`, if it is there.

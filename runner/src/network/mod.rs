@@ -45,6 +45,7 @@ pub use config::{
 pub use device::{Device, Moved};
 pub use error::{Error, KernelError, Result};
 pub(crate) use lease::{directory as leases_of, owners};
+pub use publish::Relayed;
 pub use resolver::NameSockets;
 pub use state::{Attachment, Attachment6, PublishedPort, State, Swept};
 pub use subnets::Subnets;
@@ -73,6 +74,8 @@ pub struct Network {
     /// One bound socket per published port. While somebody (the container's monitor) keeps them open, no program of the
     /// host can take the ports; closing them does no other harm.
     pub held_ports: Vec<OwnedFd>,
+    /// The sockets of ports that somebody has to relay.
+    pub relayed: Vec<Relayed>,
     /// Where the container's programs ask for names, if one of its networks has names. Nobody answers there yet.
     pub names: Option<NameSockets>,
 }
@@ -112,7 +115,9 @@ pub fn setup(config: &Config, site: &Site<'_>, netns: Option<BorrowedFd<'_>>) ->
 
 fn setup_mode(config: &Config, site: &Site<'_>, netns: Option<BorrowedFd<'_>>) -> Result<Network> {
     let id = config.container_id.as_str();
-    let plain = |driver| Ok(Network { state: State::plain(id, driver), held_ports: Vec::new(), names: None });
+    let plain = |driver| {
+        Ok(Network { state: State::plain(id, driver), held_ports: Vec::new(), relayed: Vec::new(), names: None })
+    };
     let missing = || Error::Config("this network needs the container's namespace".to_owned());
     match &config.mode {
         Mode::Host => plain("host"),
@@ -123,7 +128,8 @@ fn setup_mode(config: &Config, site: &Site<'_>, netns: Option<BorrowedFd<'_>>) -
             plain("none")
         }
         Mode::Networks(endpoints) => {
-            let mut network = Network { state: State::plain(id, "bridge"), held_ports: Vec::new(), names: None };
+            let mut network =
+                Network { state: State::plain(id, "bridge"), held_ports: Vec::new(), relayed: Vec::new(), names: None };
             let netns = netns.ok_or_else(missing)?;
             for (index, endpoint) in endpoints.iter().enumerate() {
                 if let Err(first) = attach(&mut network, endpoint, &Place { site, id, index, netns }) {
@@ -172,6 +178,7 @@ fn attach(network: &mut Network, endpoint: &Endpoint, place: &Place<'_>) -> Resu
         }
     }
     network.held_ports.extend(attached.held_ports);
+    network.relayed.extend(attached.relayed);
     Ok(())
 }
 

@@ -27,6 +27,19 @@ pub(super) struct Published {
     pub(super) elements: Vec<Element>,
     /// Bound sockets that keep programs of the host from taking the ports.
     pub(super) sockets: Vec<OwnedFd>,
+    /// Those at which connections arrive.
+    pub(super) relayed: Vec<Relayed>,
+}
+
+/// A published port that the kernel cannot lead to the container: the one on `::1`. Who keeps the socket passes on what comes.
+#[derive(Debug)]
+pub struct Relayed {
+    /// The bound socket.
+    pub socket: OwnedFd,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Where it is in the container.
+    pub target: SocketAddr,
 }
 
 /// The container's addresses, to which published ports lead.
@@ -44,7 +57,7 @@ pub(super) fn publish(
     target: Target,
     id: &str,
 ) -> Result<Published> {
-    let mut published = Published { elements: Vec::new(), sockets: Vec::new() };
+    let mut published = Published { elements: Vec::new(), sockets: Vec::new(), relayed: Vec::new() };
     if mappings.is_empty() {
         return Ok(published);
     }
@@ -61,13 +74,21 @@ pub(super) fn publish(
             let claimed = claim(&wanted, mapping.choices, &taken, &published.elements)?;
             for (element, socket) in claimed {
                 published.elements.push(element);
-                published.sockets.extend(socket);
+                match socket {
+                    Some(socket) if is_relayed(&element) => published.relayed.push(Relayed {
+                        socket,
+                        protocol: element.protocol,
+                        target: SocketAddr::new(element.ip, element.port),
+                    }),
+                    socket => published.sockets.extend(socket),
+                }
             }
         }
     }
-    if let Some(refusal) = nft::insert(firewall, &published.elements, id)?.into_iter().next() {
+    let entries = entries(&published.elements);
+    if let Some(refusal) = nft::insert(firewall, &entries, id)?.into_iter().next() {
         let raced = refusal.error.errno() == Some(libc::EEXIST);
-        return Err(match published.elements.get(refusal.index) {
+        return Err(match entries.get(refusal.index) {
             Some(element) if raced => in_use(element, "another container".to_owned()),
             _ => refusal.error,
         });
@@ -90,14 +111,32 @@ fn wanted(mapping: &PortMapping, offset: u16, target: Target) -> Result<Vec<Elem
         (None, None) => Ok(vec![element(any, target.ip.into())]),
         (None, Some(ip6)) => Ok(vec![element(any, target.ip.into()), element(any6, ip6.into())]),
         (Some(host_ip @ IpAddr::V4(_)), _) => Ok(vec![element(host_ip, target.ip.into())]),
-        (Some(IpAddr::V6(host_ip)), _) if host_ip.is_loopback() => Err(Error::Config(format!(
-            "cannot publish on {host_ip}: the kernel forwards nothing from the loopback address of IPv6; publish on 127.0.0.1"
-        ))),
+        (Some(IpAddr::V6(host_ip)), _) if host_ip.is_loopback() && mapping.protocol == Protocol::Sctp => {
+            Err(Error::Config(format!("cannot publish sctp on {host_ip}: only tcp and udp can be relayed from there")))
+        }
+        (Some(IpAddr::V6(host_ip)), ip6) if host_ip.is_loopback() => {
+            Ok(vec![element(host_ip.into(), ip6.map_or(target.ip.into(), IpAddr::V6))])
+        }
         (Some(host_ip @ IpAddr::V6(_)), Some(ip6)) => Ok(vec![element(host_ip, ip6.into())]),
         (Some(host_ip), None) => Err(Error::Config(format!(
             "cannot publish on {host_ip}: the container's network has no IPv6; one made with --ipv6 has"
         ))),
     }
+}
+
+/// Whether connections to `::1` arrive at the socket of this port.
+fn is_relayed(element: &Element) -> bool {
+    let IpAddr::V6(host_ip) = element.host_ip else { return false };
+    (host_ip.is_loopback() || host_ip.is_unspecified()) && element.protocol != Protocol::Sctp
+}
+
+/// What of published ports is in the firewall's maps. `::1` is left to the relay: for a port on every address of IPv6 an entry of its
+/// own says so, and one on `::1` alone has none.
+fn entries(elements: &[Element]) -> Vec<Element> {
+    let loopback = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    let itself = |one: &Element| Element { host_ip: loopback, ip: loopback, port: one.host_port, ..*one };
+    let entered = elements.iter().filter(|element| element.host_ip != loopback);
+    entered.flat_map(|one| [Some(*one), is_relayed(one).then(|| itself(one))]).flatten().collect()
 }
 
 fn lock(state_dir: &Path) -> Result<std::fs::File> {
@@ -249,12 +288,14 @@ pub(super) fn restore(firewall: &mut Socket, state_dir: &Path, elements: &[Eleme
     let _lock = lock(state_dir)?;
     let there = nft::elements(firewall)?;
     let mut missing = Vec::new();
-    for element in elements {
-        match there.iter().find(|owned| owned.element.collides(element)) {
-            None => missing.push(*element),
-            Some(owned) if owned.owner == id && owned.element == *element => {}
-            Some(owned) => return Err(in_use(element, format!("container {}", owned.owner))),
+    for element in entries(elements) {
+        if there.iter().any(|owned| owned.owner == id && owned.element == element) {
+            continue;
         }
+        if let Some(other) = there.iter().find(|other| other.owner != id && other.element.collides(&element)) {
+            return Err(in_use(&element, format!("container {}", other.owner)));
+        }
+        missing.push(element);
     }
     match nft::insert(firewall, &missing, id)?.into_iter().next() {
         Some(refusal) => Err(refusal.error),

@@ -43,7 +43,7 @@ pub(super) fn attach(config: &BridgeConfig, uplink: &Uplink, place: &Place<'_>) 
         ports: Vec::new(),
     };
     match make(&mut attachment, uplink, config.mtu, place.netns) {
-        Ok(()) => Ok(Attached { attachment, notices: Vec::new(), held_ports: Vec::new() }),
+        Ok(()) => Ok(Attached { attachment, notices: Vec::new(), held_ports: Vec::new(), relayed: Vec::new() }),
         Err(first) => {
             let addresses = std::iter::once(IpAddr::V4(ip)).chain(ipv6.map(|six| IpAddr::V6(six.ip)));
             let cleanup: Vec<Error> = addresses.filter_map(|ip| leases.release(ip, id).err()).collect();
