@@ -44,7 +44,11 @@ pub fn open(step: &MountStep, own: Option<&IdMaps>) -> Result<Option<OwnedFd>> {
                 Some(subdir) => clone_part(source, subdir, *recursive)
                     .doing(|| format!("bind mount {} of {at}", subdir.display()))?,
                 None if *recursive => clone_tree(source).doing(|| format!("bind mount {at}"))?,
-                None => mount::clone_path(source, false).doing(|| format!("bind mount {at}"))?,
+                None => match foreign::of(source) {
+                    Some((pid, inside)) => foreign::clone_mount(pid, &inside, false),
+                    None => mount::clone_path(source, false),
+                }
+                .doing(|| format!("bind mount {at}"))?,
             };
             (clone, at)
         }
@@ -101,7 +105,7 @@ fn clone_part(source: &Path, part: &Path, recursive: bool) -> io::Result<OwnedFd
 /// A detached clone of all mounts at and below `path`, but for pinned mount namespaces. Single-threaded callers only.
 pub fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
     if let Some((pid, inside)) = foreign::of(path) {
-        return foreign::clone_mount(pid, &inside);
+        return foreign::clone_mount(pid, &inside, true);
     }
     // Nothing can be mounted below a file.
     if !path.is_dir() || !pins_below(&std::fs::canonicalize(path)?)? {

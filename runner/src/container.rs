@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use oci_spec::runtime::Spec;
 
+use crate::id_maps::IdMaps;
 use crate::layers::LayerMount;
 use crate::log::LogConfig;
 use crate::monitor::Supervision;
@@ -127,6 +128,8 @@ pub enum Rootfs {
         path: PathBuf,
         /// Mount it read-only.
         readonly: bool,
+        /// The ids that its own are shown as; else they are the container's.
+        ids: Option<IdMaps>,
     },
 }
 

@@ -258,7 +258,7 @@ pub(crate) fn start_child<T: Undo>(
 
 /// What must be done before the child can do anything: its ids, its OOM score, and its number, if it waits for that.
 fn be_born(materials: &Materials<'_>, channel: &Channel, pid: i32) -> Result<()> {
-    if let Some(maps) = &materials.plan.id_maps {
+    if let (Some(maps), None) = (&materials.plan.id_maps, &materials.plan.joined_users) {
         maps.write(pid)?;
     }
     if let Some(score) = materials.plan.oom_score {

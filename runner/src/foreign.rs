@@ -1,4 +1,5 @@
-//! A clone of what another container has mounted: its /dev/shm, for containers that share their IPC namespace.
+//! A clone of what another container has mounted: its /dev/shm for containers that share its IPC namespace, its /proc for some
+//! that share its processes.
 //!
 //! A mount can only be cloned in the mount namespace it belongs to. The caller enters that of the other container for this
 //! one call and comes back; nothing there is executed, and the path is looked up below that container's root.
@@ -23,15 +24,16 @@ pub fn of(path: &Path) -> Option<(Pid, PathBuf)> {
     Some((pid, Path::new("/").join(inside)))
 }
 
-/// A detached clone of the mount at `path` in the root of another process. Single-threaded callers only.
-pub fn clone_mount(pid: Pid, path: &Path) -> io::Result<OwnedFd> {
+/// A detached clone of the mount at `path` in the root of another process, `recursive` with those below. Single-threaded
+/// callers only.
+pub fn clone_mount(pid: Pid, path: &Path, recursive: bool) -> io::Result<OwnedFd> {
     let process = pidfd_open(pid, PidfdFlags::empty())?;
     let home = Inside::remember()?;
     sys::setns(process.as_fd(), libc::CLONE_NEWNS)?;
     // Entering a mount namespace leads to its root, which is the container's.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open("/", flags, Mode::empty())?;
-    let clone = Root::new(root).open(path, OFlags::PATH).and_then(|found| mount::clone_fd(found, false));
+    let clone = Root::new(root).open(path, OFlags::PATH).and_then(|found| mount::clone_fd(found, recursive));
     drop(home);
     clone
 }

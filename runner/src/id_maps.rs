@@ -43,8 +43,8 @@ impl IdMaps {
         Ok(Self { users: ranges(users, "user")?, groups: ranges(groups, "group")? })
     }
 
-    /// The maps that the kernel shows of a namespace: first id inside, first id outside, how many.
-    pub(crate) fn of_running(users: &[(u32, u32, u32)], groups: &[(u32, u32, u32)]) -> Self {
+    /// Maps of ranges that are known to be right: first id inside, first id outside, how many.
+    pub fn of_ranges(users: &[(u32, u32, u32)], groups: &[(u32, u32, u32)]) -> Self {
         let all = |ranges: &[(u32, u32, u32)]| {
             ranges.iter().map(|&(inside, outside, count)| IdRange { inside, outside, count }).collect()
         };

@@ -3,17 +3,21 @@
 //! Its root shows owners as the host sees them. What is made there must belong to an id that the container knows, so the
 //! one who writes takes the ids of the container's root for that, and keeps the capabilities over the host's files.
 
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::error::{Doing, Error, Result};
 use crate::id_maps::IdMaps;
-use crate::{security, state, sys};
+use crate::{broker, security, state, sys};
 
 /// Whom the kernel shows for an id that has no place in a namespace (/proc/sys/kernel/overflowuid).
 const NOBODY: u32 = 65_534;
 
 /// First id inside, first id outside, how many.
-type Range = (u32, u32, u32);
+pub type Range = (u32, u32, u32);
 
 /// The map of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,21 +35,76 @@ impl RunningIds {
         let state = state::load(state_dir)?;
         let pidfd = state.pidfd()?;
         let pid = state.process.map(|process| process.pid).ok_or_else(|| Error::NotRunning(state.id.clone()))?;
-        let read = |file: &str| {
-            let path = format!("/proc/{pid}/{file}");
-            std::fs::read_to_string(&path).map(|text| ranges(&text)).doing(|| format!("read {path}"))
-        };
-        let ids = Self { users: read("uid_map")?, groups: read("gid_map")? };
+        let ids = Self::read(&format!("/proc/{pid}"))?;
         // The number in the path was still that process's if the process is still there now.
-        if sys::pidfd_send_signal(std::os::fd::AsFd::as_fd(&pidfd), 0).is_err() {
+        if sys::pidfd_send_signal(pidfd.as_fd(), 0).is_err() {
             return Err(Error::NotRunning(state.id));
         }
         Ok((ids.users != [(0, 0, u32::MAX)]).then_some(ids))
     }
 
+    /// Those of the user namespace whose file in nsfs this is; `None` if it is the caller's own. What a map says is told to
+    /// others than its processes only as they see it: a helper enters the namespace and is looked at.
+    ///
+    /// # Errors
+    /// A file that is no user namespace, one that cannot be entered.
+    pub fn of_namespace(path: &Path) -> Result<Option<Self>> {
+        let at = path.display();
+        let number = |path: &Path| {
+            let about = std::fs::metadata(path).doing(|| format!("open the user namespace {}", path.display()))?;
+            Ok::<_, Error>((about.dev(), about.ino()))
+        };
+        if number(path)? == number(Path::new("/proc/self/ns/user"))? {
+            return Ok(None);
+        }
+        let file = File::open(path).doing(|| format!("open the user namespace {at}"))?;
+        let doing = || format!("enter the user namespace {at}");
+        let (mut answer, tell) = std::io::pipe().doing(doing)?;
+        let (hold, release) = std::io::pipe().doing(doing)?;
+        let helper = broker::spawn(&[file.as_raw_fd(), tell.as_raw_fd(), hold.as_raw_fd()], || {
+            // Its processes could trace this one else.
+            let entered = sys::set_dumpable(false)
+                .and_then(|()| sys::setns(file.as_fd(), libc::CLONE_NEWUSER))
+                .and_then(|()| sys::set_dumpable(false));
+            let number = if entered.is_ok() { std::process::id() } else { 0 };
+            let told = (&tell).write_all(&number.to_ne_bytes());
+            // Until the other end is closed.
+            let _ = (&hold).read(&mut [0]);
+            i32::from(told.is_err())
+        })?;
+        drop(tell);
+        let mut number = [0; 4];
+        let read = answer.read_exact(&mut number).doing(doing).and_then(|()| match u32::from_ne_bytes(number) {
+            0 => Err(Error::invalid(format!("{at} is no user namespace that can be entered"))),
+            // A child that nobody has reaped: the number is its own.
+            pid => Self::read(&format!("/proc/{pid}")),
+        });
+        drop(release);
+        sys::wait(helper.as_fd()).doing(doing)?;
+        read.map(Some)
+    }
+
+    fn read(process: &str) -> Result<Self> {
+        let read = |file: &str| {
+            let path = format!("{process}/{file}");
+            std::fs::read_to_string(&path).map(|text| ranges(&text)).doing(|| format!("read {path}"))
+        };
+        Ok(Self { users: read("uid_map")?, groups: read("gid_map")? })
+    }
+
+    /// The ranges of users: first id inside, first id outside, how many.
+    pub fn users(&self) -> &[Range] {
+        &self.users
+    }
+
+    /// The ranges of groups, likewise.
+    pub fn groups(&self) -> &[Range] {
+        &self.groups
+    }
+
     /// As a map that mounts can be given.
     pub(crate) fn maps(&self) -> IdMaps {
-        IdMaps::of_running(&self.users, &self.groups)
+        IdMaps::of_ranges(&self.users, &self.groups)
     }
 
     /// An owner as the container sees it.

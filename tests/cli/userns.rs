@@ -238,3 +238,99 @@ fn volumes_secrets_terminals_and_shared_namespaces() {
     let clocks = run(&["--network", "none", "--timens-offset", "boottime=10d"], "cut -d. -f1 /proc/uptime");
     assert!(clocks.parse::<u64>().expect("seconds") > 864_000, "{clocks}");
 }
+
+#[test]
+fn a_namespace_is_joined_by_its_file() {
+    let sandbox = Sandbox::new();
+    if !supported(&sandbox) {
+        return;
+    }
+    let box_of = |name: &str, more: &[&str]| {
+        let words = [&["run", "-d", "--name", name, "--network", "none"], more, &["busybox", "sleep", "1000"]].concat();
+        sandbox.ok(&words);
+        format!("/proc/{}/ns", sandbox.inspect(name)["State"]["Pid"])
+    };
+    let spaces = box_of("other", &["--uidmap", "0:300000:5000"]);
+    let mode = format!("ns:{spaces}/user");
+    let run = |more: &[&str], script: &str| {
+        let words = [&["run", "--rm", "--userns", &mode], more, &["busybox", "sh", "-c", script]].concat();
+        sandbox.img(&words)
+    };
+    let link = std::fs::read_link(format!("{spaces}/user")).expect("a namespace").display().to_string();
+    let script =
+        "readlink /proc/self/ns/user; cat /proc/self/uid_map; touch /vol/new; stat -c %u:%g / /bin /vol/new; id -u";
+    let seen = run(&["--network", "none", "-v", "vol:/vol"], script).ok().stdout();
+    let words: Vec<&str> = seen.split_whitespace().collect();
+    assert_eq!(words, [&link, "0", "300000", "5000", "0:0", "0:0", "0:0", "0"], "joined, and its files are its own");
+    run(&[], "ip -4 addr show eth0").ok().prints(&["inet "]);
+    // What belongs to that namespace can be shared with it; its processes are shown, and not the machine's.
+    let net = run(&["--network", "container:other"], "readlink /proc/self/ns/net").ok().word();
+    assert_eq!(net, std::fs::read_link(format!("{spaces}/net")).expect("a namespace").display().to_string());
+    for mode in [mode.as_str(), "container:other"] {
+        let words = ["run", "--rm", "--network", "none", "--pid", "container:other", "--userns", mode, "busybox"];
+        let listed = sandbox.ok(&[&words[..], &["ps", "-o", "pid,args"]].concat());
+        assert!(listed.contains("1 sleep 1000") && listed.lines().count() == 3, "{mode}: {listed}");
+    }
+    // exec and a second start see the same.
+    sandbox.ok(&["run", "-d", "--name", "box", "--network", "none", "--userns", &mode, "busybox", "sleep", "1000"]);
+    for _ in 0..2 {
+        assert_eq!(sandbox.ok(&["exec", "box", "readlink", "/proc/self/ns/user"]), link);
+        sandbox.ok(&["exec", "box", "sh", "-c", "echo x > /file && test $(stat -c %u /file) = 0"]);
+        sandbox.ok(&["restart", "-t", "0", "box"]);
+    }
+    let refuses = |mode: &str, words: &[&str]| {
+        sandbox.img(&["run", "--rm", "--network", "none", "--userns", mode, "busybox", "true"]).refuses(125, words);
+    };
+    refuses(&format!("ns:{spaces}/net"), &["is no user namespace"]);
+    refuses("ns:/no/such", &["/no/such"]);
+    refuses("ns:relative", &["no such mode"]);
+    let host = sandbox.img(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--userns",
+        "ns:/proc/self/ns/user",
+        "busybox",
+        "cat",
+        "/proc/self/uid_map",
+    ]);
+    host.ok().prints(&["0          0 4294967295"]);
+    let mut alone = std::process::Command::new("unshare").args(["-U", "sleep", "1000"]).spawn().expect("unshare");
+    let file = format!("/proc/{}/ns/user", alone.id());
+    let own = std::fs::read_link("/proc/self/ns/user").ok();
+    sandbox.wait_until("it is in its namespace", || std::fs::read_link(&file).ok() != own);
+    refuses(&format!("ns:{file}"), &["no root"]);
+    alone.kill().and_then(|()| alone.wait()).expect("it ends");
+}
+
+#[test]
+fn a_directory_shows_its_ids_as_the_containers_or_as_it_is_said() {
+    use std::os::unix::fs::MetadataExt;
+    let sandbox = Sandbox::new();
+    if !supported(&sandbox) {
+        return;
+    }
+    sandbox.flatten("busybox", "root");
+    let owner = |path: &str| std::fs::metadata(sandbox.path(path)).map(|about| about.uid()).expect("a file");
+    let run = |options: &str, more: &[&str], script: &str| {
+        let root = format!("{}{options}", sandbox.text("root"));
+        sandbox.img(&[&["run", "--rm", "--network", "none"], more, &["--rootfs", &root, "sh", "-c", script]].concat())
+    };
+    let script = "stat -c %u:%g /bin; touch /made; stat -c %u:%g /made";
+    for options in ["", ":idmap", ":O,idmap"] {
+        run(options, &["--userns", "auto"], script).ok().prints_exactly("0:0\n0:0\n");
+        assert_eq!(sandbox.path("root/made").exists(), !options.contains('O'), "{options}");
+        if sandbox.path("root/made").exists() {
+            assert_eq!(owner("root/made"), 0, "{options}");
+            std::fs::remove_file(sandbox.path("root/made")).expect("it was made");
+        }
+    }
+    let map = ":idmap=uids=0-7000-10#gids=0-8000-10";
+    run(map, &[], "stat -c %u:%g /bin").ok().prints_exactly("7000:8000\n");
+    run(map, &["--uidmap", "0:7000:10", "--gidmap", "0:8000:10"], script).ok().prints_exactly("0:0\n0:0\n");
+    assert_eq!(owner("root/made"), 0);
+    run(":idmap", &[], "true").refuses(125, &["there is none"]).hints();
+    run(":O,idmap=uids=0-1-1#gids=0-1-1", &["--userns", "auto"], "true").refuses(125, &["exclude each other"]);
+    run(":idmap=nonsense", &[], "true").refuses(125, &["nonsense"]);
+}

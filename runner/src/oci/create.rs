@@ -130,7 +130,7 @@ fn make(
     let gate = Gate { order: fifo(&directory.join(ORDER))?, failures: fifo(&directory.join(FAILURES))? };
     let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let seccomp = seccomp.map(seccomp::compile).transpose()?;
-    let root = Rootfs::Directory { path: bundle.rootfs.clone(), readonly: false };
+    let root = Rootfs::Directory { path: bundle.rootfs.clone(), readonly: false, ids: None };
     let root = rootfs::prepare(directory, &root, true, false, None)?;
     let binds = crate::bind::all(plan)?;
     let devices = create::host_devices(plan)?;

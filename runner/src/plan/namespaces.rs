@@ -30,7 +30,7 @@ pub(super) struct Namespaces {
     pub joined: Vec<(i32, PathBuf)>,
     /// A cgroup namespace is to be made: after the groups were joined, which become its root.
     pub own_cgroup: bool,
-    /// The ids of a new user namespace.
+    /// The ids of a new user namespace, or what is said of those of an existing one.
     pub id_maps: Option<IdMaps>,
     /// An existing user namespace.
     pub joined_users: Option<PathBuf>,
@@ -85,8 +85,8 @@ impl Namespaces {
         let (users, groups) = (users.unwrap_or_default(), groups.unwrap_or_default());
         match (own, users.is_empty() && groups.is_empty()) {
             (false, true) => return Ok(()),
-            // An existing one has its ids already; they are named for those who cannot look.
-            (false, false) if self.joined_users.is_some() => return Ok(()),
+            // An existing one has its ids already; they are named for mounts, and for those who cannot look.
+            (false, false) if self.joined_users.is_some() => {}
             (false, false) => return Err(Error::invalid("a map of ids needs a user namespace of its own")),
             (true, _) if users.is_empty() || groups.is_empty() => {
                 return Err(Error::invalid("a user namespace of its own needs maps of user and group ids"));

@@ -64,11 +64,12 @@ pub fn prepare(run: &Path, rootfs: &Rootfs, devices: bool, starting: bool, owner
         Rootfs::TmpfsOverlay { lowers, size } => {
             Layers { run, lowers, starting: false, owner }.mount(&Upper::Memory(*size), attributes)
         }
-        Rootfs::Directory { path, readonly } => {
+        Rootfs::Directory { path, readonly, ids } => {
             overlay::refuse_older(owner)?;
             let clone = bind::clone_tree(path).doing(|| format!("open the root directory {}", path.display()))?;
             mount::make_private(&clone, true).doing(|| "make the root private".into())?;
-            if let Some(owner) = owner {
+            let own = ids.as_ref().map(Owner::new).transpose()?;
+            if let Some(owner) = own.as_ref().or(owner) {
                 owner.map(&clone, &path.display().to_string())?;
             }
             if *readonly {
@@ -97,7 +98,7 @@ pub(crate) fn clone_of_running(state_dir: &Path) -> Result<OwnedFd> {
     let pidfd = state.pidfd()?;
     let pid = state.process.as_ref().and_then(|process| rustix::process::Pid::from_raw(process.pid));
     let pid = pid.ok_or_else(|| Error::NotRunning(state.id.clone()))?;
-    let clone = foreign::clone_mount(pid, Path::new("/"));
+    let clone = foreign::clone_mount(pid, Path::new("/"), false);
     if sys::pidfd_send_signal(pidfd.as_fd(), 0).is_err() {
         return Err(Error::NotRunning(state.id));
     }

@@ -34,10 +34,17 @@ fn usual(options: &Options) -> Vec<Mount> {
     let mut proc = words("nosuid,noexec,nodev");
     proc.extend(options.security.proc_options.iter().cloned());
     let mut mounts = vec![
-        // Processes that are not of a namespace of its own can only be shown as the host shows them.
-        match options.namespaces.user.is_some() && options.namespaces.pid != NamespaceMode::Private {
-            true => mount("/proc", "bind", "/proc", words("rbind,nosuid,noexec,nodev")),
-            false => mount("/proc", "proc", "proc", proc),
+        // Processes that are not of a namespace of its own can only be shown as whoever owns that shows them.
+        match (options.namespaces.user.is_some(), &options.namespaces.pid) {
+            (true, NamespaceMode::Host) => mount("/proc", "bind", "/proc", words("rbind,nosuid,noexec,nodev")),
+            (true, NamespaceMode::Path(namespace)) => {
+                // `/proc/PID/ns/pid`: of the container whose first process that is.
+                let process = namespace.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+                let mut bind = mount("/proc", "bind", "", words("rbind,nosuid,noexec,nodev"));
+                bind.set_source(Some(process.join("root/proc")));
+                bind
+            }
+            _ => mount("/proc", "proc", "proc", proc),
         },
         mount("/dev", "tmpfs", "tmpfs", words("nosuid,noexec,strictatime,mode=755,size=65536k")),
         // Group 5 is `tty` on all distributions; a namespace that does not map it cannot name it.
@@ -82,7 +89,7 @@ fn usual(options: &Options) -> Vec<Mount> {
             ));
         }
         SharedMemory::Bind(path) => {
-            let mut bind = mount("/dev/shm", "bind", "", words("rbind,nosuid,noexec,nodev,rprivate"));
+            let mut bind = mount("/dev/shm", "bind", "", words("bind,nosuid,noexec,nodev,rprivate"));
             bind.set_source(Some(path.clone()));
             mounts.push(bind);
         }

@@ -239,7 +239,7 @@ fn read_only_root() {
     let output = lab.output("touch /x 2>&1; touch /late/y && echo fine; touch /dev/shm/z && echo fine", more);
     assert!(output.contains("Read-only file system") && output.ends_with("fine\nfine\n"), "{output}");
     let mut container = lab.container("touch /x 2>&1; ls /bin/sh", json!({}));
-    container.rootfs = runner::Rootfs::Directory { path: lab.path("rootfs"), readonly: true };
+    container.rootfs = runner::Rootfs::Directory { path: lab.path("rootfs"), readonly: true, ids: None };
     let output = collect(&container).0;
     assert!(output.contains("Read-only") && output.ends_with("/bin/sh\n"), "{output}");
     let mut container = lab.container("touch /x && ls /x", json!({}));

@@ -100,8 +100,7 @@ impl Engine {
 
     /// Where links lead in the container's image or directory; `None` if there is nothing.
     fn real_path(&self, data: &ContainerData, path: &str) -> Option<PathBuf> {
-        if let Some(text) = &data.options.rootfs {
-            let (root, _) = super::prepare::split_rootfs(text);
+        if let Some(root) = Self::root_directory(data) {
             let here = root.join(path.trim_start_matches('/'));
             let link = std::fs::read_link(&here).ok();
             return Some(link.unwrap_or(here));

@@ -2,9 +2,11 @@
 //!
 //! What a container writes has its own ids on the disk, whatever its map is, so a map may be another one at each start.
 
-use runner::ProcessId;
+use std::path::PathBuf;
+
 use runner::spec::parse::{MountKind, MountRequest};
 use runner::spec::{NamespaceMode, Options as SpecOptions};
+use runner::{ProcessId, RunningIds};
 
 use super::options::Options;
 use super::options::ids::Ids;
@@ -78,9 +80,12 @@ pub(super) fn set(asked: &Options, options: &mut SpecOptions) -> Result<()> {
             }
             // Stands for what is found when the container starts.
             (_, Some(name)) if !name.is_empty() => options.auto_ids = Some(pool(SIZE)?),
+            _ if mode.strip_prefix("ns:").is_some_and(|path| path.starts_with('/')) => {
+                options.namespaces.user = Some(NamespaceMode::Path(PathBuf::from(&mode["ns:".len()..])));
+            }
             _ => {
                 return Err(CommandError::usage(format!("--userns {mode}: there is no such mode"))
-                    .hint("it takes host, auto, auto:size=N, keep-id, private and container:NAME"));
+                    .hint("it takes host, auto, auto:size=N, keep-id, private, container:NAME and ns:/PATH"));
             }
         },
     }
@@ -88,38 +93,34 @@ pub(super) fn set(asked: &Options, options: &mut SpecOptions) -> Result<()> {
 }
 
 impl Engine {
-    /// Takes the map of another container, if that is what was asked for, and gives its first process. A container that has
-    /// none shares the host's ids.
+    /// Takes the map of another container, whose first process is given back, or of a namespace that is joined, if that is what
+    /// was asked for. Who names the host's own shares its ids.
     ///
     /// # Errors
-    /// It does not run.
+    /// It does not run; it has no root.
     pub(super) fn join_ids(&self, asked: &Options, options: &mut SpecOptions) -> Result<Option<ProcessId>> {
-        let Some(name) = asked.ids.userns.as_deref().and_then(|mode| mode.strip_prefix("container:")) else {
-            return Ok(None);
+        let mode = asked.ids.userns.as_deref().unwrap_or_default();
+        let (path, lender) = match (mode.strip_prefix("container:"), &options.namespaces.user) {
+            (Some(name), _) => {
+                let lender = self.lender(name, "--userns")?;
+                (lender.directory().join("ns/user"), Some(lender))
+            }
+            (None, Some(NamespaceMode::Path(path))) => (path.clone(), None),
+            (None, _) => return Ok(None),
         };
-        let lender = self.lender(name, "--userns")?;
-        let process = lender.directory();
-        let read = |file: &str| -> Result<Vec<Range>> {
-            let path = process.join(file);
-            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let line = |line: &str| {
-                let numbers: Vec<u32> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-                <[u32; 3]>::try_from(numbers).ok().map(|[inside, outside, count]| (inside, outside, count))
-            };
-            Ok(text.lines().filter_map(line).collect())
-        };
+        let ids = RunningIds::of_namespace(&path)
+            .map_err(|error| CommandError::from(error).prefixed(&format!("cannot use --userns {mode}")))?;
         options.auto_ids = None;
-        let (uids, gids) = (read("uid_map")?, read("gid_map")?);
-        // By the namespace, not by its map: one of its own may map all ids to themselves.
-        let namespace = |process: &std::path::Path| {
-            let path = process.join("ns/user");
-            std::fs::read_link(&path).with_context(|| format!("cannot read {}", path.display()))
+        let Some(ids) = ids else {
+            options.namespaces.user = None;
+            return Ok(lender);
         };
-        match namespace(&process)? == namespace(std::path::Path::new("/proc/self"))? {
-            true => options.namespaces.user = None,
-            false => (options.uid_map, options.gid_map) = (uids, gids),
+        if ids.outside((0, 0)).is_none() {
+            return Err(CommandError::new(format!("cannot use --userns {mode}: the namespace has no root (0)"))
+                .hint("its map must have one, who sets the container up: as `0 100000 65536`"));
         }
-        Ok(Some(lender))
+        (options.uid_map, options.gid_map) = (ids.users().to_vec(), ids.groups().to_vec());
+        Ok(lender)
     }
 }
 
@@ -265,10 +266,10 @@ mod tests {
             set(&asked, &mut SpecOptions::default()).map(drop)
         };
         let mode = |mode: &'static str| set(&|asked| asked.ids.userns = Some(mode.into()));
-        for good in ["host", "auto", "auto:size=10", "keep-id", "private", "container:x"] {
+        for good in ["host", "auto", "auto:size=10", "keep-id", "private", "container:x", "ns:/x"] {
             mode(good).unwrap();
         }
-        for bad in ["nomap", "ns:/x", "auto:size=0", "auto:size=x", "container:", "sideways"] {
+        for bad in ["nomap", "ns:", "ns:x", "auto:size=0", "auto:size=x", "container:", "sideways"] {
             assert!(mode(bad).is_err(), "{bad}");
         }
         assert!(set(&|asked| asked.ids.uidmap = vec!["1:1000:5".into()]).is_err(), "root is left out");

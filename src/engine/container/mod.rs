@@ -33,6 +33,7 @@ pub mod prepare;
 pub mod prune;
 pub mod remove;
 mod restarting;
+mod rootfs;
 pub mod run;
 mod secrets;
 pub mod signal;

@@ -1,6 +1,6 @@
 //! From a record to what the runner takes: the flags parsed, joined with the image, names resolved, layers found.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use oci_spec::runtime::{Mount, Spec};
 use runner::network::{Join, Mode};
@@ -9,18 +9,18 @@ use runner::spec::{
     Merged, NamespaceMode, Namespaces, Options as SpecOptions, ResourceOptions, SharedMemory, build, device, merge,
 };
 use runner::validate::{Host, validate};
-use runner::{Container, HostsFile, Rootfs, Supervision};
+use runner::{Container, HostsFile, Supervision};
 use store::image::RunConfig;
 
 use super::ContainerData;
 use super::create::{choices, defaults, hostname, usage};
 use super::files::{EtcFiles, Names};
 use super::network::who_answers;
+use super::rootfs::Directory;
 use super::run::Startable;
 use super::supervise::supervision;
 use super::{boot, health, ids, inside, namespaces, secrets};
 use crate::engine::Engine;
-use crate::engine::layers::to_runner;
 use crate::error::{CommandError, Context as _, Result};
 
 /// Largest seccomp profile read, bytes.
@@ -44,10 +44,7 @@ impl Engine {
             parse::detach_keys(keys).map_err(usage)?;
         }
         if let Some(rootfs) = &data.options.rootfs {
-            let (path, _) = split_rootfs(rootfs);
-            if !path.is_dir() {
-                return Err(CommandError::usage(format!("--rootfs {}: no such directory", path.display())));
-            }
+            Directory::parse(rootfs)?.check(&data.options)?;
         }
         build(&options).map_err(usage)?;
         let host = Host::detect().map_err(|error| CommandError::from(runner::Error::from(error)))?;
@@ -163,42 +160,6 @@ impl Engine {
         Ok(build(&options).map_err(usage)?.mounts().clone().unwrap_or_default())
     }
 
-    /// Where the store and its running containers lie in a throw-away copy of the machine: it is not shown to itself,
-    /// which overlayfs would refuse anyway for the copy's own layer.
-    fn own_places(&self, data: &ContainerData) -> Result<Vec<String>> {
-        let Some((path, true)) = data.options.rootfs.as_deref().map(split_rootfs) else { return Ok(Vec::new()) };
-        let root = std::fs::canonicalize(&path).with_context(|| format!("cannot use --rootfs {}", path.display()))?;
-        let places = [self.store.root(), self.runroot.as_path()].into_iter().filter_map(|place| {
-            let below = std::fs::canonicalize(place).ok()?.strip_prefix(&root).ok()?.to_str().map(str::to_owned)?;
-            Some(format!("/{below}"))
-        });
-        Ok(places.filter(|place| place != "/").collect())
-    }
-
-    /// The root file system: layers with the container's own on top, or a directory.
-    pub(in crate::engine) fn rootfs(&self, id: &str, data: &ContainerData) -> Result<Rootfs> {
-        let paths = self.writable(id, data)?;
-        if let Some(text) = &data.options.rootfs {
-            let (path, throw_away) = split_rootfs(text);
-            let path =
-                std::fs::canonicalize(&path).with_context(|| format!("cannot use --rootfs {}", path.display()))?;
-            if throw_away {
-                let lower = runner::layers::LayerMount::Directory { id: format!("rootfs-{id}"), path };
-                return Ok(Rootfs::Overlay {
-                    lowers: vec![lower],
-                    upper: paths.upper,
-                    work: paths.work,
-                    volatile: true,
-                });
-            }
-            return Ok(Rootfs::Directory { path, readonly: data.options.read_only });
-        }
-        let rw = paths.directory.join("rw");
-        let snapshot = self.snapshot(&data.layers, &rw)?;
-        let lowers = to_runner(snapshot.layers);
-        Ok(Rootfs::Overlay { lowers, upper: snapshot.upper, work: snapshot.work, volatile: data.options.remove })
-    }
-
     /// The flags as the runner's spec takes them, but for mounts and the network, which depend on what is there.
     fn spec_options(&self, id: &str, data: &ContainerData, image: Option<&RunConfig>) -> Result<(SpecOptions, Merged)> {
         let asked = &data.options;
@@ -263,13 +224,4 @@ impl Engine {
         boot::set(asked, &mut options)?;
         Ok((options, merged))
     }
-}
-
-/// `DIR[:O]`: the directory, and whether what is written is thrown away.
-pub(super) fn split_rootfs(text: &str) -> (PathBuf, bool) {
-    let (path, throw_away) = match text.strip_suffix(":O").or_else(|| text.strip_suffix(":overlay")) {
-        Some(path) => (path, true),
-        None => (text, false),
-    };
-    (Path::new(path).to_path_buf(), throw_away)
 }
