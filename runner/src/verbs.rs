@@ -13,7 +13,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Result};
 use crate::spec::parse::RestartPolicy;
 use crate::state::{self, Exit, State, Status};
-use crate::{create, sys};
+use crate::{create, network, sys};
 
 /// How long SIGKILL may take to be seen to have worked.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
@@ -21,8 +21,11 @@ const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// The restart policy, if it was changed since the start.
 const RESTART_POLICY: &str = "restart-policy.json";
 
+/// The networks, if they were changed since the start.
+const NETWORKS: &str = "networks.json";
+
 /// Files of ours in a state directory.
-const OWN_FILES: [&str; 10] = [
+const OWN_FILES: [&str; 12] = [
     "state.json",
     ".state.json.new",
     "health.json",
@@ -30,6 +33,8 @@ const OWN_FILES: [&str; 10] = [
     "stop-requested",
     RESTART_POLICY,
     ".restart-policy.json.new",
+    NETWORKS,
+    ".networks.json.new",
     "attach.sock",
     "lock",
     crate::networks::JOINING,
@@ -187,8 +192,24 @@ pub(crate) fn changed_restart_policy(dir: &Path) -> Option<RestartPolicy> {
     serde_json::from_slice(&bytes).ok()
 }
 
-pub(crate) fn clear_restart_policy(dir: &Path) -> Result<()> {
-    remove_marker(&dir.join(RESTART_POLICY))
+/// Sets the network that a running container has when its monitor starts it again.
+///
+/// # Errors
+/// The state directory cannot be written.
+pub fn set_network(dir: &Path, network: &network::Config) -> Result<()> {
+    state::replace(&dir.join(NETWORKS), network)
+}
+
+/// The network that was set while the container ran.
+pub(crate) fn changed_network(dir: &Path) -> Option<network::Config> {
+    let bytes = std::fs::read(dir.join(NETWORKS)).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// Forgets what was changed while the container ran the last time.
+pub(crate) fn clear_changes(dir: &Path) -> Result<()> {
+    remove_marker(&dir.join(RESTART_POLICY))?;
+    remove_marker(&dir.join(NETWORKS))
 }
 
 fn remove_marker(path: &Path) -> Result<()> {

@@ -144,5 +144,40 @@ fn ports_are_told_as_they_are() {
     sandbox.img(&["run", "--rm", "-p", &range, "busybox", "true"]).refuses(125, &["in use"]);
     sandbox.ok(&["stop", "-t", "0", "web"]);
     assert_eq!(sandbox.ok(&["port", "web"]), "");
-    sandbox.img(&["run", "--rm", "-p", "[::1]:80:80", "busybox", "true"]).refuses(125, &["::1"]);
+}
+
+#[test]
+fn what_was_connected_is_there_after_a_restart_too() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["network", "create", "lab"]);
+    sandbox.ok(&["network", "create", "yard"]);
+    start(&sandbox, "web", &["--network", "lab"]);
+    // Ends when its file is made, and is started again by its policy.
+    let script = "rm -f /end; until test -e /end; do sleep 0.05; done; exit 1";
+    let words = ["run", "-d", "--name", "app", "--restart=always", "--network", "yard", "busybox", "sh", "-c", script];
+    sandbox.ok(&words);
+    sandbox.ok(&["network", "connect", "--alias", "other", "lab", "app"]);
+    sandbox.ok(&["network", "disconnect", "yard", "app"]);
+    let again = |times: &str| {
+        sandbox.ok(&["exec", "app", "touch", "/end"]);
+        sandbox.wait_until("it was started again", || {
+            let words = ["inspect", "-f", "{{.RestartCount}} {{.State.Running}}", "app"];
+            sandbox.ok(&words) == format!("{times} true")
+        });
+    };
+    again("1");
+    assert!(place(&sandbox, "app", "yard").is_null(), "{}", place(&sandbox, "app", "yard"));
+    let address = place(&sandbox, "app", "lab")["IPAddress"].as_str().unwrap().to_owned();
+    assert!(sandbox.ok(&["exec", "app", "ip", "address"]).contains(&address));
+    sandbox.wait_until("names are served", || resolve(&sandbox, "web", "other") == address);
+    assert!(!resolve(&sandbox, "app", "web").is_empty());
+    // And by hand.
+    sandbox.ok(&["restart", "-t", "0", "app"]);
+    assert!(place(&sandbox, "app", "lab")["IPAddress"].is_string());
+    sandbox.ok(&["network", "connect", "yard", "app"]);
+    again("1");
+    assert!(
+        place(&sandbox, "app", "yard")["IPAddress"].is_string()
+            && place(&sandbox, "app", "lab")["IPAddress"].is_string()
+    );
 }

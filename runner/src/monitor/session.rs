@@ -70,7 +70,7 @@ impl<'a> Session<'a> {
                 Err(error) => return Err(error),
             }
             verbs::clear_stop_request(&container.state_dir)?;
-            verbs::clear_restart_policy(&container.state_dir)?;
+            verbs::clear_changes(&container.state_dir)?;
             state.save(&container.state_dir)?;
         }
         timing::mark(Mark::Monitored);
@@ -103,8 +103,12 @@ impl<'a> Session<'a> {
 
     /// Starts the program on these descriptors and records it.
     pub fn start(&mut self, stdio: Option<[OwnedFd; 3]>) -> Result<(Running, Option<OwnedFd>)> {
+        // The networks may have been changed since the last run.
+        let changed = if self.state.restarts > 0 { verbs::changed_network(&self.container.state_dir) } else { None };
+        let changed = changed.map(|network| Container { network: Some(network), ..self.container.clone() });
+        let container = changed.as_ref().unwrap_or(self.container);
         let Created { process, pidfd, console, cgroup, network, stubs } =
-            create::create(self.container, stdio, self.witness.as_ref(), self.interrupts.as_ref())?;
+            create::create(container, stdio, self.witness.as_ref(), self.interrupts.as_ref())?;
         self.state.process = Some(process);
         self.state.status = Status::Running;
         self.state.started_at = Some(state::now());

@@ -8,6 +8,7 @@ use runner::network::{
 };
 use runner::spec::parse::{self, InterfaceRequest, NetworkChoice, NetworkRequest};
 
+use super::ContainerRecord;
 use super::create::usage;
 use super::files::Names;
 use super::options::Options;
@@ -34,6 +35,16 @@ pub(in crate::engine) fn names_of_places(places: &[Attachment]) -> Names {
 }
 
 impl Engine {
+    /// The network that a container has when it is started.
+    ///
+    /// # Errors
+    /// Words that make no sense, a network that is not there.
+    pub(in crate::engine) fn network_of(&self, record: &ContainerRecord) -> Result<NetworkConfig> {
+        let image = self.run_config(&record.data)?;
+        let (_, merged) = self.spec_options(&record.id, &record.data, image.as_ref())?;
+        self.network(&record.id, &record.name, &record.data.options, &merged.exposed_ports)
+    }
+
     /// The network that the flags ask for. `exposed` are the ports that the image and the user name.
     pub(super) fn network(&self, id: &str, name: &str, options: &Options, exposed: &[String]) -> Result<NetworkConfig> {
         let asked = &options.network;

@@ -161,7 +161,12 @@ impl Engine {
     }
 
     /// The flags as the runner's spec takes them, but for mounts and the network, which depend on what is there.
-    fn spec_options(&self, id: &str, data: &ContainerData, image: Option<&RunConfig>) -> Result<(SpecOptions, Merged)> {
+    pub(super) fn spec_options(
+        &self,
+        id: &str,
+        data: &ContainerData,
+        image: Option<&RunConfig>,
+    ) -> Result<(SpecOptions, Merged)> {
         let asked = &data.options;
         let merged = merge(&defaults(image, asked.environment.unset_env_all), &choices(asked, id)?).map_err(usage)?;
         let mut security = SecurityOptions::parse(asked.security.iter().map(String::as_str)).map_err(usage)?;

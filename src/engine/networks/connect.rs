@@ -41,6 +41,7 @@ impl Engine {
             requests.retain(|other| other.name != request.name);
             requests.push(request);
         })?;
+        self.keep_for_restarts(&record.id)?;
         self.network_event("connect", &network.name, &network.id, Some(&record));
         Ok(notices)
     }
@@ -66,6 +67,7 @@ impl Engine {
             self.write_resolver(&record, &state)?;
         }
         self.keep_places(&record, |requests| requests.retain(|request| request.name != name))?;
+        self.keep_for_restarts(&record.id)?;
         self.network_event("disconnect", &name, &id, Some(&record));
         Ok(())
     }
@@ -94,6 +96,15 @@ impl Engine {
         let places = state.network.as_ref().map_or(&[][..], |network| &network.attachments);
         let etc = EtcFiles::parse(&record.data.options, &record.id, names_of_places(places))?;
         etc.rewrite_resolver(&self.state_dir(&record.id))
+    }
+
+    /// Tells the monitor of a container that runs, or is about to run again, which networks it has then.
+    fn keep_for_restarts(&self, id: &str) -> Result<()> {
+        if self.state(id)?.is_some_and(|state| state.is_up()) {
+            let network = self.network_of(&self.container_record(id)?)?;
+            runner::set_network(&self.state_dir(id), &network)?;
+        }
+        Ok(())
     }
 
     /// Changes the networks that a container is recorded to be on: those of now, others may have come or gone meanwhile.
