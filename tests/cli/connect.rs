@@ -161,8 +161,8 @@ fn what_was_connected_is_there_after_a_restart_too() {
     let again = |times: &str| {
         sandbox.ok(&["exec", "app", "touch", "/end"]);
         sandbox.wait_until("it was started again", || {
-            let words = ["inspect", "-f", "{{.RestartCount}} {{.State.Running}}", "app"];
-            sandbox.ok(&words) == format!("{times} true")
+            let words = ["inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "app"];
+            sandbox.ok(&words) == format!("{times} running")
         });
     };
     again("1");
