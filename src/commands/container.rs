@@ -100,9 +100,10 @@ impl Run for Prune {
         if !self.force && !system::confirm("Remove all containers that do not run?")? {
             return Ok(ExitCode::SUCCESS);
         }
-        let (removed, bytes) = context.engine()?.prune_containers(&options)?;
+        let (removed, bytes) = context.engine()?.prune_containers(&options, false)?;
         if !removed.is_empty() {
-            ui::outln(format_args!("Deleted Containers:\n{}\n", removed.join("\n")))?;
+            let ids: Vec<&str> = removed.iter().map(|record| record.id.as_str()).collect();
+            ui::outln(format_args!("Deleted Containers:\n{}\n", ids.join("\n")))?;
         }
         ui::outln(format_args!("Total reclaimed space: {}", human::size(bytes)))?;
         Ok(ExitCode::SUCCESS)

@@ -52,6 +52,8 @@ mod start;
 mod stats;
 mod stop;
 mod system;
+mod system_df;
+mod system_prune;
 mod table;
 mod tag;
 mod targets;

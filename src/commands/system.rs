@@ -1,126 +1,13 @@
-//! `img system …`: what the store uses, and how to clean, check and empty it.
+//! `img system …`: how to check and empty the store, and what to do at a boot and a shutdown.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Args;
-use serde_json::json;
-
 use super::Run;
 use crate::config::Context;
-use crate::engine::system::{PruneOptions, PruneReport};
 use crate::error::{CommandError, Result};
-use crate::ui::{self, format, human};
-
-/// Show what uses the disk
-///
-/// Sizes are what the store's files take on disk; layers that images share are counted once, so the lines add up to the
-/// whole store. RECLAIMABLE is what `img system prune --all` would give back.
-#[derive(Args)]
-pub struct Df {
-    /// Print as `json`, or by a template such as '{{.Type}}'
-    #[arg(long, value_name = "FORMAT")]
-    format: Option<String>,
-}
-
-impl Run for Df {
-    fn run(self, context: &Context) -> Result<ExitCode> {
-        let rows: Vec<_> = context
-            .engine()?
-            .disk_usage()?
-            .iter()
-            .map(|row| {
-                json!({
-                    "Type": row.kind,
-                    "TotalCount": row.count,
-                    "Active": row.active,
-                    "Size": human::size(row.size),
-                    "Bytes": row.size,
-                    "Reclaimable": match row.size {
-                        0 => human::size(row.reclaimable),
-                        size => format!("{} ({}%)", human::size(row.reclaimable), row.reclaimable * 100 / size),
-                    },
-                    "ReclaimableBytes": row.reclaimable,
-                })
-            })
-            .collect();
-        let columns = [
-            ("TYPE", "Type"),
-            ("TOTAL", "TotalCount"),
-            ("ACTIVE", "Active"),
-            ("SIZE", "Size"),
-            ("RECLAIMABLE", "Reclaimable"),
-        ];
-        format::print_list(self.format.as_deref(), &columns, &rows)?;
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
-/// Remove what nothing needs: ended containers, images without a tag, unused build cache, unfinished downloads
-#[derive(Args)]
-pub struct Prune {
-    /// Also all images that no container was made from
-    #[arg(long, short)]
-    all: bool,
-    /// Also volumes that no container uses
-    #[arg(long)]
-    volumes: bool,
-    /// Do not ask
-    #[arg(long, short)]
-    force: bool,
-    /// Only say what would be removed
-    #[arg(long)]
-    dry_run: bool,
-}
-
-impl Run for Prune {
-    fn run(self, context: &Context) -> Result<ExitCode> {
-        let engine = context.engine()?;
-        if !self.force && !self.dry_run && !confirm("Remove all ended containers, unused images and cache?")? {
-            return Ok(ExitCode::SUCCESS);
-        }
-        let options = PruneOptions { all: self.all, volumes: self.volumes, dry_run: self.dry_run };
-        pruned(&engine.prune(&options)?, self.dry_run)
-    }
-}
-
-/// Remove images that have no tag
-///
-/// Images that a container was made from stay, and so do layers that another image or the build cache needs.
-#[derive(Args)]
-pub struct PruneImages {
-    /// All images that no container was made from, tags and all
-    #[arg(long, short)]
-    all: bool,
-    /// Do not ask
-    #[arg(long, short)]
-    force: bool,
-    /// Only say what would be removed
-    #[arg(long)]
-    dry_run: bool,
-}
-
-impl Run for PruneImages {
-    fn run(self, context: &Context) -> Result<ExitCode> {
-        let engine = context.engine()?;
-        let what =
-            if self.all { "Remove all images that no container uses?" } else { "Remove all images without a tag?" };
-        if !self.force && !self.dry_run && !confirm(what)? {
-            return Ok(ExitCode::SUCCESS);
-        }
-        pruned(&engine.prune_images(self.all, self.dry_run)?, self.dry_run)
-    }
-}
-
-/// Says what went, or would go.
-fn pruned(report: &PruneReport, dry_run: bool) -> Result<ExitCode> {
-    for line in &report.removed {
-        ui::outln(ui::Escaped(line))?;
-    }
-    let verb = if dry_run { "Would reclaim" } else { "Total reclaimed space" };
-    ui::outln(format_args!("{verb}: {}", human::size(report.bytes)))?;
-    Ok(ExitCode::SUCCESS)
-}
+use crate::ui;
+use clap::Args;
 
 /// Verify that everything in the store is what its name says
 ///

@@ -9,8 +9,8 @@ use clap::ArgMatches;
 use super::{
     Run, blame, build, builder, builder_cache, cgroup, commit, console, container, cp, diff, doctor, enter, events,
     exec, export, generate, generate_systemd, healthcheck, history, images, import, inspect, is_option, load, login,
-    logs, mount, network, pause, port, ps, pull, push, rm, rmi, run, save, start, stats, stop, system, tag, top,
-    unshare, update, version, volume, why,
+    logs, mount, network, pause, port, ps, pull, push, rm, rmi, run, save, start, stats, stop, system, system_df,
+    system_prune, tag, top, unshare, update, version, volume, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -122,7 +122,7 @@ pub const COMMANDS: &[Command] = &[
     command::<container::Prune>("container prune", &[], Containers),
     command::<container::Exists>("container exists", &[], Containers),
     command::<container::ImageExists>("image exists", &[], Images),
-    command::<system::PruneImages>("image prune", &[], Images),
+    command::<system_prune::PruneImages>("image prune", &[], Images),
     command::<mount::MountImage>("image mount", &[], Images),
     command::<mount::UnmountImage>("image unmount", &["umount"], Images),
     command::<commit::Commit>("commit", &[], Containers),
@@ -157,8 +157,8 @@ pub const COMMANDS: &[Command] = &[
     command::<version::Info>("info", &[], System),
     command::<version::Version>("version", &[], System),
     command::<doctor::Doctor>("doctor", &[], System),
-    command::<system::Df>("system df", &[], System),
-    command::<system::Prune>("system prune", &[], System),
+    command::<system_df::Df>("system df", &[], System),
+    command::<system_prune::Prune>("system prune", &[], System),
     command::<system::Check>("system check", &[], System),
     command::<system::Reset>("system reset", &[], System),
     command::<system::Unmount>("system unmount", &[], System),

@@ -23,6 +23,7 @@ pub mod names;
 pub mod networks;
 pub mod processes;
 pub mod progress;
+pub mod prune;
 pub mod pull;
 pub mod push;
 pub mod registry;

@@ -1,13 +1,14 @@
-//! The store as a whole: what uses the disk, what nothing needs, what is damaged.
+//! The store as a whole: what uses the disk, what nothing names any more, what is damaged.
 
 use std::collections::BTreeSet;
 
 use store::check::check;
-use store::gc::{self, CacheScope, GcOptions, GcReport, ImageScope};
+use store::gc::{self, GcOptions, GcReport};
 use store::usage::{Part, usage};
 
 use super::Engine;
 use super::layers::mount_name;
+use super::prune::PruneOptions;
 use crate::error::{CommandError, Context as _, Result};
 
 /// One line of `img system df`.
@@ -23,26 +24,6 @@ pub struct DiskUsage {
     pub size: u64,
     /// Bytes that pruning would give back.
     pub reclaimable: u64,
-}
-
-/// What `img system prune` removes.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PruneOptions {
-    /// Also images that no container was made from.
-    pub all: bool,
-    /// Also volumes that no container uses.
-    pub volumes: bool,
-    /// Only say what would go.
-    pub dry_run: bool,
-}
-
-/// What went, or would go.
-#[derive(Clone, Debug, Default)]
-pub struct PruneReport {
-    /// A line for each thing.
-    pub removed: Vec<String>,
-    /// Bytes given back.
-    pub bytes: u64,
 }
 
 /// What a check found.
@@ -88,57 +69,6 @@ impl Engine {
             bytes += self.store.containers().upper_size(id)?;
         }
         Ok(bytes)
-    }
-
-    /// Removes what nothing needs.
-    ///
-    /// # Errors
-    /// Something that cannot be removed.
-    pub fn prune(&self, options: &PruneOptions) -> Result<PruneReport> {
-        self.sweep()?;
-        let mut report = PruneReport::default();
-        let running = self.running()?;
-        for id in self.container_ids()?.into_iter().filter(|id| !running.contains(id)) {
-            report.bytes += self.store.containers().upper_size(&id)?;
-            report.removed.push(format!("deleted container {id}"));
-            if !options.dry_run {
-                self.remove_container(&id, true, true)?;
-            }
-        }
-        if options.volumes {
-            self.prune_volumes(options.dry_run, &mut report)?;
-        }
-        let collected = self.collect_as(GcOptions {
-            images: if options.all { ImageScope::Unused } else { ImageScope::Dangling },
-            cache: CacheScope::All,
-            partial: true,
-            dry_run: options.dry_run,
-            ..GcOptions::default()
-        })?;
-        describe(&collected, &mut report);
-        Ok(report)
-    }
-
-    /// Removes images without a tag, or all that no container was made from.
-    ///
-    /// # Errors
-    /// Something that cannot be removed.
-    pub fn prune_images(&self, all: bool, dry_run: bool) -> Result<PruneReport> {
-        let images = if all { ImageScope::Unused } else { ImageScope::Dangling };
-        let collected = self.collect_as(GcOptions { images, dry_run, ..GcOptions::default() })?;
-        let mut report = PruneReport::default();
-        describe(&collected, &mut report);
-        Ok(report)
-    }
-
-    fn prune_volumes(&self, dry_run: bool, report: &mut PruneReport) -> Result<()> {
-        for volume in self.volumes()?.iter().filter(|volume| volume.used_by.is_empty()) {
-            report.removed.push(format!("deleted volume {}", volume.name));
-            if !dry_run {
-                super::volumes::attach::remove(&self.store, &volume.id)?;
-            }
-        }
-        Ok(())
     }
 
     /// Removes content that nothing names any more, as after `rmi`.
@@ -202,20 +132,5 @@ impl Engine {
                 .hint("is another img building or pulling? run it again when it is done"));
         }
         Ok(())
-    }
-}
-
-/// What the collector removed, a line each.
-fn describe(collected: &GcReport, report: &mut PruneReport) {
-    report.bytes += collected.bytes;
-    let lines = collected.tags.iter().map(|tag| format!("untagged {tag}"));
-    report.removed.extend(lines);
-    report.removed.extend(collected.images.iter().map(|image| format!("deleted image {image}")));
-    report.removed.extend(collected.layers.iter().map(|layer| format!("deleted layer {layer}")));
-    if !collected.cache_steps.is_empty() {
-        report.removed.push(format!("deleted {} build cache steps", collected.cache_steps.len()));
-    }
-    if collected.partial > 0 {
-        report.removed.push(format!("deleted {} partial downloads", collected.partial));
     }
 }

@@ -184,3 +184,36 @@ fn start_is_quick() {
     // The promise is milliseconds and benches/ measures it; this only catches a start that became slow altogether.
     assert!(best.as_millis() < 150, "the best of ten starts took {best:?}");
 }
+
+#[test]
+fn prune_takes_networks_and_volumes_in_dockers_order() {
+    let sandbox = Sandbox::new();
+    for name in ["idle", "kept", "freed"] {
+        sandbox.ok(&["network", "create", name]);
+    }
+    sandbox.ok(&["run", "-d", "--name", "runs", "--network", "kept", "-v", "used:/v", "busybox", "sleep", "1000"]);
+    sandbox.ok(&["create", "--name", "ended", "--network", "freed", "-v", "left:/v", "busybox"]);
+    let ended = sandbox.ok(&["inspect", "-f", "{{.Id}}", "ended"]);
+    let names = |kind: &str| sandbox.ok(&[kind, "ls", "--format", "{{.Name}}"]);
+    let networks = names("network");
+
+    // What is only said is what would go: what a container frees with itself, too.
+    let would = sandbox.ok(&["system", "prune", "--volumes", "--dry-run"]);
+    let parts = format!(
+        "Would delete Containers:\n{ended}\n\nWould delete Networks:\nfreed\nidle\n\nWould delete Volumes:\nleft\n\n"
+    );
+    assert!(would.starts_with(&parts) && would.contains("Would reclaim: "), "{would}");
+    assert_eq!(names("network"), networks);
+
+    let mut terminal = sandbox.terminal(&["system", "prune"]);
+    let asked = ["all stopped containers", "all networks not used by at least one container", "[y/N]"];
+    asked.iter().for_each(|words| drop(terminal.expect(words)));
+    terminal.line("y");
+    assert_eq!(terminal.finish().0, 0);
+    assert!(names("network").contains("kept") && !names("network").contains("idle"), "{}", names("network"));
+    assert_eq!(names("volume"), "left\nused", "volumes stay without --volumes");
+    sandbox.img(&["system", "prune", "-f", "--volumes"]).ok().prints(&["Deleted Volumes:\nleft\n"]);
+    assert_eq!((names("volume"), sandbox.ok(&["ps", "-q"]).lines().count()), ("used".to_owned(), 1));
+    let events = sandbox.ok(&["events", "--since", "10m", "--stream=false", "--filter", "event=destroy"]);
+    assert!(events.contains("freed") && events.contains("left"), "{events}");
+}

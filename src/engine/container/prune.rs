@@ -54,11 +54,12 @@ impl ContainerPrune {
 }
 
 impl Engine {
-    /// Removes the containers that do not run and fit; gives their ids and the bytes they had written.
+    /// Removes the containers that do not run and fit, or with `dry_run` only looks for them; gives them and the bytes that they
+    /// have written.
     ///
     /// # Errors
     /// One that cannot be removed.
-    pub fn prune_containers(&self, options: &ContainerPrune) -> Result<(Vec<String>, u64)> {
+    pub fn prune_containers(&self, options: &ContainerPrune, dry_run: bool) -> Result<(Vec<ContainerRecord>, u64)> {
         self.sweep()?;
         self.sweep_records()?;
         let (mut removed, mut bytes) = (Vec::new(), 0);
@@ -68,8 +69,8 @@ impl Engine {
                 continue;
             }
             bytes += self.store.containers().upper_size(&record.id)?;
-            if self.remove_container(&record.id, false, true)? {
-                removed.push(record.id);
+            if dry_run || self.remove_container(&record.id, false, true)? {
+                removed.push(record);
             }
         }
         Ok((removed, bytes))
