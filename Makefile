@@ -51,9 +51,10 @@ bench: toolchain ## measure against runc, podman, docker, bubblewrap and a C flo
 	$(CARGO) build --release --locked
 	@python3 benches/run.py --img $(RELEASE) $(ARGS)
 
-vm: toolchain ## boot Debian's kernels in QEMU and try the release binary on pure cgroup version 2 (root; two minutes)
+vm: toolchain ## boot Debian's kernels in QEMU and try the release binary on pure cgroup version 2 (root; five minutes)
 	@scripts/install-deps vm
 	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked --package runner --bins
 	@scripts/vm $(ARGS)
 
 fuzz: toolchain ## run every fuzz target for a minute (ARGS=600 for ten)

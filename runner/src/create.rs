@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use oci_spec::runtime::{Capability, Process, Spec};
+use oci_spec::runtime::{Capability, LinuxResources, Process, Spec};
 use rustix::fs::{Mode, OFlags};
 
 use crate::cgroup::Cgroup;
@@ -93,8 +93,11 @@ pub(crate) fn create(
     let of_version2 = |mount: &oci_spec::runtime::Mount| mount.typ().as_deref() == Some("cgroup2");
     let wants_view =
         wants_view && !(cgroup.directory_fd().is_some() && spec.mounts().iter().flatten().any(of_version2));
-    if let Some(owner) = owner.as_ref().filter(|_| delegates(spec)) {
-        owner.own_groups(cgroup.directories().map(|(_, directory)| directory))?;
+    if delegates(spec)
+        && let Err(error) = delegate(&mut cgroup, &resources, owner.as_ref())
+    {
+        let _ = cgroup.remove();
+        return Err(error);
     }
     let result = (|| {
         let materials = Materials {
@@ -480,6 +483,12 @@ pub(crate) fn host_devices(plan: &Plan) -> Result<BTreeMap<PathBuf, OwnedFd>> {
         }
     }
     Ok(devices)
+}
+
+/// Lets the container divide its control groups.
+fn delegate(cgroup: &mut Cgroup, resources: &LinuxResources, owner: Option<&rootfs::Owner>) -> Result<()> {
+    cgroup.delegate(resources)?;
+    owner.map_or(Ok(()), |owner| owner.own_groups(cgroup.delegated()))
 }
 
 /// Whether the container may write to its control groups.

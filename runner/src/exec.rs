@@ -241,7 +241,10 @@ fn start(
     let container = state.pidfd()?;
     let plan = Plan::for_exec(&exec.process, exec.seccomp.is_some())?;
     let seccomp = exec.seccomp.as_ref().map(seccomp::compile).transpose()?;
-    let cgroup = Cgroup::open(&state.cgroup)?;
+    let mut cgroup = Cgroup::open(&state.cgroup)?;
+    if let Some(process) = state.process {
+        cgroup.follow(process.pid)?;
+    }
     // A child that is born frozen would never answer.
     if cgroup.is_frozen()? {
         return Err(Error::invalid(format!("container {} is paused", state.id)));

@@ -47,6 +47,31 @@ fn an_init_boots_and_is_stopped_by_its_own_signal() {
 }
 
 #[test]
+fn one_that_has_divided_its_group_is_entered_where_its_init_is() {
+    let sandbox = Sandbox::new();
+    let image = image(&sandbox);
+    let id = sandbox.ok(&["run", "-d", "--system", "--name", "s", "--network", "none", image]);
+    up(&sandbox, "s", 1);
+    let script =
+        "cd $(grep -m1 ' cgroup2 ' /proc/mounts | cut -d' ' -f2); head -1 cgroup.controllers | cut -d' ' -f1 > /one
+        mkdir init; for p in $(cat cgroup.procs); do echo $p > init/cgroup.procs 2> /dev/null; done
+        test ! -s /one || echo +$(cat /one) > cgroup.subtree_control; cat /one";
+    let controller = sandbox.ok(&["exec", "s", "sh", "-c", script]);
+    if controller.is_empty() {
+        eprintln!("skip: cgroup2 has no controllers here");
+        return;
+    }
+    assert!(sandbox.ok(&["exec", "s", "cat", "/proc/self/cgroup"]).lines().any(|line| line == "0::/init"));
+    // It cannot see the group in which its limits are.
+    let outer = super::limits::group_file(&id, &["cgroup.subtree_control"]);
+    assert!(outer.split(' ').any(|name| name == controller), "{outer}");
+    sandbox.ok(&["pause", "s"]);
+    sandbox.ok(&["unpause", "s"]);
+    sandbox.ok(&["stop", "-t", "30", "s"]);
+    assert_eq!(sandbox.inspect("s")["State"]["ExitCode"], 0);
+}
+
+#[test]
 fn reboot_and_poweroff_from_inside() {
     let sandbox = Sandbox::new();
     let image = image(&sandbox);

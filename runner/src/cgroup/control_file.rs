@@ -4,7 +4,7 @@
 //! that has no counterpart is refused with the reason. Nothing but the container's own groups is reached: a name is a name,
 //! never a path.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::control::event;
 use super::translate::{self, Other};
@@ -48,7 +48,7 @@ impl Cgroup {
         }
         self.ensure(name)?;
         if let Some(path) = self.own_file(name) {
-            return write(name, &path, value);
+            return self.write_file(name, &path, value);
         }
         match translate::other(name) {
             Some(Other::Both(_, write_to)) => {
@@ -59,7 +59,7 @@ impl Cgroup {
                 for (file, value) in writes {
                     self.ensure(file)?;
                     let path = self.own_file(file).ok_or_else(|| self.absent(name))?;
-                    write(name, &path, &value)?;
+                    self.write_file(name, &path, &value)?;
                 }
                 Ok(())
             }
@@ -90,6 +90,16 @@ impl Cgroup {
             all.extend(files.into_iter().filter_map(|path| Some((path.clone(), std::fs::read_to_string(path).ok()?))));
         }
         Ok(all)
+    }
+
+    /// A limit is also written where the container reads it as its own; the kernel's `cgroup.` files hold for all that is inside.
+    fn write_file(&self, name: &str, path: &Path, value: &str) -> Result<()> {
+        write(name, path, value)?;
+        let (Some(unified), Some(payload)) = (&self.unified, &self.payload) else { return Ok(()) };
+        match path.strip_prefix(unified) {
+            Ok(file) if !file.to_string_lossy().starts_with("cgroup.") => write(name, &payload.join(file), value),
+            _ => Ok(()),
+        }
     }
 
     fn own_file(&self, name: &str) -> Option<PathBuf> {
@@ -133,7 +143,7 @@ impl Cgroup {
     }
 }
 
-fn write(name: &str, path: &std::path::Path, value: &str) -> Result<()> {
+fn write(name: &str, path: &Path, value: &str) -> Result<()> {
     file::write_raw(path, value).map_err(|source| Error::Limit {
         what: name.to_owned(),
         value: value.to_owned(),

@@ -8,6 +8,7 @@
 
 mod control;
 mod control_file;
+mod delegation;
 mod device;
 mod error;
 mod file;
@@ -48,6 +49,8 @@ pub struct Cgroup {
     path: PathBuf,
     version1: BTreeMap<Controller, PathBuf>,
     unified: Option<PathBuf>,
+    /// The cgroup2 group inside of that in which a container lives that may divide its own.
+    payload: Option<PathBuf>,
     directory: Option<OwnedFd>,
     tasks: Vec<OwnedFd>,
     /// Device rules for the cgroup2 group that are not in force yet.
@@ -96,6 +99,7 @@ impl Cgroup {
             path: path.to_owned(),
             version1: BTreeMap::new(),
             unified: None,
+            payload: None,
             directory: None,
             tasks: Vec::new(),
             device_rules: Vec::new(),
@@ -206,6 +210,15 @@ impl Cgroup {
         let Some(directory) = directory else {
             return Err(Error::Unavailable { reason: format!("no group for {}", write.what) });
         };
+        self.write_in(directory, write)?;
+        // What the container reads as its own limit.
+        match self.payload.as_ref().filter(|_| !write.version1) {
+            Some(payload) => self.write_in(payload, write),
+            None => Ok(()),
+        }
+    }
+
+    fn write_in(&self, directory: &Path, write: &Write) -> Result<()> {
         if write.file == "cpu.rt_runtime_us" {
             self.raise_realtime(directory, &write.value)?;
         }
@@ -295,10 +308,15 @@ impl Cgroup {
             let descriptor = file::open_for_writing(&path).map_err(|source| Error::io("open", path, source))?;
             self.tasks.push(descriptor);
         }
-        if let Some(directory) = &self.unified {
-            let opened = file::open_directory(directory);
-            self.directory = Some(opened.map_err(|source| Error::io("open control group", directory, source))?);
+        match self.payload.as_ref().or(self.unified.as_ref()).cloned() {
+            Some(directory) => self.open_directory(&directory),
+            None => Ok(()),
         }
+    }
+
+    fn open_directory(&mut self, directory: &Path) -> Result<()> {
+        let opened = file::open_directory(directory);
+        self.directory = Some(opened.map_err(|source| Error::io("open control group", directory, source))?);
         Ok(())
     }
 
@@ -323,12 +341,15 @@ impl Cgroup {
             path: path.to_owned(),
             version1: BTreeMap::new(),
             unified: hierarchies.unified.as_ref().and_then(|unified| there(&unified.base)),
+            payload: None,
             directory: None,
             tasks: Vec::new(),
             device_rules: Vec::new(),
             late: OnceCell::new(),
             hierarchies,
         };
+        group.payload =
+            group.unified.as_ref().map(|group| group.join(delegation::PAYLOAD)).filter(|payload| payload.is_dir());
         for (controller, mount) in &hierarchies.version1 {
             if let Some(directory) = there(mount) {
                 group.version1.insert(*controller, directory);
@@ -346,7 +367,7 @@ impl Cgroup {
         self.path.to_str().expect("built from strings")
     }
 
-    /// The cgroup2 group, for CLONE_INTO_CGROUP.
+    /// The cgroup2 group that processes are born in, for CLONE_INTO_CGROUP.
     pub fn directory_fd(&self) -> Option<BorrowedFd<'_>> {
         self.directory.as_ref().map(AsFd::as_fd)
     }

@@ -338,6 +338,50 @@ fn pure_version2() {
 }
 
 #[test]
+fn a_container_that_divides_its_group_lives_inside_of_it() {
+    let (root, hierarchies) = fake();
+    let resources = |limit: i64| {
+        let memory = LinuxMemoryBuilder::default().limit(limit).build().unwrap();
+        LinuxResourcesBuilder::default().memory(memory).build().unwrap()
+    };
+    let mut group = Cgroup::create_in(hierarchies, Path::new("img/c"), &resources(64 * MIB), false).unwrap();
+    assert_eq!(group.delegated().collect::<Vec<_>>(), [root.path().join("img/c")]);
+    group.delegate(&resources(64 * MIB)).unwrap();
+    let inner = root.path().join("img/c/img.payload");
+    assert_eq!(group.delegated().collect::<Vec<_>>(), [&inner], "the outer one is the host's");
+    let text = |path: &str| fs::read_to_string(root.path().join("img/c").join(path)).unwrap();
+    assert_eq!(text("cgroup.subtree_control"), "+cpu +cpuset +io +memory +pids", "all there is to divide");
+    assert_eq!((text("memory.max"), text("img.payload/memory.max")), ((64 * MIB).to_string(), (64 * MIB).to_string()));
+    let led_to =
+        |group: &Cgroup| fs::read_link(format!("/proc/self/fd/{}", group.directory_fd().unwrap().as_raw_fd())).unwrap();
+    assert_eq!(led_to(&group), inner);
+
+    // What is there later is found, and changed in both.
+    let mut again = Cgroup::open_in(hierarchies, Path::new("img/c")).unwrap();
+    assert_eq!(led_to(&again), inner);
+    again.update(&resources(48 * MIB)).unwrap();
+    assert_eq!((text("memory.max"), text("img.payload/memory.max")), ((48 * MIB).to_string(), (48 * MIB).to_string()));
+    again.set("memory.limit_in_bytes", "33554432").unwrap();
+    assert_eq!((text("memory.max"), text("img.payload/memory.max")), ("33554432".to_owned(), "33554432".to_owned()));
+    again.set("cgroup.freeze", "1").unwrap();
+    assert_eq!((text("cgroup.freeze"), text("img.payload/cgroup.freeze")), ("1".to_owned(), String::new()));
+    // Nobody has divided the inner one, so that is where the next process goes.
+    again.follow(std::process::id() as i32).unwrap();
+    assert_eq!(led_to(&again), inner);
+}
+
+#[test]
+fn where_version2_has_no_controllers_there_is_nothing_to_divide() {
+    let (root, hierarchies) = fake();
+    let unified = Unified { base: root.path().to_owned(), controllers: Vec::new() };
+    let bare = Hierarchies { unified: Some(unified), ..hierarchies.clone() };
+    let resources = LinuxResourcesBuilder::default().build().unwrap();
+    let mut group = Cgroup::create_in(Box::leak(Box::new(bare)), Path::new("img/c"), &resources, false).unwrap();
+    group.delegate(&resources).unwrap();
+    assert!(!root.path().join("img/c/img.payload").exists());
+}
+
+#[test]
 fn what_version2_lacks_is_refused_before_anything_is_made() {
     let (root, hierarchies) = fake();
     let refused = |resources: LinuxResourcesBuilder| {

@@ -219,7 +219,7 @@ impl Error {
                 libc::EOPNOTSUPP | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ENOENT | libc::ENODEV,
                 Self::Kernel { .. },
             ) => {
-                "a kernel module may be missing: veth, bridge, nf_tables, nft_nat, nft_masq, nft_fib_ipv4 and nft_ct are needed"
+                "a kernel module may be missing: veth, bridge, nf_tables, nft_nat, nft_masq, nft_fib_ipv4, nft_ct and for IPv6 nft_fib_ipv6 are needed"
             }
             (libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT, Self::System { .. }) => {
                 "the kernel lacks netlink for nf_tables (CONFIG_NF_TABLES)"

@@ -10,10 +10,10 @@ use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
 use super::bundle::check_labels;
 use super::create::write_pid;
-use super::record::{Record, Status};
+use super::record::Status;
 use super::{Runtime, Stdio, console};
 use crate::broker;
-use crate::cgroup::{Cgroup, Hierarchies, Mode};
+use crate::cgroup::Cgroup;
 use crate::create::{self, Work};
 use crate::error::{Doing, Error, Result};
 use crate::init::Materials;
@@ -110,7 +110,10 @@ impl Runtime {
         let seccomp = config.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
         let mut plan = Plan::for_exec(process, seccomp.is_some())?;
         let seccomp = seccomp.map(seccomp::compile).transpose()?;
-        let cgroup = Cgroup::open_at(&group_of(&record)?)?;
+        let mut cgroup = Cgroup::open_at(&record.cgroup)?;
+        if let Some(process) = record.process {
+            cgroup.follow(process.pid)?;
+        }
         let pid_namespace = pidfd.as_fd().try_clone_to_owned().doing(|| "use the container's process".into())?;
         let mut namespaces = NAMESPACES;
         if record.own_users {
@@ -153,20 +156,6 @@ impl Runtime {
         }
         Ok(Executed { pidfd: started.pidfd, console: started.console.filter(|_| socket.is_none()) })
     }
-}
-
-/// The group to be born in: the container's; on pure cgroup2 that of its first process, which may have moved below it (an init
-/// system does), as a group with controllers for others takes no process itself.
-fn group_of(record: &Record) -> Result<String> {
-    if Hierarchies::detect()?.mode() != Mode::V2 {
-        return Ok(record.cgroup.clone());
-    }
-    let pid = record.process.map_or(0, |process| process.pid);
-    let path = format!("/proc/{pid}/cgroup");
-    let text = std::fs::read_to_string(&path).doing(|| format!("read {path}"))?;
-    let below = text.lines().find_map(|line| line.strip_prefix("0::"));
-    let below = below.and_then(|group| group.find(&record.cgroup).map(|at| group[at..].to_owned()));
-    Ok(below.unwrap_or_else(|| record.cgroup.clone()))
 }
 
 /// The container's process with what was asked for.
