@@ -101,7 +101,8 @@ fn wishes(filters: &[String]) -> Result<PruneWishes> {
     Ok(wishes)
 }
 
-fn row(part: &CachePart) -> Value {
+/// A part as it is printed.
+pub(super) fn row(part: &CachePart) -> Value {
     let used = Timestamp::try_from(part.last_used).map(|time| time.to_string()).unwrap_or_default();
     let (kind, description) = match &part.kind {
         PartKind::Mount(_) => ("mount", "cache mount".to_owned()),

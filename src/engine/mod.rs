@@ -8,6 +8,7 @@ pub mod changes;
 pub mod commit;
 pub mod container;
 pub mod copy;
+pub mod disk_usage;
 pub mod doctor;
 pub mod event_filter;
 pub mod events;

@@ -1,30 +1,14 @@
-//! The store as a whole: what uses the disk, what nothing names any more, what is damaged.
+//! The store as a whole: what nothing names any more, what is damaged, and making it empty.
 
 use std::collections::BTreeSet;
 
 use store::check::check;
 use store::gc::{self, GcOptions, GcReport};
-use store::usage::{Part, usage};
 
 use super::Engine;
 use super::layers::mount_name;
 use super::prune::PruneOptions;
 use crate::error::{CommandError, Context as _, Result};
-
-/// One line of `img system df`.
-#[derive(Clone, Debug)]
-pub struct DiskUsage {
-    /// What: images, containers, …
-    pub kind: &'static str,
-    /// How many.
-    pub count: usize,
-    /// How many of them are used.
-    pub active: usize,
-    /// Bytes on disk.
-    pub size: u64,
-    /// Bytes that pruning would give back.
-    pub reclaimable: u64,
-}
 
 /// What a check found.
 #[derive(Clone, Debug)]
@@ -36,41 +20,6 @@ pub struct CheckReport {
 }
 
 impl Engine {
-    /// What uses the disk; the sizes add up to what the store takes.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub fn disk_usage(&self) -> Result<Vec<DiskUsage>> {
-        let usage = usage(&self.store)?;
-        let running = self.running()?.len();
-        let line = |kind, part: &Part, active, reclaimable| DiskUsage {
-            kind,
-            count: part.count,
-            active,
-            size: part.bytes,
-            reclaimable,
-        };
-        let stopped = self.stopped_bytes()?.min(usage.containers.bytes);
-        Ok(vec![
-            line("Images", &usage.images, usage.images.active, usage.images.reclaimable),
-            line("Containers", &usage.containers, running, stopped),
-            line("Local Volumes", &usage.volumes, usage.volumes.active, usage.volumes.reclaimable),
-            line("Build Cache", &usage.build_cache, usage.build_cache.active, usage.build_cache.reclaimable),
-            line("Partial Downloads", &usage.partial, 0, usage.partial.reclaimable),
-            line("Other", &usage.other, 0, 0),
-        ])
-    }
-
-    /// Bytes that containers which do not run have written.
-    fn stopped_bytes(&self) -> Result<u64> {
-        let running = self.running()?;
-        let mut bytes = 0;
-        for id in self.container_ids()?.iter().filter(|id| !running.contains(id)) {
-            bytes += self.store.containers().upper_size(id)?;
-        }
-        Ok(bytes)
-    }
-
     /// Removes content that nothing names any more, as after `rmi`.
     ///
     /// # Errors

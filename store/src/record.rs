@@ -156,6 +156,14 @@ impl<'a> Records<'a> {
         files::disk_usage(&self.container_paths(id)?.upper)
     }
 
+    /// Bytes on disk of all that belongs to the record `id`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] unless `id` is 64 hex digits, [`Error::Io`].
+    pub fn disk_usage(&self, id: &str) -> Result<u64> {
+        files::disk_usage(&self.path(id)?)
+    }
+
     /// A new random id: 64 hex digits.
     ///
     /// # Errors

@@ -1,11 +1,11 @@
 //! What takes how much disk space. The parts add up to what `du` says of the store.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::de::IgnoredAny;
 
 use crate::Store;
-use crate::digest::{Digest, ImageId};
+use crate::digest::{DiffId, Digest, ImageId};
 use crate::error::Result;
 use crate::files;
 use crate::gc::{self, GcOptions, ImageScope};
@@ -49,6 +49,47 @@ impl Usage {
             .map(|part| part.bytes)
             .sum()
     }
+}
+
+/// Disk space of an image's layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageSpace {
+    /// The image.
+    pub id: ImageId,
+    /// Layers that other images have too, bytes.
+    pub shared: u64,
+    /// Layers that no other image has, bytes.
+    pub unique: u64,
+}
+
+/// Measures the layers of each image; beside that, those that several have, counted once.
+///
+/// # Errors
+/// [`crate::Error::Io`], [`crate::Error::Damaged`].
+pub fn image_space(store: &Store) -> Result<(Vec<ImageSpace>, u64)> {
+    let mut layers: HashMap<DiffId, (u64, usize)> = HashMap::new();
+    let mut images = Vec::new();
+    for id in store.images().list()? {
+        // An image that is damaged has no say here; `check` tells of it.
+        let Ok(image) = store.images().get(&id) else { continue };
+        let own: HashSet<DiffId> = image.layers().iter().copied().collect();
+        for layer in &own {
+            match layers.get_mut(layer) {
+                Some((_, users)) => *users += 1,
+                None => drop(layers.insert(*layer, (files::disk_usage(&store.layers().path(layer))?, 1))),
+            }
+        }
+        images.push((id, own));
+    }
+    let space = images.into_iter().map(|(id, own)| {
+        let mut space = ImageSpace { id, shared: 0, unique: 0 };
+        for (bytes, users) in own.iter().filter_map(|layer| layers.get(layer)) {
+            *if *users > 1 { &mut space.shared } else { &mut space.unique } += bytes;
+        }
+        space
+    });
+    let space = space.collect();
+    Ok((space, layers.values().filter(|(_, users)| *users > 1).map(|(bytes, _)| bytes).sum()))
 }
 
 /// Measures the store.
@@ -111,6 +152,21 @@ mod tests {
     use super::*;
     use crate::gc::tests::{image, layer};
     use crate::testing;
+
+    #[test]
+    fn a_layer_of_several_images_is_shared_and_counted_once() {
+        let (_dir, store) = testing::store();
+        let base = layer(&store, "base", 100_000).diff_id;
+        let (one, two) = (layer(&store, "one", 50_000).diff_id, layer(&store, "two", 70_000).diff_id);
+        let ids = [image(&store, &[base]), image(&store, &[base, one]), image(&store, &[two])];
+        let (space, shared) = image_space(&store).unwrap();
+        let of = |id| *space.iter().find(|space| space.id == id).unwrap();
+        let bytes = |layer| files::disk_usage(&store.layers().path(&layer)).unwrap();
+        assert_eq!(shared, bytes(base));
+        assert_eq!(of(ids[0]), ImageSpace { id: ids[0], shared, unique: 0 });
+        assert_eq!(of(ids[1]), ImageSpace { id: ids[1], shared, unique: bytes(one) });
+        assert_eq!(of(ids[2]), ImageSpace { id: ids[2], shared: 0, unique: bytes(two) });
+    }
 
     #[test]
     fn parts_add_up_to_the_disk() {

@@ -217,3 +217,61 @@ fn prune_takes_networks_and_volumes_in_dockers_order() {
     let events = sandbox.ok(&["events", "--since", "10m", "--stream=false", "--filter", "event=destroy"]);
     assert!(events.contains("freed") && events.contains("left"), "{events}");
 }
+
+#[test]
+fn df_of_each_thing_adds_up_to_df_to_the_byte() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    sandbox.build("context", "app", "FROM busybox\nRUN head -c 3000000 /dev/urandom > /big\n").ok();
+    sandbox.build("other", "other", "FROM busybox\nRUN head -c 1000000 /dev/urandom > /big\n").ok();
+    // Its layer is the build cache's alone.
+    sandbox.ok(&["rmi", "other"]);
+    sandbox.ok(&["tag", "app", "again"]);
+    let words = ["run", "--name", "box", "--network", "none", "-v", "data:/data", "app", "sh", "-c"];
+    sandbox.ok(&[&words[..], &["head -c 500000 /dev/urandom > /data/x; head -c 200000 /dev/urandom > /y"]].concat());
+    sandbox.ok(&["volume", "create", "idle"]);
+
+    let rows = sandbox.img(&["system", "df", "--format", "{{json .}}"]).ok().json_lines();
+    let all = sandbox.img(&["system", "df", "-v", "--format", "json"]).ok().json();
+    let bytes = |list: &serde_json::Value, key: &str| -> u64 {
+        let list = list.as_array().unwrap();
+        let mut seen = std::collections::BTreeSet::new();
+        // An image has a line for each of its tags.
+        let once = list.iter().filter(|one| seen.insert(format!("{}{}", one["ID"], one["Name"])));
+        once.map(|one| one[key].as_u64().unwrap()).sum()
+    };
+    for (number, (kind, key)) in
+        [("Images", "UniqueBytes"), ("Containers", "Bytes"), ("Volumes", "Bytes"), ("BuildCache", "Bytes")]
+            .into_iter()
+            .enumerate()
+    {
+        let shared = if kind == "Images" { all["SharedLayersBytes"].as_u64().unwrap() } else { 0 };
+        let told = bytes(&all[kind], key) + shared + all["RestBytes"][kind].as_u64().unwrap();
+        assert_eq!(Some(told), rows[number]["Bytes"].as_u64(), "{kind}: {all}");
+        assert!(all["RestBytes"][kind].as_u64().unwrap() < 200_000, "{kind}: {all}");
+    }
+    let app = all["Images"].as_array().unwrap().iter().find(|image| image["Repository"] == "app").unwrap();
+    assert!(
+        app["UniqueBytes"].as_u64().unwrap() > 3_000_000 && app["SharedBytes"].as_u64().unwrap() > 1_000_000,
+        "{app}"
+    );
+    assert_eq!(app["Containers"], 1);
+    assert!(all["BuildCache"].as_array().unwrap().iter().any(|part| part["Bytes"].as_u64().unwrap() > 1_000_000));
+    let volumes: Vec<_> = all["Volumes"].as_array().unwrap().iter().map(|one| (&one["Name"], &one["Links"])).collect();
+    assert_eq!(volumes, [(&"data".into(), &1.into()), (&"idle".into(), &0.into())]);
+    assert_eq!((&rows[2]["Active"], &rows[2]["TotalCount"]), (&1.into(), &2.into()));
+
+    sandbox.img(&["system", "df", "-v"]).ok().prints(&[
+        "Images space usage:",
+        "SHARED SIZE",
+        "UNIQUE SIZE",
+        "Containers space usage:",
+        "LOCAL VOLUMES",
+        "Local Volumes space usage:",
+        "LINKS",
+        "Build cache usage:",
+        "CACHE ID",
+    ]);
+    let names = sandbox.ok(&["system", "df", "-v", "--format", "{{range .Volumes}}{{.Name}} {{end}}"]);
+    assert_eq!(names, "data idle");
+}
