@@ -51,6 +51,7 @@ mod save;
 mod start;
 mod stats;
 mod stop;
+mod switches;
 mod system;
 mod system_df;
 mod system_prune;
@@ -120,6 +121,7 @@ fn dispatch(arguments: Vec<OsString>) -> Result<ExitCode> {
         return Err(unknown(&words));
     };
     let mut tree = tree(command);
+    let arguments = switches::spell_out(&tree, arguments)?;
     let with_value =
         |word: &OsString| [&b"=true"[..], b"=false"].iter().any(|end| word.as_encoded_bytes().ends_with(end));
     if arguments.iter().any(with_value) {
@@ -156,6 +158,8 @@ fn root() -> clap::Command {
     clap::Command::new("img")
         .version(env!("CARGO_PKG_VERSION"))
         .disable_help_subcommand(true)
+        // As in docker, of what is given twice the last one counts.
+        .args_override_self(true)
         .arg(path("root", "Where images, layers and containers are kept [env: IMG_ROOT]"))
         .arg(path("runroot", "Where the state of running containers is kept [env: IMG_RUNROOT]"))
         .arg(path("config", "The configuration file [env: IMG_CONFIG]"))
