@@ -70,7 +70,7 @@ impl Engine {
             self.remove_container(&id, true, true).with_context(|| format!("cannot remove container {id}"))?;
         }
         for id in self.store.volumes().ids()? {
-            super::volumes::attach::remove(&self.store, &id)?;
+            super::volumes::attach::remove(self.store.volumes(), &id)?;
         }
         self.prune_networks(&[])?;
         self.prune(&PruneOptions { all: true, volumes: true, dry_run: false })?;

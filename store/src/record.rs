@@ -6,6 +6,7 @@
 //! 64 digits of hexadecimal would take ext4 a block, and a start 0.4 ms. The record comes before its name and leaves before it, so a
 //! name without a record is always stale. Containers are not synced, volumes and networks are.
 
+mod emptied;
 mod spare;
 
 use std::fs;
@@ -107,11 +108,19 @@ pub struct ContainerPaths {
 pub struct Records<'a> {
     store: &'a Store,
     class: Class,
+    durability: Durability,
 }
 
 impl<'a> Records<'a> {
     pub(crate) fn new(store: &'a Store, class: Class) -> Self {
-        Self { store, class }
+        Self { store, class, durability: class.durability() }
+    }
+
+    /// The same, for changes that a power cut may undo within the next seconds: nothing waits for the disk. What is
+    /// written later into a volume's files and synced is not lost with its record ([`Records::read`]).
+    #[must_use]
+    pub fn unsynced(self) -> Self {
+        Self { durability: Durability::Unsynced, ..self }
     }
 
     /// What is recorded here.
@@ -197,8 +206,8 @@ impl<'a> Records<'a> {
                 files::create_dir(&directory.join(inside))?;
             }
             let (file, new) = (directory.join(FILE), directory.join("record.new"));
-            files::replace_file(&file, &new, &bytes, self.class.durability())?;
-            if self.class.durability() == Durability::Synced {
+            files::replace_file(&file, &new, &bytes, self.durability)?;
+            if self.durability == Durability::Synced {
                 files::sync_parent(&directory)?;
             }
             drop(collector);
@@ -253,10 +262,11 @@ impl<'a> Records<'a> {
         let temporary = directory.join(format!("record-{}", crate::random_hex(6)?));
         let bytes = encode(self.class, record)?;
         let _collector = self.store.hold_collector()?;
-        files::replace_file(&directory.join(FILE), &temporary, &bytes, self.class.durability())
+        files::replace_file(&directory.join(FILE), &temporary, &bytes, self.durability)
     }
 
-    /// Reads the record with this full id.
+    /// Reads the record with this full id. One of a volume that a power cut emptied before it was on the disk says what its place and
+    /// its name still say.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Damaged`], [`Error::Io`].
@@ -265,6 +275,9 @@ impl<'a> Records<'a> {
         let missing = || Error::NotFound { kind: self.class.noun(), name: id.to_owned() };
         let bytes = files::optional(files::read_limited(&path, RECORD_MAX))?.ok_or_else(missing)?;
         let damaged = |reason: String| Error::Damaged(format!("{}: {reason}", path.display()));
+        if self.class == Class::Volume && bytes.iter().all(|byte| *byte == 0) {
+            return self.emptied(id);
+        }
         let record: Record<T> = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
         if record.id != id {
             return Err(damaged(format!("holds the id {}", record.id)));
@@ -335,7 +348,7 @@ impl<'a> Records<'a> {
     pub fn remove_read<T>(&self, record: &Record<T>) -> Result<()> {
         let trash = self.move_to_trash(&self.path(&record.id)?)?;
         self.free_name(&record.name, &record.id)?;
-        if self.class.durability() == Durability::Synced {
+        if self.durability == Durability::Synced {
             files::sync_dir(&self.directory())?;
         }
         files::remove_all(&trash)
@@ -390,7 +403,7 @@ impl<'a> Records<'a> {
                 return Err(Error::Conflict(format!("the {} name {name} is taken", self.class.noun())));
             }
         }
-        if self.class.durability() == Durability::Synced { files::sync_parent(&path) } else { Ok(()) }
+        if self.durability == Durability::Synced { files::sync_parent(&path) } else { Ok(()) }
     }
 
     fn free_name(&self, name: &str, id: &str) -> Result<()> {

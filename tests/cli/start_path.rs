@@ -50,13 +50,16 @@ fn a_start_makes_no_process_but_the_containers_and_syncs_nothing() {
     sandbox.ok(&["run", "--rm", "--network", "none", "busybox", "true"]);
     sandbox.ok(&["run", "--rm", "busybox", "true"]);
     let id = sandbox.ok(&["run", "-d", "--network", "none", "busybox", "sleep", "1000"]);
-    let cases: [(&[&str], usize); 5] = [
+    let cases: [(&[&str], usize); 7] = [
         (&["run", "--rm", "--network", "none", "busybox", "/bin/true"], 1),
         (&["run", "--rm", "busybox", "/bin/true"], 1),
         (&["run", "--rm", "--network", "none", "-m", "64m", "--read-only", "--tmpfs", "/t", "busybox", "/bin/true"], 1),
         // The monitor is forked twice, so that nobody waits for it.
         (&["run", "-d", "--rm", "--network", "none", "busybox", "/bin/true"], 3),
         (&["exec", &id, "/bin/true"], 1),
+        // New volumes, filled from the image, named and not.
+        (&["run", "--rm", "--network", "none", "-v", "new:/etc", "-v", "/tmp", "busybox", "/bin/true"], 1),
+        (&["run", "-d", "--network", "none", "-v", "second:/x", "busybox", "/bin/true"], 3),
     ];
     for (words, most) in cases {
         let trace = traced(&sandbox, words);

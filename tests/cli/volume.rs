@@ -266,3 +266,27 @@ fn what_was_in_a_volume_before_its_first_container_is_never_removed() {
     sandbox.ok(&["volume", "import", "imported", &tar]);
     assert_eq!(run(&sandbox, &["-v", "imported:/etc"], "ls /etc/passwd || echo none").ok().word(), "none");
 }
+
+#[test]
+fn a_volume_whose_record_a_power_cut_emptied_is_there_with_its_files() {
+    let sandbox = Sandbox::new();
+    let run = |words: &[&str]| sandbox.ok(&[&["run", "--rm", "--network", "none"], words].concat());
+    run(&["-v", "data:/x", "busybox", "sh", "-c", "echo kept > /x/file"]);
+    let mountpoint = sandbox.ok(&["volume", "inspect", "-f", "{{.Mountpoint}}", "data"]);
+    let record = std::path::Path::new(&mountpoint).with_file_name("record.json");
+    // What ext4 leaves of a file whose bytes had not come to the disk, and what XFS does.
+    for left in [&b""[..], &[0; 300]] {
+        std::fs::write(&record, left).unwrap();
+        assert_eq!(sandbox.ok(&["volume", "ls", "-q"]), "data");
+        assert_eq!(run(&["-v", "data:/x", "busybox", "cat", "/x/file"]), "kept");
+        assert!(std::fs::read(&record).unwrap().starts_with(b"{"), "it is written whole again");
+    }
+    // One without a name belongs to nobody then, and is pruned.
+    let id = sandbox.ok(&["create", "-v", "/y", "busybox"]);
+    let name = sandbox.inspect(&id)["Mounts"][0]["Name"].as_str().unwrap().to_owned();
+    let mountpoint = sandbox.ok(&["volume", "inspect", "-f", "{{.Mountpoint}}", &name]);
+    std::fs::write(std::path::Path::new(&mountpoint).with_file_name("record.json"), "").unwrap();
+    sandbox.ok(&["rm", &id]);
+    sandbox.img(&["volume", "prune", "-f"]).ok().prints(&[&name]);
+    assert_eq!(sandbox.ok(&["volume", "ls", "-q"]), "data");
+}

@@ -12,7 +12,7 @@ use runner::spec::parse::{MountKind, MountRequest};
 use serde::{Deserialize, Serialize};
 use store::Store;
 use store::journal::{Event, Subject};
-use store::record::Record;
+use store::record::{Record, Records};
 
 use super::{ContainerData, ContainerRecord};
 use crate::engine::Engine;
@@ -80,7 +80,10 @@ impl Engine {
         let options: DriverOptions = mount.volume_options.iter().cloned().collect();
         Plan::of(&options)?;
         let data = VolumeData { labels: mount.volume_labels.clone(), options, ..VolumeData::default() };
-        match self.new_volume(name.to_owned(), data) {
+        // A record that says no more than its name can be made anew; what the user said is kept for certain.
+        let plain = data.options.is_empty() && data.labels.is_empty();
+        let volumes = if plain { self.store.volumes().unsynced() } else { self.store.volumes() };
+        match self.new_volume_in(volumes, volumes.new_id()?, name.to_owned(), data) {
             // Somebody else made it meanwhile.
             Err(_) if self.store.volumes().find(name).is_ok() => Ok(()),
             result => result.map(drop),
@@ -98,8 +101,9 @@ impl Engine {
 
     fn anonymous_volume(&self, container: &str) -> Result<String> {
         let data = VolumeData { anonymous_for: Some(container.to_owned()), ..VolumeData::default() };
-        let id = self.store.volumes().new_id()?;
-        self.new_volume_with_id(id.clone(), id, data)
+        let volumes = self.store.volumes().unsynced();
+        let id = volumes.new_id()?;
+        self.new_volume_in(volumes, id.clone(), id, data)
     }
 
     pub(in crate::engine) fn new_volume(&self, name: String, data: VolumeData) -> Result<String> {
@@ -107,11 +111,15 @@ impl Engine {
     }
 
     pub(in crate::engine) fn new_volume_with_id(&self, id: String, name: String, data: VolumeData) -> Result<String> {
+        self.new_volume_in(self.store.volumes(), id, name, data)
+    }
+
+    fn new_volume_in(&self, volumes: Records<'_>, id: String, name: String, data: VolumeData) -> Result<String> {
         let record = Record { id: id.clone(), name, created: Timestamp::now(), uses: Vec::new(), data };
-        self.store.volumes().create(&record)?;
-        let made = Plan::of(&record.data.options).and_then(|plan| make(&self.store.volumes().path(&id)?, &plan));
+        volumes.create(&record)?;
+        let made = Plan::of(&record.data.options).and_then(|plan| make(&volumes.path(&id)?, &plan));
         if let Err(error) = made {
-            self.store.volumes().remove(&id)?;
+            volumes.remove(&id)?;
             return Err(error.prefixed(&format!("cannot make volume {}", record.name)));
         }
         self.volume_event("create", &record.name);
@@ -165,7 +173,8 @@ impl Engine {
             self.fill_volume(path, target, &data.layers)?;
         }
         attach::own(path, plan).with_context(what)?;
-        self.store.volumes().change(id, |data: &mut VolumeData| data.filled = true)?;
+        // Undone, it is found out again: there is something in the volume.
+        self.store.volumes().unsynced().change(id, |data: &mut VolumeData| data.filled = true)?;
         match fs::remove_file(&mark) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("cannot remove {}", mark.display()))
@@ -261,7 +270,8 @@ pub(super) fn remove_anonymous(store: &Store, record: &ContainerRecord) -> Resul
             Err(error) if !error.is_not_found() => return Err(error.into()),
             _ => {}
         }
-        match attach::remove(store, volume) {
+        // One that a power cut brings back belongs to nobody, and is pruned.
+        match attach::remove(store.volumes().unsynced(), volume) {
             Ok(()) => tell(store, &Event::now(Subject::Volume, "destroy", volume).with("driver", "local")),
             Err(error) if !error.is_not_found() => return Err(error.into()),
             Err(_) => {}

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use runner::host_mount::{self, FileSystem};
 use runner::spec::parse::MountKind;
 use store::Store;
-use store::record::Record;
+use store::record::{Record, Records};
 
 use super::driver::{Backing, Plan};
 use crate::engine::Engine;
@@ -177,13 +177,13 @@ fn is_used(store: &Store, states: &Path, id: &str) -> Result<bool> {
 }
 
 /// Removes a volume and all that is in it; what it only showed stays.
-pub fn remove(store: &Store, id: &str) -> store::Result<()> {
-    let data = store.volumes().path(id)?.join("data");
+pub fn remove(volumes: Records<'_>, id: &str) -> store::Result<()> {
+    let data = volumes.path(id)?.join("data");
     if host_mount::is_mounted(&data).unwrap_or(false)
         && let Err(error) = host_mount::unmount(&data)
     {
         // Removing goes through what is mounted: rather not.
         return Err(store::Error::Conflict(format!("volume {id} cannot be unmounted: {error}")));
     }
-    store.volumes().remove(id)
+    volumes.remove(id)
 }

@@ -52,9 +52,9 @@ impl Engine {
                 path: self.volume_path(&record.id)?,
                 options: record.data.options,
                 used_by: users.remove(&record.id).unwrap_or_default(),
+                anonymous: record.data.anonymous_for.is_some() || record.name == record.id,
                 name: record.name,
                 created: record.created,
-                anonymous: record.data.anonymous_for.is_some(),
                 labels: record.data.labels,
                 id: record.id,
             });
@@ -139,7 +139,7 @@ impl Engine {
             return Err(CommandError::new(format!("volume {name} is in use by container {users}"))
                 .hint(format!("`img rm {user}` removes the container")));
         }
-        attach::remove(&self.store, &volume.id)?;
+        attach::remove(self.store.volumes(), &volume.id)?;
         self.volume_event("destroy", name);
         Ok(true)
     }
@@ -153,7 +153,7 @@ impl Engine {
         for volume in self.volumes()? {
             let wanted = volume.used_by.is_empty() && (all || volume.anonymous);
             if wanted && VolumeFilter::all_fit(filters, &volume) {
-                attach::remove(&self.store, &volume.id)?;
+                attach::remove(self.store.volumes(), &volume.id)?;
                 self.volume_event("destroy", &volume.name);
                 removed.push(volume.name);
             }
