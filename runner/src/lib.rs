@@ -84,6 +84,6 @@ pub use running_ids::RunningIds;
 pub use standstill::Standstill;
 pub use state::{Exit, ProcessId, State, Status};
 pub use verbs::{
-    clear_retired, delete, is_frozen, kill, pause, retire, set_network, set_restart_policy, stop, sweep, unpause,
-    update, wait,
+    clear_retired, delete, is_frozen, kill, pause, retire, set_network, set_restart_policy, stop, stop_was_requested,
+    sweep, unpause, update, wait,
 };

@@ -169,7 +169,8 @@ pub(crate) fn request_stop(dir: &Path) -> Result<()> {
     std::fs::write(&marker, "").doing(|| format!("write {}", marker.display()))
 }
 
-pub(crate) fn stop_was_requested(dir: &Path) -> bool {
+/// Whether somebody has asked the container to end, and it may not have ended yet.
+pub fn stop_was_requested(dir: &Path) -> bool {
     dir.join("stop-requested").exists()
 }
 

@@ -24,10 +24,10 @@ use crate::ui::template::{Template, unescape};
 pub struct Events {
     /// Only containers whose name fits a pattern, as 'web*'
     #[arg(value_name = "PATTERN")]
-    pattern: Option<String>,
+    pub(super) pattern: Option<String>,
     /// Only what fits: type=, event=, container=, image=, volume=, network=, label=KEY[=VALUE]
     #[arg(long, short, value_name = "KEY=VALUE")]
-    filter: Vec<String>,
+    pub(super) filter: Vec<String>,
     /// Print as `json` (a line each), or by a template such as '{{.Action}} {{.Actor.ID}}'
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
@@ -45,6 +45,13 @@ pub struct Events {
 
 impl Run for Events {
     fn run(self, context: &Context) -> Result<ExitCode> {
+        self.show(context, plain)
+    }
+}
+
+impl Events {
+    /// Shows them, in this form if none was asked for.
+    pub(super) fn show(self, context: &Context, plain: fn(&Event) -> Vec<String>) -> Result<ExitCode> {
         let filter = EventFilter::parse(&self.filter, self.pattern.as_deref())?;
         let moment = |text: &Option<String>| -> Result<Option<Timestamp>> {
             let Some(text) = text else { return Ok(None) };
@@ -54,18 +61,18 @@ impl Run for Events {
         if since.is_none() && until.is_none() && self.stream {
             since = Some(Timestamp::now());
         }
-        let style = Style::parse(self.format.as_deref())?;
+        let style = Style::parse(self.format.as_deref(), plain)?;
         let mut events = context.engine()?.events()?.between(since, until);
         loop {
             for event in events.take()?.iter().filter(|event| filter.fits(event)) {
-                if !print(&style.line(event)?)? {
+                if !print(&style.lines(event)?)? {
                     return Ok(ExitCode::SUCCESS);
                 }
             }
             if !self.stream || !events.wait()? {
                 // What was written between the last look and the end.
                 for event in events.take()?.iter().filter(|event| filter.fits(event)) {
-                    print(&style.line(event)?)?;
+                    print(&style.lines(event)?)?;
                 }
                 return Ok(ExitCode::SUCCESS);
             }
@@ -73,10 +80,11 @@ impl Run for Events {
     }
 }
 
-/// Prints a line; false when nobody reads any more.
-fn print(line: &str) -> Result<bool> {
+/// Prints lines; false when nobody reads any more.
+fn print(lines: &[String]) -> Result<bool> {
     let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{}", Escaped(line)).and_then(|()| stdout.flush()) {
+    let written = lines.iter().try_for_each(|line| writeln!(stdout, "{}", Escaped(line)));
+    match written.and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         result => Ok(result.map(|()| true)?),
     }
@@ -84,24 +92,24 @@ fn print(line: &str) -> Result<bool> {
 
 /// How an event is printed.
 enum Style {
-    Plain,
+    Plain(fn(&Event) -> Vec<String>),
     Json,
     Template(Template),
 }
 
 impl Style {
-    fn parse(format: Option<&str>) -> Result<Self> {
+    fn parse(format: Option<&str>, plain: fn(&Event) -> Vec<String>) -> Result<Self> {
         Ok(match format {
-            None => Self::Plain,
+            None => Self::Plain(plain),
             Some("json") => Self::Json,
             Some(text) => Self::Template(Template::parse(&unescape(text))?),
         })
     }
 
-    fn line(&self, event: &Event) -> Result<String> {
+    fn lines(&self, event: &Event) -> Result<Vec<String>> {
         match self {
-            Self::Plain => Ok(plain(event)),
-            Self::Json => Ok(serde_json::to_string(&as_docker(event))?),
+            Self::Plain(plain) => Ok(plain(event)),
+            Self::Json => Ok(vec![serde_json::to_string(&as_docker(event))?]),
             Self::Template(template) => {
                 let mut value = as_docker(event);
                 value["ID"] = event.id.as_str().into();
@@ -112,17 +120,17 @@ impl Style {
                 {
                     value[upper] = value[lower].clone();
                 }
-                template.render(&value)
+                Ok(vec![template.render(&value)?])
             }
         }
     }
 }
 
 /// As docker prints an event for people: `TIME container start ID (image=…, name=…)`.
-fn plain(event: &Event) -> String {
+fn plain(event: &Event) -> Vec<String> {
     let attributes: Vec<String> = event.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let time = event.time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S.%9f%:z");
-    format!("{time} {} {} {} ({})", event.subject.word(), event.action, event.id, attributes.join(", "))
+    vec![format!("{time} {} {} {} ({})", event.subject.word(), event.action, event.id, attributes.join(", "))]
 }
 
 /// As docker writes an event for programs.

@@ -18,9 +18,10 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("img events --filter type=container", "what happens to containers, as it happens"),
             ("img events --since 10m --stream=false --format json", "the last ten minutes, for a program"),
-            ("img monitor 'web*'", "only containers whose name fits"),
+            ("img events 'web*'", "only containers whose name fits"),
         ],
     ),
+    ("monitor", &[("img monitor", "all containers"), ("img monitor -n 'web*'", "only those whose name fits")]),
     ("restart", &[("img restart -t 2 web", "SIGKILL after two seconds"), ("img restart --running", "all that run")]),
     ("pause", &[("img pause web db", "both stand still"), ("img freeze --all", "all that run, by LXC's word")]),
     ("unpause", &[("img unpause web", "it goes on where it was"), ("img unpause --all", "all that are paused")]),

@@ -37,6 +37,7 @@ mod inspect;
 mod load;
 mod login;
 mod logs;
+mod monitor;
 mod mount;
 mod network;
 mod pause;

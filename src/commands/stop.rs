@@ -89,7 +89,8 @@ pub struct Wait {
     all: bool,
     #[command(flatten)]
     more: MoreTargets,
-    /// Wait for one of these: created, running, paused, stopped, next-exit, removed, restarting, healthy, unhealthy
+    /// Wait for one of these: created, running, paused, stopped, next-exit, removed, restarting, healthy, unhealthy; or what a
+    /// container only passes through: starting, stopping, aborting, freezing, thawed
     #[arg(long, short = 's', visible_alias = "state", value_name = "STATE", value_delimiter = ',')]
     condition: Vec<String>,
     /// Do not mind those that are not there: print -1

@@ -9,8 +9,8 @@ use clap::ArgMatches;
 use super::{
     Run, blame, build, builder, builder_cache, cgroup, commit, console, container, cp, diff, doctor, enter, events,
     exec, export, generate, generate_systemd, healthcheck, history, images, import, inspect, is_option, load, login,
-    logs, mount, network, pause, port, ps, pull, push, rm, rmi, run, save, start, stats, stop, system, system_df,
-    system_prune, tag, top, unshare, update, version, volume, why,
+    logs, monitor, mount, network, pause, port, ps, pull, push, rm, rmi, run, save, start, stats, stop, system,
+    system_df, system_prune, tag, top, unshare, update, version, volume, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -117,7 +117,8 @@ pub const COMMANDS: &[Command] = &[
     command::<console::Shutdown>("shutdown", &[], Containers),
     command::<top::Top>("top", &[], Containers),
     command::<stats::Stats>("stats", &[], Containers),
-    command::<events::Events>("events", &["monitor"], Containers),
+    command::<events::Events>("events", &[], Containers),
+    command::<monitor::Monitor>("monitor", &[], Containers),
     command::<container::Clone>("clone", &[], Containers),
     command::<container::Prune>("container prune", &[], Containers),
     command::<container::Exists>("container exists", &[], Containers),

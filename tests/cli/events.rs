@@ -146,3 +146,45 @@ fn a_follower_sees_it_happen() {
     let seen: Vec<String> = lines.take(4).map(|line| line.unwrap()).collect();
     assert_eq!(seen, ["create web1", "start web1", "die web1", "destroy web1"]);
 }
+
+#[test]
+fn monitor_speaks_of_states_as_lxc_does() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "box",
+        "--stop-signal",
+        "KILL",
+        "--network",
+        "none",
+        "busybox",
+        "sleep",
+        "1000",
+    ]);
+    for words in [&["pause", "box"], &["unpause", "box"], &["stop", "box"], &["rm", "box"]] {
+        sandbox.ok(words);
+    }
+    sandbox.img(&["run", "--rm", "--name", "bad", "--network", "none", "busybox", "/no/such"]).exits(127);
+    sandbox.img(&["run", "--rm", "--name", "five", "--network", "none", "busybox", "sh", "-c", "exit 5"]).exits(5);
+    let monitor = |words: &[&str]| sandbox.ok(&[&["monitor", "--since", "1h", "--stream=false"], words].concat());
+    let states = |name: &str, list: &str| {
+        let line = |word: &str| match word.parse::<u8>() {
+            Ok(code) => format!("'{name}' exited with status [{code}]"),
+            Err(_) => format!("'{name}' changed state to [{word}]"),
+        };
+        list.split(' ').map(line).collect::<Vec<_>>().join("\n")
+    };
+    let life = states("box", "STARTING RUNNING FREEZING FROZEN THAWED RUNNING 137 STOPPING STOPPED");
+    assert_eq!(monitor(&["-n", "box"]), life);
+    let failed = states("bad", "STARTING ABORTING STOPPING STOPPED");
+    assert_eq!(monitor(&["bad"]), failed);
+    let ended = states("five", "STARTING RUNNING 5 STOPPING STOPPED");
+    assert_eq!(monitor(&[]), [life, failed, ended].join("\n"));
+    assert_eq!(monitor(&["--format", "{{.Type}} {{.Action}}", "five"]).lines().next(), Some("container create"));
+    // As docker tells of a stop: the signal first.
+    let told = actions(&sandbox, "box");
+    let at = |action: &str| told.iter().position(|told| told == action);
+    assert!(at("kill").is_some() && at("kill") < at("die") && at("kill") < at("stop"), "{told:?}");
+}

@@ -185,6 +185,54 @@ fn a_restart_that_is_killed_leaves_no_container_with_rm() {
 }
 
 #[test]
+fn states_on_the_way_are_waited_for_in_lxcs_words() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let wait = |state: &str| sandbox.spawn(&["wait", "-s", state, "-t", "60", "box"]);
+    // Whoever waits has the journal open before anything can happen.
+    let watched = |wait: &crate::support::sandbox::Running| {
+        let folder = format!("/proc/{}/fd", wait.0.id());
+        sandbox.wait_until("it watches", || {
+            let links = std::fs::read_dir(&folder).unwrap().flatten();
+            links.filter_map(|link| std::fs::read_link(link.path()).ok()).any(|to| to.ends_with("journal"))
+        });
+    };
+    let reached = |wait: &mut crate::support::sandbox::Running, word: &str| {
+        assert_eq!(wait.wait(), 0, "{word}: {}", wait.said());
+        let mut text = String::new();
+        std::io::Read::read_to_string(wait.0.stdout.as_mut().unwrap(), &mut text).unwrap();
+        assert_eq!(text.trim(), word);
+    };
+    let script = "trap '' TERM; echo deaf; while :; do sleep 0.1; done";
+    sandbox.ok(&["create", "--name", "box", "--network", "none", "busybox", "sh", "-c", script]);
+    let mut starting = wait("STARTING");
+    watched(&starting);
+    sandbox.ok(&["start", "box"]);
+    reached(&mut starting, "starting");
+    sandbox.wait_until("it is deaf", || sandbox.img(&["logs", "box"]).stdout().contains("deaf"));
+    let (mut freezing, mut thawed) = (wait("FREEZING|ABORTING"), wait("thawed"));
+    watched(&freezing);
+    watched(&thawed);
+    sandbox.ok(&["pause", "box"]);
+    reached(&mut freezing, "freezing");
+    sandbox.ok(&["unpause", "box"]);
+    reached(&mut thawed, "thawed");
+    // As long as it will not end, it is stopping.
+    let mut stop = sandbox.spawn(&["stop", "-t", "100", "box"]);
+    reached(&mut wait("stopping"), "stopping");
+    sandbox.img(&["wait", "-s", "STOPPED", "-t", "0.1", "box"]).exits(1);
+    sandbox.ok(&["kill", "box"]);
+    assert_eq!(stop.wait(), 0);
+    sandbox.ok(&["rm", "box"]);
+    sandbox.ok(&["create", "--name", "box", "--network", "none", "busybox", "/no/such"]);
+    let mut aborting = wait("ABORTING");
+    watched(&aborting);
+    sandbox.img(&["start", "box"]).exits(127);
+    reached(&mut aborting, "aborting");
+    sandbox.img(&["wait", "-s", "STARTED", "box"]).refuses(125, &["started"]).hints();
+}
+
+#[test]
 fn a_name_is_given_and_taken() {
     let sandbox = Sandbox::new();
     sandbox.pull("busybox");

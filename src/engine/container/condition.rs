@@ -13,6 +13,9 @@ use crate::error::{CommandError, Result};
 /// How long a change may go unnoticed that nobody told of.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// The same for states that do not last, and that nobody tells of when they begin.
+const GLANCE: Duration = Duration::from_millis(20);
+
 /// A state that can be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
@@ -32,6 +35,46 @@ pub enum Condition {
     Restarting,
     /// Its health check says so.
     Health(&'static str),
+    /// It is on its way, in LXC's words.
+    Passing(Passing),
+}
+
+/// A state that a container only passes through: it is reached too if it was passed since the wait began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passing {
+    /// It is being started.
+    Starting,
+    /// It was asked to end.
+    Stopping,
+    /// Its start has failed.
+    Aborting,
+    /// It is being frozen.
+    Freezing,
+    /// It goes on after it was frozen.
+    Thawed,
+}
+
+impl Passing {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Stopping => "stopping",
+            Self::Aborting => "aborting",
+            Self::Freezing => "freezing",
+            Self::Thawed => "thawed",
+        }
+    }
+
+    /// Whether this is what happens on the way to what an event tells of.
+    fn leads_to(self, action: &str) -> bool {
+        match self {
+            Self::Starting => matches!(action, "start" | "abort"),
+            Self::Stopping => matches!(action, "die" | "abort"),
+            Self::Aborting => action == "abort",
+            Self::Freezing => action == "pause",
+            Self::Thawed => action == "unpause",
+        }
+    }
 }
 
 impl FromStr for Condition {
@@ -48,9 +91,15 @@ impl FromStr for Condition {
             "restarting" => Self::Restarting,
             "healthy" => Self::Health("healthy"),
             "unhealthy" => Self::Health("unhealthy"),
+            "starting" => Self::Passing(Passing::Starting),
+            "stopping" => Self::Passing(Passing::Stopping),
+            "aborting" => Self::Passing(Passing::Aborting),
+            "freezing" => Self::Passing(Passing::Freezing),
+            "thawed" => Self::Passing(Passing::Thawed),
             _ => {
                 return Err(CommandError::usage(format!("there is no condition {text:?} to wait for")).hint(
-                    "there are: created, running, paused, stopped, next-exit, removed, restarting, healthy, unhealthy",
+                    "there are: created, running, paused, stopped, next-exit, removed, restarting, healthy, unhealthy; \
+                     starting, stopping, aborting, freezing, thawed",
                 ));
             }
         })
@@ -83,11 +132,14 @@ impl Engine {
         };
         let mut ended: Option<Option<i32>> = None;
         let mut health = self.health(&id)?;
+        let mut passed = Vec::new();
+        let pause = if conditions.iter().any(|one| matches!(one, Condition::Passing(_))) { GLANCE } else { LOOK };
         loop {
             let state = self.state(&id)?;
             let record = self.container_record(&id);
             // Looked at after the state: whoever removes a container tells of its end first.
             for event in events.take()?.iter().filter(|event| event.id == id) {
+                passed.push(event.action.clone());
                 if event.action == "die" {
                     ended = Some(event.attributes.get("exitCode").and_then(|code| code.parse().ok()));
                 } else if let Some(word) = event.action.strip_prefix("health_status: ") {
@@ -105,6 +157,10 @@ impl Engine {
                     Condition::Removed => gone,
                     Condition::NextExit => ended.is_some(),
                     Condition::Health(word) => health.as_deref() == Some(word),
+                    Condition::Passing(passing) => {
+                        passed.iter().any(|action| passing.leads_to(action))
+                            || state.as_ref().is_some_and(|state| self.is_passing(&id, state, *passing))
+                    }
                     condition => {
                         !gone
                             && holds(
@@ -122,6 +178,7 @@ impl Engine {
                     Condition::Paused => return Ok(Reached::State("paused")),
                     Condition::Restarting => return Ok(Reached::State("restarting")),
                     Condition::Health(word) => return Ok(Reached::State(word)),
+                    Condition::Passing(passing) => return Ok(Reached::State(passing.word())),
                 }
             }
             if gone {
@@ -135,7 +192,18 @@ impl Engine {
             if left.is_some_and(|left| left.is_zero()) {
                 return Err(CommandError::new(format!("container {name} did not get there in time")));
             }
-            events.wait_at_most(left.map_or(LOOK, |left| left.min(LOOK)))?;
+            events.wait_at_most(left.map_or(pause, |left| left.min(pause)))?;
+        }
+    }
+
+    /// Whether a container is just passing through a state.
+    fn is_passing(&self, id: &str, state: &State, passing: Passing) -> bool {
+        let directory = self.state_dir(id);
+        match passing {
+            Passing::Starting => state.status == Status::Created,
+            Passing::Stopping => state.is_running() && runner::stop_was_requested(&directory),
+            Passing::Freezing => state.status == Status::Paused && runner::is_frozen(&directory).is_ok_and(|is| !is),
+            Passing::Aborting | Passing::Thawed => false,
         }
     }
 

@@ -252,6 +252,7 @@ impl Engine {
     fn start_failed(&self, record: &ContainerRecord, error: runner::Error) -> CommandError {
         let kind = Kind::of_start(&error);
         let error = CommandError::from(error).kind(kind);
+        self.event(&of_container(record, "abort").with("error", &error.text()));
         let cleaned = if record.data.options.remove {
             self.remove_container(&record.id, true, true).map(drop)
         } else {

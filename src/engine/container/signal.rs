@@ -22,7 +22,13 @@ impl Engine {
         let signal = signal.map(parse::signal).transpose()?;
         let own = record.data.options.stop_timeout.map(Duration::from_secs);
         let timeout = timeout.or(own).unwrap_or(STOP_TIMEOUT);
-        let ran = self.state(&record.id)?.is_some_and(|state| state.status != runner::Status::Stopped);
+        let state = self.state(&record.id)?.filter(|state| state.status != runner::Status::Stopped);
+        let ran = state.is_some();
+        if let Some(state) = state.filter(runner::State::is_running) {
+            // As docker tells it: what ends it, its end, and that it was stopped.
+            let signal = signal.unwrap_or(state.stop_signal).to_string();
+            self.event(&of_container(&record, "kill").with("signal", &signal));
+        }
         match runner::stop(&self.state_dir(&record.id), signal, Some(timeout)) {
             Ok(_) | Err(runner::Error::NotFound(_) | runner::Error::NotRunning(_)) => {}
             Err(error) => return Err(error.into()),
