@@ -64,6 +64,7 @@ mod unshare;
 mod update;
 mod version;
 mod volume;
+mod volume_copy;
 mod why;
 
 use std::ffi::{OsStr, OsString};

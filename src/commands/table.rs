@@ -10,7 +10,7 @@ use super::{
     Run, blame, build, builder, builder_cache, cgroup, commit, console, container, cp, diff, doctor, enter, events,
     exec, export, generate, generate_systemd, healthcheck, history, images, import, inspect, is_option, load, login,
     logs, monitor, mount, network, pause, port, ps, pull, push, rm, rmi, run, save, start, stats, stop, system,
-    system_df, system_prune, tag, top, unshare, update, version, volume, why,
+    system_df, system_prune, tag, top, unshare, update, version, volume, volume_copy, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -146,6 +146,9 @@ pub const COMMANDS: &[Command] = &[
     command::<volume::Remove>("volume rm", &["remove"], Containers),
     command::<volume::Prune>("volume prune", &[], Containers),
     command::<volume::Exists>("volume exists", &[], Containers),
+    command::<volume_copy::Clone>("volume clone", &[], Containers),
+    command::<volume_copy::Snapshot>("volume snapshot", &[], Containers),
+    command::<volume_copy::Restore>("volume restore", &[], Containers),
     command::<volume::Export>("volume export", &[], Containers),
     command::<volume::Import>("volume import", &[], Containers),
     command::<volume::Mount>("volume mount", &[], Containers),

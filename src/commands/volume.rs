@@ -300,6 +300,7 @@ pub fn describe(volume: &Volume) -> Value {
         "Options": (!volume.options.is_empty()).then_some(&volume.options),
         "Scope": "local",
         "Anonymous": volume.anonymous,
+        "SnapshotOf": volume.snapshot_of,
         "UsedBy": volume.used_by,
     })
 }

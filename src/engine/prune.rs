@@ -58,7 +58,8 @@ impl Engine {
             report.networks = self.prune_networks(&[])?;
         }
         if options.volumes && options.dry_run {
-            let volumes = self.volumes()?.into_iter().filter(|volume| unused(&volume.used_by));
+            let volumes =
+                self.volumes()?.into_iter().filter(|volume| volume.snapshot_of.is_none() && unused(&volume.used_by));
             report.volumes = volumes.map(|volume| volume.name).collect();
         } else if options.volumes {
             report.volumes = self.remove_unused_volumes(true, &[])?;

@@ -475,7 +475,11 @@ fn validate_id(id: &str) -> Result<()> {
     })
 }
 
-fn validate_name(name: &str) -> Result<()> {
+/// Whether a record may have this name.
+///
+/// # Errors
+/// [`Error::Invalid`] if not.
+pub fn validate_name(name: &str) -> Result<()> {
     let mut bytes = name.bytes();
     let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     if first && name.len() <= 255 && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) {

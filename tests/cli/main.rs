@@ -87,3 +87,4 @@ mod update;
 mod userns;
 mod verbs;
 mod volume;
+mod volume_copy;

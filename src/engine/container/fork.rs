@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
@@ -16,7 +17,7 @@ use rustix::fs::{
 use crate::error::{Context as _, Result};
 
 /// Copies what is in the directory `from` into the empty directory `to`, and its attributes.
-pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+pub(in crate::engine) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     let open = |path: &Path| File::open(path).with_context(|| format!("cannot open {}", path.display()));
     let (source, target) = (open(from)?, open(to)?);
     let mut fork = Fork { root: target.as_fd(), links: HashMap::new() };
@@ -125,11 +126,33 @@ fn contents(from: &File, to: &File, size: u64) -> io::Result<()> {
         let (mut read, mut write) = (start, start);
         while read < end {
             let length = usize::try_from(end - read).unwrap_or(usize::MAX);
-            if rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut write), length)? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+            match rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut write), length) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                // Another file system.
+                Err(rustix::io::Errno::XDEV) => {
+                    piecewise(from, to, read, end)?;
+                    break;
+                }
+                Err(errno) => return Err(errno.into()),
             }
         }
         at = end;
+    }
+    Ok(())
+}
+
+/// Copies bytes through memory.
+fn piecewise(from: &File, to: &File, mut at: u64, end: u64) -> io::Result<()> {
+    let mut piece = vec![0; 256 << 10];
+    while at < end {
+        let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(piece.len());
+        let count = from.read_at(&mut piece[..most], at)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        to.write_all_at(&piece[..count], at)?;
+        at += count as u64;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ pub mod exec;
 pub mod files;
 mod fill;
 pub mod filter;
-mod fork;
+pub(in crate::engine) mod fork;
 pub mod health;
 mod ids;
 mod inside;

@@ -32,6 +32,9 @@ pub struct VolumeData {
     /// It has been filled from an image, or must not be.
     #[serde(default)]
     pub filled: bool,
+    /// It keeps what this volume held, and does not change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_of: Option<String>,
     /// Options of the driver, as they were given.
     #[serde(default, skip_serializing_if = "DriverOptions::is_empty")]
     pub options: DriverOptions,
@@ -141,7 +144,7 @@ impl Engine {
         if !record.data.filled && !mount.no_copy && !plan.no_copy && data.image.is_some() {
             self.fill_once(&id, &path, &mount.target, &plan, data)?;
         }
-        if plan.words.iter().any(|word| word == "ro") {
+        if record.data.snapshot_of.is_some() || plan.words.iter().any(|word| word == "ro") {
             mount.read_only = true;
         }
         mount.source = path.to_str().map(str::to_owned);

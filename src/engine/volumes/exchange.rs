@@ -32,7 +32,12 @@ impl Engine {
     /// # Errors
     /// No such volume, what is no tar or leads out of the volume.
     pub fn import_volume(&self, name: &str, input: Option<&Path>) -> Result<()> {
-        self.never_fill(&self.volume_record(name)?.id)?;
+        let record = self.volume_record(name)?;
+        if record.data.snapshot_of.is_some() {
+            return Err(CommandError::new(format!("volume {name} is a snapshot, which does not change"))
+                .hint("`img volume clone` makes a volume of it"));
+        }
+        self.never_fill(&record.id)?;
         self.with_volume(name, |path| {
             let mut sink = Sink::new(Place::host().open_directory(path)?, name.to_owned(), None);
             match input {

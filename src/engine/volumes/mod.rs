@@ -4,6 +4,7 @@ pub mod attach;
 pub mod driver;
 mod exchange;
 pub mod filter;
+mod snapshot;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,6 +35,8 @@ pub struct Volume {
     pub labels: Vec<(String, String)>,
     /// It was made for one container and has no name of its own.
     pub anonymous: bool,
+    /// It keeps what this volume held.
+    pub snapshot_of: Option<String>,
     /// The names of the containers that mount it.
     pub used_by: Vec<String>,
     pub(in crate::engine) id: String,
@@ -51,6 +54,7 @@ impl Engine {
             volumes.push(Volume {
                 path: self.volume_path(&record.id)?,
                 options: record.data.options,
+                snapshot_of: record.data.snapshot_of,
                 used_by: users.remove(&record.id).unwrap_or_default(),
                 anonymous: record.data.anonymous_for.is_some() || record.name == record.id,
                 name: record.name,
@@ -151,7 +155,9 @@ impl Engine {
     pub fn remove_unused_volumes(&self, all: bool, filters: &[VolumeFilter]) -> Result<Vec<String>> {
         let mut removed = Vec::new();
         for volume in self.volumes()? {
-            let wanted = volume.used_by.is_empty() && (all || volume.anonymous);
+            // A snapshot is used by nobody and kept for all that.
+            let kept = !volume.used_by.is_empty() || volume.snapshot_of.is_some();
+            let wanted = !kept && (all || volume.anonymous);
             if wanted && VolumeFilter::all_fit(filters, &volume) {
                 attach::remove(self.store.volumes(), &volume.id)?;
                 self.volume_event("destroy", &volume.name);
