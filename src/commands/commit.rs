@@ -12,7 +12,8 @@ use crate::ui;
 
 /// Make an image of a container's changes
 ///
-/// The container is paused meanwhile, unless `--pause=false`. What is in mounts is not part of the image.
+/// The container is paused meanwhile, unless `--pause=false`. What is in mounts is not part of the image. Places of -v without a
+/// source are volumes of the image.
 #[derive(Args)]
 pub struct Commit {
     /// The container, by name or id
@@ -25,6 +26,9 @@ pub struct Commit {
     /// Apply an instruction to the image: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR
     #[arg(long, short, value_name = "INSTRUCTION")]
     change: Vec<String>,
+    /// All places of -v and --mount become volumes of the image; what is in them does not come along
+    #[arg(long)]
+    include_volumes: bool,
     /// Comment kept in the history
     #[arg(long, short, value_name = "TEXT")]
     message: Option<String>,
@@ -43,6 +47,7 @@ impl Run for Commit {
             reference: self.reference,
             author: self.author,
             changes: self.change,
+            include_volumes: self.include_volumes,
             message: self.message,
             pause: self.pause,
         };

@@ -205,6 +205,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "commit",
         &[
             ("img commit box app:2", "its changes as a layer on its image"),
+            ("img commit --include-volumes box app:2", "whose containers get volumes where this one has mounts"),
             ("img commit -c 'CMD [\"run\"]' box app:2", "with another command"),
         ],
     ),

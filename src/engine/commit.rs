@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 
 use jiff::Timestamp;
+use runner::spec::parse::MountKind;
 use store::ImageId;
 use store::image::{History, ImageConfig, ImageRecord, Provenance, RunConfig};
 use store::layer::DiffOptions;
@@ -12,6 +13,7 @@ use store::refs::Expect;
 
 use super::Engine;
 use super::changes::check_changes;
+use super::container::mounts::parse_mounts;
 use super::container::options::Options;
 use super::events::of_container;
 use super::tree::Merged;
@@ -26,6 +28,8 @@ pub struct CommitOptions {
     pub author: Option<String>,
     /// Instructions to apply to the configuration.
     pub changes: Vec<String>,
+    /// Make all places that the user mounted something at volumes of the image.
+    pub include_volumes: bool,
     /// Comment for the history.
     pub message: Option<String>,
     /// Freeze the container meanwhile.
@@ -68,6 +72,13 @@ impl Engine {
         };
         let mut config = base;
         settings(&mut config.config, &record.data.options);
+        for mount in parse_mounts(&record.data.options)? {
+            // Of its own accord a container has volumes at these.
+            let anonymous = mount.kind == MountKind::Volume && mount.source.is_none();
+            if options.include_volumes || anonymous {
+                config.config.volumes.insert(mount.target, serde_json::json!({}));
+            }
+        }
         config.created = Some(Timestamp::now());
         if options.author.is_some() {
             config.author.clone_from(&options.author);

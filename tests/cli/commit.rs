@@ -87,3 +87,21 @@ fn a_running_container_is_committed_and_goes_on() {
     sandbox.img(&["run", "--rm", "--network", "none", "live", "cat", "/x"]).ok().prints_exactly("x\n");
     sandbox.img(&["commit", "nobody", "x"]).refuses(1, &["nobody", "no such container"]);
 }
+
+#[test]
+fn places_of_mounts_become_volumes_of_the_image_if_asked() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["volume", "create", "named"]);
+    std::fs::create_dir(sandbox.path("dir")).unwrap();
+    let bind = format!("{}:/bind", sandbox.text("dir"));
+    let mounts = ["-v", "named:/named", "-v", "/own", "-v", &bind, "--mount", "type=tmpfs,dst=/memory"];
+    sandbox
+        .ok(&[&["run", "--name", "box", "--network", "none"][..], &mounts, &["busybox", "touch", "/own/x"]].concat());
+    sandbox.ok(&["commit", "box", "plain"]);
+    sandbox.ok(&["commit", "--include-volumes", "box", "all"]);
+    let volumes = |image: &str| sandbox.inspect(image)["Config"]["Volumes"].clone();
+    // As docker has it without the flag, and podman with it.
+    assert_eq!(volumes("plain"), serde_json::json!({ "/own": {} }));
+    assert_eq!(volumes("all"), serde_json::json!({ "/bind": {}, "/memory": {}, "/named": {}, "/own": {} }));
+    sandbox.img(&["run", "--rm", "--network", "none", "all", "ls", "/own"]).ok().prints_exactly("");
+}
