@@ -38,6 +38,7 @@ pub(crate) mod hooks;
 pub mod host_mount;
 pub mod id_maps;
 mod init;
+mod initctl;
 mod inroot;
 pub mod interrupt;
 pub mod layers;

@@ -13,7 +13,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Result};
 use crate::spec::parse::RestartPolicy;
 use crate::state::{self, Exit, State, Status};
-use crate::{create, network, sys};
+use crate::{create, initctl, network, sys};
 
 /// How long SIGKILL may take to be seen to have worked.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
@@ -100,7 +100,7 @@ pub fn stop(dir: &Path, signal: Option<i32>, timeout: Option<Duration>) -> Resul
             Some(_) if state.process == ended => {}
             // What was started again just before the request was seen is stopped as well.
             Some(pidfd) => {
-                end_process(dir, &state, &pidfd, signal.unwrap_or(state.stop_signal), timeout)?;
+                end_process(dir, &state, &pidfd, signal, timeout)?;
                 ended = state.process;
                 deadline = Instant::now() + KILL_LIMIT;
             }
@@ -122,14 +122,24 @@ pub fn stop(dir: &Path, signal: Option<i32>, timeout: Option<Duration>) -> Resul
 }
 
 /// Signals the first process, waits, and kills it when the time is over.
-fn end_process(dir: &Path, state: &State, pidfd: &OwnedFd, signal: i32, timeout: Option<Duration>) -> Result<()> {
+fn end_process(
+    dir: &Path,
+    state: &State,
+    pidfd: &OwnedFd,
+    signal: Option<i32>,
+    timeout: Option<Duration>,
+) -> Result<()> {
     if state.status == Status::Paused || is_frozen(dir).is_ok_and(|frozen| frozen) {
         // A frozen process takes no signal.
         unpause(dir)?;
     }
-    match sys::pidfd_send_signal(pidfd.as_fd(), signal) {
-        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-        result => result.doing(|| format!("signal container {}", state.id))?,
+    // An init that is asked by SIGPWR may listen to more than that.
+    let by_pipe = signal.is_none() && state.stop_signal == libc::SIGPWR && initctl::power_off(dir).unwrap_or(false);
+    if !by_pipe {
+        match sys::pidfd_send_signal(pidfd.as_fd(), signal.unwrap_or(state.stop_signal)) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            result => result.doing(|| format!("signal container {}", state.id))?,
+        }
     }
     if !state::wait_for(pidfd, timeout)? {
         // Its first process, and with it the pid namespace; then whatever else is in its groups.

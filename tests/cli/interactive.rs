@@ -106,6 +106,22 @@ fn what_is_written_right_before_the_end_arrives() {
 }
 
 #[test]
+fn a_terminal_lives_while_nobody_has_it_open() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    // As an init does it, which opens its console for a line only.
+    let script =
+        "exec </dev/null >/dev/null 2>&1; while [ ! -e /go ]; do sleep 0.1; done; echo later >/dev/console; sleep 300";
+    sandbox.ok(&["run", "-dt", "--name", "box", "--network", "none", "busybox", "sh", "-c", script]);
+    sandbox.wait_until("it has closed its terminal", || {
+        !sandbox.img(&["exec", "box", "ls", "-l", "/proc/1/fd"]).stdout().contains("pts/")
+    });
+    sandbox.ok(&["exec", "box", "touch", "/go"]);
+    sandbox.wait_until("what it wrote is kept", || sandbox.ok(&["logs", "box"]).contains("later"));
+    sandbox.ok(&["rm", "-f", "box"]);
+}
+
+#[test]
 fn a_session_in_tmux() {
     if !tools::has("tmux") {
         println!("skip: tmux is not here");

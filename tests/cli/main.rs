@@ -79,6 +79,7 @@ mod storage;
 mod supervised;
 mod system;
 mod system_container;
+mod sysvinit;
 mod timing;
 mod top_stats;
 mod transfer;

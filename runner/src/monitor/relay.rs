@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::Happening;
@@ -44,12 +45,25 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(10);
 pub struct ProgramIo {
     /// The master of its terminal, for input and output.
     pub console: Option<OwnedFd>,
+    /// The other side of it, held while the program runs: an init has its console open only to write a line, and with nobody there
+    /// a terminal ends.
+    pub held: Option<OwnedFd>,
     /// The write end of its standard input.
     pub stdin: Option<OwnedFd>,
     /// The read end of its standard output.
     pub stdout: Option<OwnedFd>,
     /// The read end of its standard error.
     pub stderr: Option<OwnedFd>,
+}
+
+impl ProgramIo {
+    /// Takes the master of the program's terminal.
+    pub fn hold(&mut self, console: Option<OwnedFd>) {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        // Without the other side it is a terminal that ends with whoever had it open last; the program runs already.
+        self.held = console.as_ref().and_then(|master| ioctl_tiocgptpeer(master, flags).ok());
+        self.console = console;
+    }
 }
 
 /// A callback for output, instead of a terminal or a pipe.
@@ -184,6 +198,7 @@ impl<'a> Relay<'a> {
         self.kill_at = None;
         // What is in the pipes was written before the end: everything in a pid namespace ends with its first process. A pipe that is
         // still open belongs to a process outside of that, and is not waited for.
+        self.program.held = None;
         for stream in [Stream::Stdout, Stream::Stderr] {
             while self.read_output(stream, &mut buffer) {}
         }

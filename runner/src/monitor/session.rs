@@ -97,7 +97,7 @@ impl<'a> Session<'a> {
             (program, Some(stdio))
         };
         let created = self.start(stdio)?;
-        program.console = created.1;
+        program.hold(created.1);
         Ok((created.0, program))
     }
 
@@ -303,6 +303,7 @@ pub(crate) fn pipes(stdin: bool) -> Result<(ProgramIo, [OwnedFd; 3])> {
     let ((our_out, their_out), (our_err, their_err)) = (pipe()?, pipe()?);
     let program = ProgramIo {
         console: None,
+        held: None,
         stdin: our_in,
         stdout: Some(non_blocking(our_out)?),
         stderr: Some(non_blocking(our_err)?),
