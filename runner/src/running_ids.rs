@@ -137,7 +137,8 @@ impl RunningIds {
     }
 }
 
-fn ranges(text: &str) -> Vec<Range> {
+/// The lines of a map.
+pub(crate) fn ranges(text: &str) -> Vec<Range> {
     let line = |line: &str| {
         let numbers: Vec<u32> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         <[u32; 3]>::try_from(numbers).ok().map(|[inside, outside, count]| (inside, outside, count))

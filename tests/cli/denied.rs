@@ -138,6 +138,48 @@ const CASES: &[Case] = &[
     ),
     (
         "busybox",
+        &["--storage-opt", "size=2m"],
+        "head -c 3000000 /dev/zero > /x",
+        &["write: ENOSPC /x", "storage limit", "bytes and they are used"],
+        "--storage-opt size=",
+    ),
+    (
+        "busybox",
+        &["--storage-opt", "size=8m", "--storage-opt", "inodes=1024"],
+        "i=0; while [ $i -lt 1050 ]; do i=$((i+1)); mkdir /d$i || exit 1; done",
+        &["mkdir: ENOSPC /d", "storage limit", "files and they are there"],
+        "--storage-opt inodes=20",
+    ),
+    (
+        "busybox",
+        &["--userns", "auto"],
+        "touch /x && chown 70000:0 /x",
+        &["chown: EINVAL /x", "user namespace", "the user 70000 is not in its map, which has 0 to 65535"],
+        "--userns auto:size=70001",
+    ),
+    (
+        "debian",
+        &["--uidmap", "0:300000:100", "--gidmap", "0:300000:1000"],
+        "perl -e '$< = $> = 100; exit($> != 100)'",
+        &["uid: EINVAL", "user namespace", "the user 100 is not in its map, which has 0 to 99"],
+        "--userns auto:size=101",
+    ),
+    (
+        "busybox",
+        &["--userns", "auto"],
+        "mknod /n c 1 3",
+        &["mknod", "EPERM /n", "user namespace", "CAP_MKNOD holds inside of it"],
+        "--userns host",
+    ),
+    (
+        "busybox",
+        &["--userns", "auto", "--cap-drop", "CHOWN"],
+        "touch /x; chown 5 /x",
+        &["chown: EPERM /x", "CAP_CHOWN is lacking (user 0)"],
+        "by --cap-add CHOWN",
+    ),
+    (
+        "busybox",
         &["--ulimit", "fsize=1000"],
         "trap '' XFSZ; head -c 3000 /dev/zero > /x",
         &["EFBIG /x", "fsize is 1000"],
@@ -159,12 +201,19 @@ fn with<'a>(flags: &[&'a str], flag: &'a str) -> Vec<&'a str> {
         return flags.iter().copied().filter(|word| *word != words.split(' ').next().unwrap()).collect();
     }
     // A later value of the same flag is what holds; a mask that is named again is given up.
-    let (name, value) = flag.strip_prefix("by ").unwrap().split_once(' ').unwrap();
+    let flag = flag.strip_prefix("by ").unwrap();
+    if flag.starts_with("--storage-opt") {
+        let size: &[&str] = if flag.contains("inodes=") { &["--storage-opt", "size=8m"] } else { &[] };
+        return size.iter().copied().chain(flag.split(' ')).collect();
+    }
+    let (name, value) = flag.split_once(' ').unwrap();
     let mut words: Vec<&str> = Vec::new();
     let mut rest = flags.iter();
     while let Some(word) = rest.next() {
-        let replaced =
-            *word == name || (*word == "--cap-drop" && name == "--cap-add") || (*word == "-u" && name == "--user");
+        let replaced = *word == name
+            || name == "--userns" && word.ends_with("idmap")
+            || (*word == "--cap-drop" && name == "--cap-add")
+            || (*word == "-u" && name == "--user");
         if replaced || *word == "--security-opt" {
             rest.next();
         } else {
@@ -190,6 +239,9 @@ fn the_layer_that_refused_and_the_flag_that_allows() {
 fn check(sandbox: &Sandbox, (image, flags, script, words, wanted): &Case) {
     let script = if *script == "KEYCTL" { format!("perl -e '{PERL}'") } else { (*script).to_owned() };
     let out = explained(sandbox, image, flags, &script);
+    if flags.iter().any(|flag| ["--userns", "--uidmap"].contains(flag)) && out.stderr().contains("needs Linux 6.15") {
+        return eprintln!("skip: {}", out.stderr());
+    }
     let flag = flag_of(&out, words);
     assert!(flag.contains(wanted), "{wanted} is not {flag}\n{out}");
     let counts = !["trap", "for i"].iter().any(|start| script.starts_with(start));
@@ -226,6 +278,28 @@ fn a_read_only_volume_and_privileges_that_do_not_come() {
     let out = explained(&sandbox, "setuid", &flags, "test $(id2 -u) = 0");
     assert_eq!(flag_of(out.exits(1), &["no_new_privs", "/usr/bin/id2"]), "without --security-opt no-new-privileges");
     explained(&sandbox, "setuid", &["-u", "1000"], "test $(id2 -u) = 0").ok();
+}
+
+#[test]
+fn what_belongs_to_nobody_in_a_user_namespace() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.write("data/file", "text");
+    let bind = format!("{}:/data", sandbox.text("data"));
+    let run = |mount: &str, script: &str| explained(&sandbox, "busybox", &["--userns", "auto", "-v", mount], script);
+    let out = run(&bind, "chown 5 /data/file");
+    if out.stderr().contains("needs Linux 6.15") {
+        return eprintln!("skip: {}", out.stderr());
+    }
+    let words = ["chown: EPERM /data/file", "user namespace", "it belongs to 0:0 of the host"];
+    assert_eq!(flag_of(&out, &words), "by idmap in the option that mounts /data");
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let out = run(&bind, "cat /data/file");
+    assert_eq!(flag_of(&out, &["EACCES /data/file", "user namespace"]), "by idmap in the option that mounts /data");
+    run(&format!("{bind}:idmap"), "chown 5 /data/file && cat /data/file").exits(0).says(&["denied: nothing"]);
+    // Nobody can be made the owner where the map of the mount has no id for him.
+    let mount = format!("type=bind,src={},dst=/data,idmap=uids=0-5000-1#gids=0-5000-1", sandbox.text("data"));
+    let out = explained(&sandbox, "busybox", &["--mount", &mount], "touch /data/new");
+    assert!(flag_of(&out, &["EOVERFLOW /data/new", "no id for user 0"]).contains("mounts /data"));
 }
 
 #[test]

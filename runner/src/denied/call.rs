@@ -113,6 +113,7 @@ pub fn error_name(number: i32) -> Option<&'static str> {
         libc::EDQUOT => "EDQUOT",
         libc::EFBIG => "EFBIG",
         libc::EINVAL => "EINVAL",
+        libc::EOVERFLOW => "EOVERFLOW",
         libc::EAFNOSUPPORT => "EAFNOSUPPORT",
         _ => return None,
     })

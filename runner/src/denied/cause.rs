@@ -8,7 +8,9 @@ use rustix::fs::FileType;
 
 use super::Denial;
 use super::call::{self, Ended, error_name};
+use super::ids::Ids;
 use super::place::{Mount, Process};
+use super::space;
 use crate::container::Container;
 use crate::error::Result;
 use crate::security::{capabilities, seccomp};
@@ -21,6 +23,8 @@ pub struct Facts {
     default_filter: bool,
     held: Capabilities,
     root_read_only: bool,
+    /// What is written into the root goes to a file system of a size of its own (`--storage-opt size=`).
+    limited: bool,
     masked: Vec<PathBuf>,
     read_only: Vec<PathBuf>,
     pids: Option<i64>,
@@ -29,7 +33,7 @@ pub struct Facts {
 }
 
 /// The layer, what exactly, and the flag.
-type Cause = (&'static str, String, Option<String>);
+pub type Cause = (&'static str, String, Option<String>);
 
 impl Facts {
     /// What the spec says.
@@ -45,6 +49,7 @@ impl Facts {
             filter: asked.map(seccomp::compile).transpose()?,
             default_filter: asked.is_some_and(|asked| *asked == seccomp::policy::default(&held)),
             held,
+            limited: space::is_limited(&container.rootfs),
             root_read_only: spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly) == Some(true),
             masked: linux.map(|linux| paths(linux.masked_paths())).unwrap_or_default(),
             read_only: linux.map(|linux| paths(linux.readonly_paths())).unwrap_or_default(),
@@ -111,7 +116,7 @@ impl Facts {
         match call.error {
             0 => self.masked(call, object?),
             libc::EROFS => self.read_only(process, object?),
-            libc::ENOSPC | libc::EDQUOT => Self::full(process, object?),
+            libc::ENOSPC | libc::EDQUOT => space::full(self.limited, process, object?),
             libc::EAGAIN if call::is_fork(call.name) => Some(self.no_more_processes(process)),
             libc::EMFILE => Some(limit(process, "nofile", "Max open files")),
             libc::EFBIG => Some(limit(process, "fsize", "Max file size")),
@@ -125,8 +130,15 @@ impl Facts {
                     .find(|(_, line)| process.limit(line).is_some())
                     .map(|(name, line)| limit(process, name, line))
             }
-            libc::EPERM => self.device(call, process, object).or_else(|| self.capability(call, process)),
-            libc::EACCES => self.no_access(call, process, object),
+            libc::EPERM => self
+                .device(call, process, object)
+                .or_else(|| self.capability(call, process))
+                .or_else(|| Ids::of(process)?.foreign(call, process, object)),
+            libc::EACCES => {
+                self.no_access(call, process, object).or_else(|| Ids::of(process)?.foreign(call, process, object))
+            }
+            libc::EINVAL => Ids::of(process)?.unmapped(call),
+            libc::EOVERFLOW => Ids::without_owner(process, object?),
             _ => None,
         }
     }
@@ -170,23 +182,6 @@ impl Facts {
             _ => Some(format!("without ro in the option that mounts {}", mount.point)),
         };
         Some(("read-only mount", why, flag))
-    }
-
-    fn full(process: &Process, object: &Path) -> Option<Cause> {
-        let mount = process.mount(object)?;
-        let size =
-            process.open(object).and_then(|fd| rustix::fs::fstatvfs(fd).ok()).map_or(0, |of| of.f_blocks * of.f_frsize);
-        if mount.kind != "tmpfs" {
-            let why = format!("{} has {size} bytes and they are used", mount.point);
-            return Some(("disk space", why, Some("when there is room; `img system df` shows what uses it".into())));
-        }
-        let (twice, why) = (size.saturating_mul(2), format!("{} has {size} bytes and they are used", mount.point));
-        let flag = if mount.point == "/dev/shm" {
-            format!("by --shm-size {twice}")
-        } else {
-            format!("by --tmpfs {}:size={twice}", mount.point)
-        };
-        Some(("size of a tmpfs", why, Some(flag)))
     }
 
     fn no_more_processes(&self, process: &Process) -> Cause {
@@ -266,13 +261,16 @@ impl Facts {
         }
         let (_, _, flag) = self.lacks(Capability::DacOverride, process);
         let why = match stat {
-            Some(stat) => format!(
-                "its mode is {:04o}, it belongs to {}:{} and user {} asks",
-                stat.st_mode & 0o7777,
-                stat.st_uid,
-                stat.st_gid,
-                process.uid()
-            ),
+            Some(stat) => {
+                let ids = Ids::of(process);
+                let user = ids.as_ref().and_then(|ids| ids.user(stat.st_uid)).unwrap_or(stat.st_uid);
+                let group = ids.as_ref().and_then(|ids| ids.group(stat.st_gid)).unwrap_or(stat.st_gid);
+                format!(
+                    "its mode is {:04o}, it belongs to {user}:{group} and user {} asks",
+                    stat.st_mode & 0o7777,
+                    process.uid()
+                )
+            }
             None => format!("the directory above forbids it to user {}", process.uid()),
         };
         Some(("file mode", why, flag))
@@ -315,7 +313,8 @@ impl Facts {
     }
 }
 
-fn short(capability: Capability) -> &'static str {
+/// Its name as flags have it.
+pub fn short(capability: Capability) -> &'static str {
     let name = capabilities::name(capability);
     name.strip_prefix("CAP_").unwrap_or(name)
 }

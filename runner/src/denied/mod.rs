@@ -7,7 +7,9 @@
 
 mod call;
 mod cause;
+mod ids;
 mod place;
+mod space;
 mod sys;
 mod witness;
 

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, Stat};
 
 use super::call::{self, Ended};
+use super::ids::Ids;
 use crate::inroot::Root;
+use crate::running_ids::{Range, ranges};
 
 /// The longest path read from a process.
 const MAX_PATH: usize = 4096;
@@ -44,9 +46,15 @@ impl Process {
         self.status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
     }
 
-    /// Its effective user.
+    /// Its effective user, as its user namespace calls it.
     pub fn uid(&self) -> u32 {
-        self.field("Uid").and_then(|ids| ids.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+        let outside = self.field("Uid").and_then(|ids| ids.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0);
+        Ids::of(self).and_then(|ids| ids.user(outside)).unwrap_or(outside)
+    }
+
+    /// `uid_map` or `gid_map`: first id inside, first id outside, how many.
+    pub fn id_map(&self, name: &str) -> Vec<Range> {
+        ranges(&crate::sys::read_small(format!("/proc/{}/{name}", self.pid)).unwrap_or_default())
     }
 
     /// Whether it has the capability of this number in effect.
