@@ -14,7 +14,7 @@ use rustix::termios::{isatty, tcgetwinsize};
 
 use crate::error::{Doing, Error, Result};
 use crate::monitor::frame::{Decoder, Frame};
-use crate::monitor::{DetachKeys, FORWARDED, socket_path};
+use crate::monitor::{ATTACH_SOCKET, DetachKeys, FORWARDED, connect_in};
 use crate::sys;
 use crate::terminal::RawTerminal;
 
@@ -53,19 +53,7 @@ pub enum Outcome {
 /// # Errors
 /// [`Error::NotRunning`] if nobody listens.
 pub fn connect(dir: &Path) -> Result<UnixStream> {
-    let (_folder, path) = match socket_path(dir) {
-        Ok(found) => found,
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Err(Error::NotFound(dir.file_name().unwrap_or_default().to_string_lossy().into_owned()));
-        }
-        Err(error) => return Err(error),
-    };
-    match UnixStream::connect(&path) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            Err(Error::NotRunning(dir.file_name().unwrap_or_default().to_string_lossy().into_owned()))
-        }
-        result => result.doing(|| format!("connect to the monitor in {}", dir.display())),
-    }
+    connect_in(dir, ATTACH_SOCKET)
 }
 
 /// Relays between this process's standard input and output and the program, until it ends or the user detaches.

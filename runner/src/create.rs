@@ -36,6 +36,8 @@ pub(crate) struct Created {
     pub pidfd: OwnedFd,
     /// The master of its terminal.
     pub console: Option<OwnedFd>,
+    /// The masters of its further terminals.
+    pub ttys: Vec<OwnedFd>,
     /// Its groups.
     pub cgroup: Cgroup,
     /// Its network.
@@ -119,6 +121,7 @@ pub(crate) fn create(
             seccomp,
             stdio,
             passed_on: container.passed_on.clone(),
+            ttys: container.supervision.ttys,
             die_with_parent: true,
         };
         let meanwhile = |pid| {
@@ -133,6 +136,7 @@ pub(crate) fn create(
             process: child.process,
             pidfd: child.pidfd,
             console: child.console,
+            ttys: child.ttys,
             cgroup,
             network: network.network,
             stubs: child.stubs,
@@ -151,6 +155,8 @@ pub(crate) struct Started {
     pub process: ProcessId,
     pub pidfd: OwnedFd,
     pub console: Option<OwnedFd>,
+    /// The masters of its further terminals.
+    pub ttys: Vec<OwnedFd>,
     pub stubs: Vec<Stub>,
 }
 
@@ -212,6 +218,7 @@ pub(crate) fn start_child<T: Undo>(
     };
     timing::mark(Mark::Networked);
     let mut stubs = Vec::new();
+    let mut ttys = Vec::new();
     let dialogue = || -> Result<Option<OwnedFd>> {
         let go = || match ours.send(&Message::Go, None) {
             // A child that failed has hung up, and left a message that says why.
@@ -228,6 +235,7 @@ pub(crate) fn start_child<T: Undo>(
             wait_readable(&ours, interrupts, deadline)?;
             match ours.receive().doing(|| "listen to the child".into())? {
                 Some((Message::Console, fd)) => console = fd,
+                Some((Message::Terminal, fd)) => ttys.extend(fd),
                 Some((Message::Stubs(made), _)) => stubs = made,
                 Some((Message::Failed(failure), _)) => return Err(Error::Start(failure)),
                 Some((Message::Mounted, _)) if let Some(mounted) = mounted.take() => {
@@ -248,7 +256,7 @@ pub(crate) fn start_child<T: Undo>(
     // child on its way to the program that should pay it.
     drop(materials);
     match outcome {
-        Ok(console) => Ok((Started { process, pidfd, console, stubs }, made)),
+        Ok(console) => Ok((Started { process, pidfd, console, ttys, stubs }, made)),
         Err(error) => {
             let error = kill(error);
             made.undo();

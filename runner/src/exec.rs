@@ -276,6 +276,7 @@ fn start(
         seccomp,
         stdio,
         passed_on: exec.passed_on.clone(),
+        ttys: 0,
         die_with_parent,
     };
     let around = [(libc::CLONE_NEWPID, pid_namespace)];

@@ -74,8 +74,8 @@ pub use exec_records::{ExecRecord, execs};
 pub use init::dialogue::{Failure, FailureKind};
 pub use live_mount::{add_mount, remove_mount};
 pub use monitor::{
-    DetachKeys, Foreground, Happening, MonitorOptions, Observer, Supervision, run_explained, run_foreground,
-    start_monitored,
+    DetachKeys, Foreground, Happening, MonitorOptions, Observer, Supervision, connect_tty, run_explained,
+    run_foreground, start_monitored,
 };
 pub use networks::{NETWORK_STATE, connect, disconnect, make_bridge, remove_bridge, rename};
 pub use rootfs::{Stopped, mount_stopped, root_of_running};

@@ -25,7 +25,7 @@ const RESTART_POLICY: &str = "restart-policy.json";
 const NETWORKS: &str = "networks.json";
 
 /// Files of ours in a state directory.
-const OWN_FILES: [&str; 12] = [
+const OWN_FILES: [&str; 13] = [
     "state.json",
     ".state.json.new",
     "health.json",
@@ -35,7 +35,8 @@ const OWN_FILES: [&str; 12] = [
     ".restart-policy.json.new",
     NETWORKS,
     ".networks.json.new",
-    "attach.sock",
+    crate::monitor::ATTACH_SOCKET,
+    crate::monitor::TTYS_SOCKET,
     "lock",
     crate::networks::JOINING,
 ];

@@ -21,9 +21,9 @@ const SHUTDOWN: u64 = 60;
 pub struct Console {
     /// The container, by name or id
     container: String,
-    /// Number of the terminal; there is the console, 0, alone
+    /// Number of the terminal: 0 is the console, 1 and on those of --tty-count, each for one at a time
     #[arg(long, short, default_value_t = 0, value_name = "NUMBER")]
-    tty: u32,
+    tty: u8,
     /// Keys that leave it
     #[arg(long, short = 'e', default_value = "ctrl-a,q", value_name = "KEYS")]
     escape: String,
@@ -31,16 +31,17 @@ pub struct Console {
 
 impl Run for Console {
     fn run(self, context: &Context) -> Result<ExitCode> {
-        if self.tty > 0 {
-            return Err(CommandError::usage(format!("container {} has no terminal {}", self.container, self.tty))
-                .hint("a system has its console alone; `img exec -it` opens as many terminals as you like"));
-        }
         let engine = context.engine()?;
+        let keys = self.escape.replace(',', " ");
+        if self.tty > 0 {
+            let connected = || ui::note(format_args!("terminal {} of {}; {keys} leaves it", self.tty, self.container));
+            return engine.attach_tty(&self.container, self.tty, &self.escape, connected).map(ExitCode::from);
+        }
         if !engine.has_console(&self.container)? {
             return Err(CommandError::new(format!("container {} has no console", self.container))
                 .hint("start it with --system, or with -i and -t"));
         }
-        ui::note(format_args!("console of {}; {} leaves it", self.container, self.escape.replace(',', " ")));
+        ui::note(format_args!("console of {}; {keys} leaves it", self.container));
         let attachment = Attachment { stdin: true, signals: false, passed_on: Vec::new() };
         engine.attach(&self.container, &attachment, Some(&self.escape)).map(ExitCode::from)
     }

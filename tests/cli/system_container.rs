@@ -4,9 +4,14 @@ use crate::support::Sandbox;
 
 /// An image whose init is busybox's.
 fn image(sandbox: &Sandbox) -> &'static str {
+    image_with(sandbox, "")
+}
+
+/// One with these lines in its inittab too.
+fn image_with(sandbox: &Sandbox, more: &str) -> &'static str {
     let inittab = "::sysinit:/bin/echo booted\\n::respawn:/bin/sleep 1000\\nconsole::askfirst:/bin/sh\\n::shutdown:/bin/echo going-down\\n";
     let buildfile = format!(
-        "FROM busybox\nRUN mkdir -p /etc/init.d && ln -sf /bin/busybox /sbin/init && printf '{inittab}' > /etc/inittab\n\
+        "FROM busybox\nRUN mkdir -p /etc/init.d && ln -sf /bin/busybox /sbin/init && printf '{inittab}{more}' > /etc/inittab\n\
          CMD [\"echo\", \"not this\"]\n"
     );
     sandbox.build("system", "system:1", &buildfile).ok();
@@ -34,7 +39,7 @@ fn an_init_boots_and_is_stopped_by_its_own_signal() {
     let inside = |script: &str| sandbox.ok(&["exec", "s", "sh", "-c", script]);
     assert_eq!(
         inside("readlink /proc/1/exe; tr '\\0' '\\n' < /proc/1/environ | grep -c '^container'"),
-        "/bin/busybox\n2"
+        "/bin/busybox\n3"
     );
     assert_eq!(inside("grep -cE ' (/run|/run/lock|/tmp) tmpfs rw' /proc/mounts"), "3");
     assert_eq!(inside("test -e /dev/kmsg || echo none; test -c /dev/console && echo console"), "none\nconsole");
@@ -120,7 +125,7 @@ fn the_console_and_its_way_out() {
     terminal.send("\u{1}q");
     assert_eq!(terminal.finish().0, 0);
     assert_eq!(status(&sandbox, "s"), "running");
-    sandbox.img(&["console", "-t", "3", "s"]).refuses(125, &["terminal 3"]);
+    sandbox.img(&["console", "-t", "5", "s"]).refuses(1, &["terminal 5"]).hints();
     sandbox.ok(&["shutdown", "--reboot", "s"]);
     up(&sandbox, "s", 2);
     sandbox.ok(&["shutdown", "s"]);
@@ -129,6 +134,56 @@ fn the_console_and_its_way_out() {
     sandbox.img(&["console", "plain"]).refuses(1, &["no console"]);
     sandbox.img(&["run", "--rm", "--system", "--pid", "host", image]).refuses(125, &["first process"]);
     sandbox.img(&["run", "--rm", "--system", "--init", image]).refuses(125, &["first process"]);
+}
+
+#[test]
+fn a_system_has_terminals_beside_its_console() {
+    let sandbox = Sandbox::new();
+    let image = image_with(&sandbox, "tty1::askfirst:/bin/sh\\ntty2::respawn:/sbin/getty 38400 tty2\\n");
+    let words = ["run", "-d", "--system", "--tty-count", "3", "--name", "s", "--network", "none"];
+    sandbox.ok(&[&words[..], &[image]].concat());
+    up(&sandbox, "s", 1);
+    assert_eq!(sandbox.ok(&["inspect", "-f", "{{.Config.TtyCount}}", "s"]), "3");
+    let there = "cd /dev; ls tty[0-9]*; tr '\\0' '\\n' < /proc/1/environ | grep ^container_ttys";
+    assert_eq!(sandbox.ok(&["exec", "s", "sh", "-c", there]), "tty1\ntty2\ntty3\ncontainer_ttys=pts/1 pts/2 pts/3");
+
+    let mut one = sandbox.terminal(&["console", "-t", "1", "s"]);
+    one.expect("terminal 1 of s; ctrl-a q leaves it");
+    one.line("");
+    one.expect("built-in shell");
+    one.resize(33, 77);
+    one.line("tty; stty size");
+    one.expect("/dev/tty1");
+    one.expect("33 77");
+    // Each is for one at a time, and they know nothing of each other.
+    sandbox.img(&["console", "-t", "1", "s"]).refuses(1, &["somebody", "terminal 1"]);
+    let mut two = sandbox.terminal(&["console", "-t", "2", "s"]);
+    two.expect("login:");
+    two.send("\u{1}q");
+    assert_eq!(two.finish().0, 0);
+    let mut again = sandbox.terminal(&["console", "-t", "2", "s"]);
+    again.line("");
+    again.expect("login:");
+    // Much at once arrives whole.
+    one.line("i=0; while test $i -lt 20000; do echo line $i; i=$((i+1)); done; echo e''nd");
+    let before = one.expect("end\r\n");
+    assert_eq!((0..20000).filter(|number| !before.contains(&format!("line {number}\r\n"))).count(), 0);
+    one.send("\u{1}q");
+    assert_eq!(one.finish().0, 0);
+    // What is written there meanwhile is read by the next one.
+    sandbox.ok(&["exec", "s", "sh", "-c", "echo while you were away > /dev/tty1"]);
+    let mut back = sandbox.terminal(&["console", "-t", "1", "s"]);
+    back.expect("while you were away");
+    // The end of the system ends the connections.
+    sandbox.ok(&["shutdown", "s"]);
+    assert_eq!((back.finish().0, again.finish().0), (0, 0));
+    sandbox.img(&["console", "-t", "1", "s"]).refuses(1, &["not running"]).hints();
+    sandbox.ok(&["start", "s"]);
+    up(&sandbox, "s", 2);
+    let mut anew = sandbox.terminal(&["console", "-t", "3", "s"]);
+    anew.expect("terminal 3 of s");
+    sandbox.img(&["console", "-t", "4", "s"]).refuses(1, &["terminal 4"]).says(&["it has 3"]);
+    sandbox.img(&["run", "--rm", "--tty-count", "2", "busybox", "true"]).refuses(125, &["--system"]);
 }
 
 #[test]

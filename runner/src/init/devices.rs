@@ -76,21 +76,27 @@ impl Child<'_> {
     }
 
     pub(super) fn open_console(&mut self) -> Result<()> {
+        // The user may write to its own terminal: it belongs to whom the program runs as; known later, so by the number now.
+        self.console = Some(self.open_terminal("/dev/console", &Message::Console)?);
+        for number in 1..=self.materials.ttys {
+            self.open_terminal(&format!("/dev/tty{number}"), &Message::Terminal)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a terminal, shows it at `place` if /dev is ours, and hands its master to the parent with `message`.
+    fn open_terminal(&mut self, place: &str, message: &Message) -> Result<OwnedFd> {
         let master = open_ptmx(self.root()?)?;
         unlockpt(&master).doing(|| "unlock the terminal".into())?;
         let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
             .doing(|| "open the terminal".into())?;
-        // The user may write to its own terminal: it belongs to whom the program runs as; known later, so by the number now.
         if self.materials.plan.steps.iter().any(|step| matches!(step, Step::MakeDevices(_))) {
-            let console = self.root()?.find(Path::new("/dev/console"), Missing::File);
-            let console = console.doing(|| "make /dev/console".into())?.fd;
+            let target = self.root()?.find(Path::new(place), Missing::File);
+            let target = target.doing(|| format!("make {place}"))?.fd;
             let clone = mount::clone_fd(&slave, false).doing(|| "bind the terminal".into())?;
-            mount::attach(&clone, &console).doing(|| "mount the terminal on /dev/console".into())?;
+            mount::attach(&clone, &target).doing(|| format!("mount the terminal on {place}"))?;
         }
-        self.channel
-            .send(&Message::Console, Some(master.as_fd()))
-            .doing(|| "hand the terminal to the parent".into())?;
-        self.console = Some(slave);
-        Ok(())
+        self.channel.send(message, Some(master.as_fd())).doing(|| "hand the terminal to the parent".into())?;
+        Ok(slave)
     }
 }

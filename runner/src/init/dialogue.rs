@@ -93,6 +93,8 @@ impl std::error::Error for Failure {}
 pub enum Message {
     /// Child to parent: here is the master of my terminal (a descriptor comes along).
     Console,
+    /// Child to parent: here is the master of a further terminal (a descriptor comes along).
+    Terminal,
     /// Child to parent: these mount points were missing in the root and were made.
     Stubs(Vec<Stub>),
     /// Parent to child: your ids are mapped, and this is your number outside.

@@ -73,6 +73,8 @@ pub struct Materials<'a> {
     pub stdio: Option<[OwnedFd; 3]>,
     /// Descriptors beside 0, 1 and 2 that the program keeps; they are not close-on-exec.
     pub passed_on: Vec<RawFd>,
+    /// How many terminals there are beside the console.
+    pub ttys: u8,
     /// Whether the child dies with the parent.
     pub die_with_parent: bool,
 }

@@ -14,6 +14,7 @@ mod restart;
 mod session;
 pub mod task;
 mod timeout;
+mod ttys;
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -22,6 +23,8 @@ use std::time::Duration;
 
 pub use keys::DetachKeys;
 pub(crate) use session::{Session, pipes};
+pub(crate) use ttys::SOCKET as TTYS_SOCKET;
+pub use ttys::connect_tty;
 
 use crate::container::Container;
 use crate::denied::{Denial, Witness};
@@ -38,6 +41,9 @@ use relay::Relay;
 use restart::Restarter;
 use session::Running;
 use task::Next;
+
+/// The socket of a monitor for clients of its program.
+pub(crate) const ATTACH_SOCKET: &str = "attach.sock";
 
 /// Signals that a foreground passes on to the program.
 pub(crate) const FORWARDED: [i32; 8] = [
@@ -86,6 +92,8 @@ pub struct Supervision {
     pub timeout: Option<Duration>,
     /// It boots a system, which may power itself off or restart.
     pub system: bool,
+    /// How many terminals it has beside its console; none without that.
+    pub ttys: u8,
 }
 
 impl Default for Supervision {
@@ -99,6 +107,7 @@ impl Default for Supervision {
             stop_timeout,
             timeout: None,
             system: false,
+            ttys: 0,
         }
     }
 }
@@ -293,8 +302,12 @@ fn meaning(ended: Ended, next: Next, system: bool) -> (Ended, Next) {
 
 /// The socket for clients, in the state directory. Bound below a descriptor: the directory's own path may be too long.
 fn listen(dir: &Path) -> Result<UnixListener> {
-    let doing = || format!("make the attach socket in {}", dir.display());
-    let (_folder, path) = socket_path(dir)?;
+    listen_in(dir, ATTACH_SOCKET)
+}
+
+fn listen_in(dir: &Path, name: &str) -> Result<UnixListener> {
+    let doing = || format!("make the socket {name} in {}", dir.display());
+    let (_folder, path) = socket_path(dir, name)?;
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(doing(), error)),
         _ => {}
@@ -304,13 +317,31 @@ fn listen(dir: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
-/// A short path of the attach socket, good as long as the descriptor is open.
-pub(crate) fn socket_path(dir: &Path) -> Result<(OwnedFd, std::path::PathBuf)> {
+/// Connects to a socket of a running container's monitor.
+pub(crate) fn connect_in(dir: &Path, name: &str) -> Result<UnixStream> {
+    let id = || dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (_folder, path) = match socket_path(dir, name) {
+        Ok(found) => found,
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::NotFound(id()));
+        }
+        Err(error) => return Err(error),
+    };
+    match UnixStream::connect(&path) {
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => {
+            Err(Error::NotRunning(id()))
+        }
+        result => result.doing(|| format!("connect to the monitor in {}", dir.display())),
+    }
+}
+
+/// A short path of a socket in a state directory, good as long as the descriptor is open.
+fn socket_path(dir: &Path, name: &str) -> Result<(OwnedFd, std::path::PathBuf)> {
     use rustix::fs::{Mode, OFlags};
     use std::os::fd::AsRawFd;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = rustix::fs::open(dir, flags, Mode::empty()).doing(|| format!("open {}", dir.display()))?;
-    let path = format!("/proc/self/fd/{}/attach.sock", folder.as_raw_fd());
+    let path = format!("/proc/self/fd/{}/{name}", folder.as_raw_fd());
     Ok((folder, path.into()))
 }
 

@@ -10,6 +10,7 @@ use super::relay::{ProgramIo, Relay};
 use super::restart::Run;
 use super::task::Task;
 use super::timeout::Timeout;
+use super::ttys::Ttys;
 use crate::container::Container;
 use crate::create::{self, Created};
 use crate::denied::Witness;
@@ -47,6 +48,7 @@ pub(crate) struct Running {
 
 #[derive(Debug)]
 struct Parts {
+    ttys: Vec<OwnedFd>,
     cgroup: crate::cgroup::Cgroup,
     network: Option<network::Network>,
     stubs: Vec<crate::inroot::Stub>,
@@ -107,14 +109,14 @@ impl<'a> Session<'a> {
         let changed = if self.state.restarts > 0 { verbs::changed_network(&self.container.state_dir) } else { None };
         let changed = changed.map(|network| Container { network: Some(network), ..self.container.clone() });
         let container = changed.as_ref().unwrap_or(self.container);
-        let Created { process, pidfd, console, cgroup, network, stubs } =
+        let Created { process, pidfd, console, ttys, cgroup, network, stubs } =
             create::create(container, stdio, self.witness.as_ref(), self.interrupts.as_ref())?;
         self.state.process = Some(process);
         self.state.status = Status::Running;
         self.state.started_at = Some(state::now());
         self.state.cgroup = cgroup.name().to_owned();
         self.state.network = network.as_ref().map(|network| network.state.clone());
-        let running = Running { pidfd, created: Some(Parts { cgroup, network, stubs }) };
+        let running = Running { pidfd, created: Some(Parts { ttys, cgroup, network, stubs }) };
         if let Err(error) = self.save() {
             let _ = sys::pidfd_send_signal(running.pidfd.as_fd(), libc::SIGKILL);
             let _ = sys::wait(running.pidfd.as_fd());
@@ -176,7 +178,7 @@ impl<'a> Session<'a> {
 
     /// Network, groups and mount points go. What resists is found by its name later ([`crate::sweep`]).
     fn take_back(&self, mut running: Running) {
-        if let Some(Parts { mut cgroup, network, stubs }) = running.created.take() {
+        if let Some(Parts { mut cgroup, network, stubs, ttys: _ }) = running.created.take() {
             // Without a pid namespace of its own the container may have left processes.
             let _ = cgroup.kill_all().and_then(|()| cgroup.remove());
             if let Some(network) = network {
@@ -259,6 +261,13 @@ impl<'a> Session<'a> {
                 tasks.push(Box::new(forward));
             }
             tasks.push(Box::new(Names::new(&self.container.state_dir, &config.name_servers, names)));
+        }
+        let ttys = running.created.as_mut().map(|parts| std::mem::take(&mut parts.ttys)).unwrap_or_default();
+        // Without it they are silent; the system has its console all the same.
+        if !ttys.is_empty()
+            && let Ok(task) = Ttys::begin(&self.container.state_dir, ttys)
+        {
+            tasks.push(Box::new(task));
         }
         if let Some(check) = &self.container.supervision.health {
             let (dir, grace) = (&self.container.state_dir, self.container.supervision.stop_timeout);

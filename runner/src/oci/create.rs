@@ -163,6 +163,7 @@ fn make(
         seccomp,
         stdio,
         passed_on: broker::from_three(options.preserve_fds.saturating_add(options.listen_fds)),
+        ttys: 0,
         die_with_parent: false,
     };
     let own_network = plan.new_namespaces & libc::CLONE_NEWNET as u64 != 0;

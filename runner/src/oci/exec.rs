@@ -140,6 +140,7 @@ impl Runtime {
             seccomp,
             stdio,
             passed_on: broker::from_three(options.preserve_fds),
+            ttys: 0,
             die_with_parent: false,
         };
         let around = [(libc::CLONE_NEWPID, pid_namespace)];

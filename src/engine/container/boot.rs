@@ -1,6 +1,6 @@
 //! Containers that boot a system: what an init needs that a program does not.
 //!
-//! Its init finds `container=img`, empty /run, /run/lock and /tmp, its control group writable, a console, and may end and
+//! Its init finds `container=img`, `container_ttys`, empty /run, /run/lock and /tmp, its control group writable, a console, and may end and
 //! restart itself: reboot(2) in a pid namespace means its init alone. It is asked to stop by the signal it knows.
 
 use std::path::{Path, PathBuf};
@@ -56,6 +56,12 @@ pub(super) fn set(asked: &Options, options: &mut SpecOptions) -> Result<()> {
     if id.len() == 32 && !given("container_uuid") {
         let parts = [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]];
         more.push(format!("container_uuid={}", parts.join("-")));
+    }
+    let ttys = asked.system.tty_count();
+    if ttys > 0 && !given("container_ttys") {
+        // Where systemd starts a login prompt beside the console's; they are made in this order, the console first.
+        let names: Vec<String> = (1..=ttys).map(|number| format!("pts/{number}")).collect();
+        more.push(format!("container_ttys={}", names.join(" ")));
     }
     options.env.extend(more);
     Ok(())

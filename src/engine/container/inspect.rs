@@ -100,6 +100,7 @@ impl Engine {
                 "Hostname": spec.hostname(),
                 "User": options.user.clone().unwrap_or_default(),
                 "Tty": options.tty,
+                "TtyCount": options.system.tty_count(),
                 "OpenStdin": options.interactive,
                 "Env": chosen(&process["env"], &image.env, &options.env),
                 "Entrypoint": match &options.entrypoint {

@@ -187,6 +187,31 @@ impl Engine {
         self.outcome(&record, attach(stream, options)?)
     }
 
+    /// Connects to a terminal of a system beside its console; `connected` is called before anything is relayed.
+    ///
+    /// # Errors
+    /// It does not run, has no such terminal, or somebody else is on that.
+    pub fn attach_tty(&self, name: &str, number: u8, keys: &str, connected: impl FnOnce()) -> Result<u8> {
+        let record = self.container_record(&self.find_container(name)?)?;
+        let most = record.data.options.system.tty_count();
+        if number > most {
+            return Err(CommandError::new(format!("container {name} has no terminal {number}")).hint(match most {
+                0 => "with --system it has some; `img exec -it` opens as many as you like".to_owned(),
+                most => format!("it has {most}: --tty-count says how many when it is made"),
+            }));
+        }
+        let stream = runner::connect_tty(&self.state_dir(&record.id), number).map_err(|error| match error {
+            runner::Error::NotRunning(_) | runner::Error::NotFound(_) => {
+                CommandError::new(format!("container {name} is not running"))
+                    .hint(format!("`img start {name}` starts it"))
+            }
+            error => CommandError::from(error).prefixed(&format!("cannot connect to container {name}")),
+        })?;
+        let options = AttachOptions { stdin: true, forward_signals: false, detach_keys: detach_keys(Some(keys))? };
+        connected();
+        self.outcome(&record, attach(stream, options)?)
+    }
+
     /// A container as it is started; `None` if it runs already.
     ///
     /// # Errors

@@ -71,6 +71,7 @@ pub(super) fn supervision(asked: &Options, args: &[String]) -> Result<Supervisio
         restart: restart_policy(asked)?,
         timeout: asked.system.timeout.map(Duration::from_secs),
         system: super::boot::is_asked(asked, args),
+        ttys: asked.system.tty_count(),
         stop_timeout: asked.stop_timeout.map_or(STOP_TIMEOUT, Duration::from_secs),
         // What is asked and logged depends on more than these words.
         ..Supervision::default()

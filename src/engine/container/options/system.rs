@@ -12,9 +12,19 @@ pub struct System {
     pub systemd: Option<String>,
     /// `--timeout`, seconds
     pub timeout: Option<u64>,
+    /// `--tty-count`
+    pub ttys: Option<u8>,
 }
 
+/// How many terminals a system has unless it is said: as many as LXC's own configuration for all distributions has.
+const TTYS: u8 = 4;
+
 impl System {
+    /// How many terminals there are beside the console.
+    pub fn tty_count(&self) -> u8 {
+        if self.system { self.ttys.unwrap_or(TTYS) } else { 0 }
+    }
+
     /// Whether the container is prepared for an init of a whole system, which `program` may be.
     pub fn boots(&self, program: &str) -> bool {
         let is_init = matches!(program, "/sbin/init" | "/usr/sbin/init" | "/usr/local/sbin/init" | "/init")
