@@ -74,11 +74,7 @@ impl LogConfig {
                 }
                 // It was given its number just now.
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    if self.numbered_files()?.is_empty() {
-                        return Ok(Vec::new());
-                    }
-                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
                 Err(error) => return Err(error),
             }
         }
@@ -124,20 +120,30 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// The last file there is, or the first one.
+    /// The last file there is, or the first one. The plain name is there from the first line on, so without it there is nothing.
     pub fn last(config: &LogConfig) -> io::Result<Self> {
-        match config.files()?.pop() {
+        match options().create_new(true).open(&config.path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            file => return Self::of(file?, config.path.clone(), 0),
+        }
+        let linked = match std::fs::read_link(&config.path) {
+            Ok(name) => Some(name),
+            // It is no link.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => None,
+            Err(error) => return Err(error),
+        };
+        let number = |name: &Path| name.to_str()?.rsplit_once('.')?.1.parse().ok();
+        match linked.as_deref().and_then(number) {
+            Some(first) => Self::at(config.numbered(first), first),
             None => Self::at(config.path.clone(), 0),
-            Some(LogFile { first, packed: false, path }) => Self::at(path, first),
-            // Somebody took the one that was being written.
-            Some(LogFile { first, packed: true, .. }) => Self::at(config.numbered(first + 1), first + 1),
         }
     }
 
     fn at(path: PathBuf, first: u64) -> io::Result<Self> {
-        let mut options = File::options();
-        options.read(true).create(true).append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-        let file = options.open(&path)?;
+        Self::of(options().create(true).open(&path)?, path, first)
+    }
+
+    fn of(file: File, path: PathBuf, first: u64) -> io::Result<Self> {
         let size = file.metadata()?.len();
         let mut last = [b'\n'];
         if size > 0 {
@@ -153,7 +159,11 @@ impl Open {
             None => count_lines(&self.path)?,
         };
         if self.path == config.path {
-            std::fs::rename(&self.path, config.numbered(self.first))?;
+            // By a second name: the first one is never missing.
+            match std::fs::hard_link(&self.path, config.numbered(self.first)) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
         }
         // One of its own even if the one before has no whole line.
         let first = self.first + lines.max(1);
@@ -178,6 +188,12 @@ impl Open {
         }
         Ok(next)
     }
+}
+
+fn options() -> std::fs::OpenOptions {
+    let mut options = File::options();
+    options.read(true).append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options
 }
 
 fn count_lines(path: &Path) -> io::Result<u64> {
