@@ -7,9 +7,12 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::support::registry::spawn_from_keeper;
-use crate::support::{Out, images, tools};
+use crate::support::{Out, images, leaks, tools};
 
 const LIMIT: Duration = Duration::from_secs(180);
+
+/// What the name of a dockerd's folder begins with; the id of the test program follows.
+const FOLDER: &str = "img-dockerd.";
 
 /// A running dockerd.
 pub struct Docker {
@@ -21,7 +24,10 @@ impl Docker {
     /// The one that all tests of this program share, started by the first that asks.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Docker> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start(&std::env::temp_dir().join(format!("img-dockerd.{}", std::process::id()))))
+        SHARED.get_or_init(|| {
+            remove_leftovers();
+            Self::start(&std::env::temp_dir().join(format!("{FOLDER}{}", std::process::id())))
+        })
     }
 
     /// Is it installed?
@@ -85,6 +91,21 @@ impl Drop for Docker {
                 drop(self.child.kill());
             }
             std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Removes the folders of test programs that have ended: what a program shares is never dropped, and its dockerd, which the kernel ends
+/// with it, needs the folder until then.
+fn remove_leftovers() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(owner) = name.strip_prefix(FOLDER).and_then(|id| id.parse::<u32>().ok()) else { continue };
+        let place = entry.path().to_string_lossy().into_owned();
+        let alive = Path::new(&format!("/proc/{owner}")).exists() || !leaks::processes(&place).is_empty();
+        if !alive && leaks::mounts_with(&place).is_empty() {
+            // One that somebody else removes too is gone all the same.
+            drop(std::fs::remove_dir_all(entry.path()));
         }
     }
 }

@@ -21,7 +21,8 @@ const HTPASSWD: &str = "alice:$2b$04$gVm9S8pJqxmuWj1wbB3mROKo.QQQKtPAOeXVyiEPuFl
 pub struct Registry {
     address: String,
     storage: PathBuf,
-    _dir: TempDir,
+    /// Kept as long as it is served from. What a program shares is never dropped, so that has none.
+    _dir: Option<TempDir>,
     child: Child,
 }
 
@@ -78,7 +79,8 @@ impl Registry {
             drop(child.kill());
             panic!("docker-registry did not say what it listens on; is it installed?")
         });
-        Self { address, storage, _dir: dir, child }
+        // The configuration has been read by now.
+        Self { address, storage, _dir: (!read_only).then_some(dir), child }
     }
 
     /// `127.0.0.1:port`.
