@@ -4,13 +4,11 @@
 //! worked out (which rule wins, what happens to newer calls). What comes out is complete and checked; the
 //! compiler only arranges it.
 
-use std::collections::BTreeMap;
-
 use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator,
 };
 
-use super::table::{SYSCALLS, Syscall};
+use super::table::SYSCALLS;
 use crate::security::{Error, Result};
 
 pub(super) const RET_ERRNO: u32 = 0x0005_0000;
@@ -141,35 +139,37 @@ pub(super) fn read(seccomp: &LinuxSeccomp, native: Architecture) -> Result<Rules
     Ok(Rules { architectures, flags: flags(seccomp)? })
 }
 
-/// Everything rules say about one call number.
-#[derive(Default)]
-struct Entry {
-    unconditional: Option<u32>,
-    conditional: Vec<(Vec<Condition>, u32)>,
+/// What one rule says about one call number.
+struct Verdict {
+    number: u32,
+    value: u32,
+    /// Where the conditions of the rule are; none of them if the list there is empty.
+    rule: usize,
 }
 
 fn read_architecture(seccomp: &LinuxSeccomp, architecture: Architecture, default: u32) -> Result<ArchitectureRules> {
-    let mut entries: BTreeMap<u32, Entry> = BTreeMap::new();
+    let mut alternatives = Vec::new();
+    let mut verdicts = Vec::with_capacity(SYSCALLS.len());
     for syscall in seccomp.syscalls().iter().flatten() {
         let value = action(syscall.action(), syscall.errno_ret(), syscall.names().first().map_or("a rule", |n| n))?;
-        let alternatives = conditions(syscall.args().as_deref().unwrap_or_default())?;
+        alternatives.push(conditions(syscall.args().as_deref().unwrap_or_default())?);
+        let mut near = 0;
         for name in syscall.names() {
-            let Some(known) = find(name) else {
+            let Some(index) = find_near(name, near) else {
                 if !permits(value) && permits(default) && !is_foreign(name) {
                     return refuse(format!("it restricts `{name}`, a system call that is not known here"));
                 }
                 continue;
             };
-            let Ok(number) = u32::try_from(known.numbers[architecture as usize]) else { continue };
-            let entry = entries.entry(number).or_default();
-            if alternatives.is_empty() {
-                entry.unconditional.get_or_insert(value);
-            } else {
-                entry.conditional.extend(alternatives.iter().map(|all| (all.clone(), value)));
+            near = index;
+            if let Ok(number) = u32::try_from(SYSCALLS[index].numbers[architecture as usize]) {
+                verdicts.push(Verdict { number, value, rule: alternatives.len() - 1 });
             }
         }
     }
-    let newest = entries.keys().copied().filter(|&number| number < ARM_PRIVATE).max();
+    // Stable: the order of the rules for one call decides which of them wins.
+    verdicts.sort_by_key(|verdict| verdict.number);
+    let newest = verdicts.iter().map(|verdict| verdict.number).rfind(|&number| number < ARM_PRIVATE);
     let unknown = RET_ERRNO | libc::ENOSYS as u32;
     let beyond = |number: u32| match newest {
         Some(newest) if number > newest && !permits(default) => unknown,
@@ -187,10 +187,17 @@ fn read_architecture(seccomp: &LinuxSeccomp, architecture: Architecture, default
         }
     };
     add(0, Decision::Return(beyond(0)));
-    for (number, entry) in entries {
-        let decision = match entry {
-            Entry { unconditional: Some(value), .. } => Decision::Return(value),
-            Entry { conditional, .. } => Decision::Conditional(conditional, default),
+    for of_call in verdicts.chunk_by(|one, other| one.number == other.number) {
+        let number = of_call[0].number;
+        let unconditional = of_call.iter().find(|verdict| alternatives[verdict.rule].is_empty());
+        let decision = match unconditional {
+            Some(verdict) => Decision::Return(verdict.value),
+            None => {
+                let rows = of_call
+                    .iter()
+                    .flat_map(|verdict| alternatives[verdict.rule].iter().map(|all| (all.clone(), verdict.value)));
+                Decision::Conditional(rows.collect(), default)
+            }
         };
         add(number, decision);
         add(number + 1, Decision::Return(beyond(number + 1)));
@@ -201,9 +208,17 @@ fn read_architecture(seccomp: &LinuxSeccomp, architecture: Architecture, default
     Ok(ArchitectureRules { architecture, ranges })
 }
 
+/// Where a call is in the table. Profiles name most calls in the order of the table: the next is a few rows after `near`.
+fn find_near(name: &str, near: usize) -> Option<usize> {
+    const FEW: usize = 8;
+    let next = SYSCALLS[near..].iter().take(FEW).position(|row| row.name == name);
+    next.map(|offset| near + offset).or_else(|| SYSCALLS.binary_search_by(|row| row.name.cmp(name)).ok())
+}
+
 /// A call of the table by its name.
-pub(super) fn find(name: &str) -> Option<&'static Syscall> {
-    SYSCALLS.binary_search_by(|row| row.name.cmp(name)).ok().map(|index| &SYSCALLS[index])
+#[cfg(test)]
+pub(super) fn find(name: &str) -> Option<&'static super::table::Syscall> {
+    find_near(name, 0).map(|index| &SYSCALLS[index])
 }
 
 /// Calls that only other architectures have; profiles name them for all machines alike.
