@@ -22,16 +22,18 @@ pub struct Host<'a> {
 }
 
 impl Host<'static> {
-    /// This machine.
-    pub fn detect() -> Result<Self, crate::cgroup::Error> {
-        let list = |path: &str| {
-            let text = std::fs::read_to_string(path).ok()?;
+    /// This machine, as far as `options` ask for it.
+    pub fn detect(options: &Options) -> Result<Self, crate::cgroup::Error> {
+        let list = |asked: bool, path: &str| {
+            let text = asked.then(|| std::fs::read_to_string(path).ok()).flatten()?;
             cpu_list("list of the kernel", text.trim()).ok()
         };
+        let resources = &options.resources;
+        let by_cpu = resources.cpuset_cpus.is_some() || resources.nano_cpus.is_some();
         Ok(Host {
             hierarchies: Hierarchies::detect()?,
-            cpus: list("/sys/devices/system/cpu/online"),
-            memory_nodes: list("/sys/devices/system/node/online"),
+            cpus: list(by_cpu, "/sys/devices/system/cpu/online"),
+            memory_nodes: list(resources.cpuset_mems.is_some(), "/sys/devices/system/node/online"),
         })
     }
 }

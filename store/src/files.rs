@@ -70,6 +70,14 @@ pub(crate) fn replace_file(path: &Path, temporary: &Path, bytes: &[u8], durabili
     if durability == Durability::Synced { sync_parent(path) } else { Ok(()) }
 }
 
+/// As [`replace_file`] with a `temporary` that is there already, whose inode and block are used again; never synced.
+pub(crate) fn rewrite_file(path: &Path, temporary: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = OpenOptions::new().write(true).open(temporary).map_err(Error::io("open", temporary))?;
+    file.write_all(bytes).map_err(Error::io("write", temporary))?;
+    file.set_len(bytes.len() as u64).map_err(Error::io("cut", temporary))?;
+    fs::rename(temporary, path).map_err(Error::io("rename to", path))
+}
+
 /// Syncs the directory that holds `path`.
 pub(crate) fn sync_parent(path: &Path) -> Result<()> {
     path.parent().map_or(Ok(()), sync_dir)

@@ -26,6 +26,8 @@ use crate::files::{self, Durability};
 use crate::lock::{self, LockFile, LockMode};
 
 const FILE: &str = "record.json";
+/// A record that is being written.
+const NEW_FILE: &str = "record.new";
 const RECORD_MAX: u64 = 16 << 20;
 
 /// What kind of thing is recorded.
@@ -205,8 +207,12 @@ impl<'a> Records<'a> {
             for inside in inside {
                 files::create_dir(&directory.join(inside))?;
             }
-            let (file, new) = (directory.join(FILE), directory.join("record.new"));
-            files::replace_file(&file, &new, &bytes, self.durability)?;
+            let (file, new) = (directory.join(FILE), directory.join(NEW_FILE));
+            // An older program left none to write over.
+            let written = if spare { files::optional(files::rewrite_file(&file, &new, &bytes))? } else { None };
+            if written.is_none() {
+                files::replace_file(&file, &new, &bytes, self.durability)?;
+            }
             if self.durability == Durability::Synced {
                 files::sync_parent(&directory)?;
             }

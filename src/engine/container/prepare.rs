@@ -32,7 +32,7 @@ impl Engine {
     /// # Errors
     /// The first that does not, with a hint.
     pub(super) fn check_flags(&self, id: &str, data: &ContainerData, image: Option<&RunConfig>) -> Result<()> {
-        let (options, merged) = self.spec_options(id, data, image)?;
+        let (mut options, merged) = self.spec_options(id, data, image)?;
         self.network(id, data.options.name.as_deref().unwrap_or_default(), &data.options, &merged.exposed_ports)?
             .validate()?;
         EtcFiles::parse(&data.options, id, Names::Copied)?;
@@ -46,8 +46,12 @@ impl Engine {
         if let Some(rootfs) = &data.options.rootfs {
             Directory::parse(rootfs)?.check(&data.options)?;
         }
+        if matches!(options.security.seccomp, SeccompChoice::Default | SeccompChoice::Builtin) {
+            // It is right, and the longest part to write.
+            options.security.seccomp = SeccompChoice::Unconfined;
+        }
         build(&options).map_err(usage)?;
-        let host = Host::detect().map_err(|error| CommandError::from(runner::Error::from(error)))?;
+        let host = Host::detect(&options).map_err(|error| CommandError::from(runner::Error::from(error)))?;
         validate(&options, &host).map_err(usage)
     }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::{FILE, Record, Records};
+use super::{FILE, NEW_FILE, Record, Records};
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -118,7 +118,9 @@ fn renew(directory: &Path) -> Result<()> {
     for name in files::names(&work)? {
         files::remove_all(&work.join(name))?;
     }
-    files::optional(fs::remove_file(&record).map_err(Error::io("remove", &record)))?;
+    // The next record is written over this one.
+    let next = directory.join(NEW_FILE);
+    fs::rename(&record, &next).map_err(Error::io("rename", &record))?;
     forget_xattrs(&upper).map_err(|errno| Error::io("remove attributes of", &upper)(errno.into()))
 }
 
