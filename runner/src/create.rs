@@ -57,12 +57,13 @@ pub(crate) fn check_id(id: &str) -> Result<()> {
 
 /// Starts the container's first process. `stdio` are the child's descriptors, not used with a terminal. The caller is
 /// single-threaded, and the state directory exists. A `witness` watches the program from its exec on;
-/// `interrupts` ([`interrupts()`]) end the wait for it.
+/// `interrupts` ([`interrupts()`]) end the wait for it; `idle` is called once the child needs nothing more from us.
 pub(crate) fn create(
     container: &Container,
     stdio: Option<[OwnedFd; 3]>,
     witness: Option<&Witness>,
     interrupts: Option<&OwnedFd>,
+    idle: &mut dyn FnMut(),
 ) -> Result<Created> {
     check_id(&container.id)?;
     let allotted = auto_ids::allot(&container.spec)?;
@@ -128,7 +129,7 @@ pub(crate) fn create(
             witness.map_or(Ok(()), |witness| witness.watch(pid))?;
             setup_network(container, pid)
         };
-        let work = Work { meanwhile, mounted: |_| Ok(()), root: Some(&container.rootfs), interrupts };
+        let work = Work { meanwhile, mounted: |_| Ok(()), idle, root: Some(&container.rootfs), interrupts };
         start_child(&cgroup, &around, materials, work)
     })();
     match result {
@@ -166,6 +167,8 @@ pub(crate) struct Work<'a, M, H> {
     pub meanwhile: M,
     /// Given the child's pid, when it has mounted everything and waits ([`Step::AwaitHooks`]).
     pub mounted: H,
+    /// Called while the child needs nothing from us.
+    pub idle: &'a mut dyn FnMut(),
     /// Where the mount points that were made are taken out again if the child fails.
     pub root: Option<&'a Rootfs>,
     /// The signals that end the wait for the child ([`interrupts`]).
@@ -185,7 +188,7 @@ pub(crate) fn start_child<T: Undo>(
     materials: Materials<'_>,
     work: Work<'_, impl FnOnce(i32) -> Result<T>, impl FnOnce(i32) -> Result<()>>,
 ) -> Result<(Started, T)> {
-    let Work { meanwhile, mounted, root, interrupts } = work;
+    let Work { meanwhile, mounted, idle, root, interrupts } = work;
     let (ours, theirs) = Channel::pair().doing(|| "make the socket to the child".into())?;
     sys::set_dumpable(false).doing(|| "seal the process".into())?;
     let child = spaces::clone_in(around, materials.plan, cgroup)?;
@@ -228,6 +231,7 @@ pub(crate) fn start_child<T: Undo>(
         let mut mounted = Some(mounted);
         if !waits_for_hooks {
             go()?;
+            idle();
         }
         let mut console = None;
         let deadline = Instant::now() + START_LIMIT;

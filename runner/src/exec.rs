@@ -280,7 +280,7 @@ fn start(
         die_with_parent,
     };
     let around = [(libc::CLONE_NEWPID, pid_namespace)];
-    let work = create::Work { meanwhile: |_| Ok(()), mounted: |_| Ok(()), root: None, interrupts };
+    let work = create::Work { meanwhile: |_| Ok(()), mounted: |_| Ok(()), idle: &mut || {}, root: None, interrupts };
     let (started, ()) = create::start_child(&cgroup, &around, materials, work)?;
     Ok(started)
 }

@@ -73,7 +73,7 @@ pub fn run_in(container: &Container, output: &mut dyn FnMut(Stream, &[u8]), canc
 /// In the broker: start, wait, take back.
 fn supervise(container: &Container, stdio: [OwnedFd; 3]) -> Result<Exit> {
     let mut session = Session::open(container, false, true)?;
-    let started = session.start(Some(stdio));
+    let started = session.start(Some(stdio), &mut || {});
     let result = started.and_then(|(running, _)| {
         let ended = sys::wait(running.pidfd.as_fd()).doing(|| "wait for the program".into())?;
         session.end(running, ended, None, |_, _| None).map(|(exit, _)| exit)

@@ -227,8 +227,10 @@ mod tests {
 
     #[test]
     fn a_plain_container_is_fine() {
-        let host = Host::detect().unwrap();
         let mut options = options();
+        options.resources.cpuset_cpus = Some("0".into());
+        let host = Host::detect(&options).unwrap();
+        assert!(host.cpus.is_some() && host.memory_nodes.is_none(), "what is asked for is looked up");
         // Machines without any control groups have no limit of processes either.
         if host.hierarchies.version1_has(crate::cgroup::Controller::Pids).is_none() {
             options.resources.pids_limit = None;

@@ -69,7 +69,8 @@ pub fn is_read() -> bool {
 
 /// Writes a line to stderr. Nobody can be told when that fails.
 pub fn note(text: impl fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    // One write: standard error has no buffer, and a line must not be mixed with others' in the middle.
+    let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
 /// Writes part of a line to stderr, as a prompt is.

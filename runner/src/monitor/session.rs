@@ -79,16 +79,16 @@ impl<'a> Session<'a> {
         Ok(Self { container, state, stdin, recorded, own_stdio: None, witness: None, interrupts: None })
     }
 
-    /// Starts the program.
-    pub fn begin(&mut self) -> Result<(Running, ProgramIo)> {
-        let result = self.try_begin();
+    /// Starts the program; `idle` is called while the child is on its way to it.
+    pub fn begin(&mut self, idle: &mut dyn FnMut()) -> Result<(Running, ProgramIo)> {
+        let result = self.try_begin(idle);
         if result.is_err() {
             self.abandon();
         }
         result
     }
 
-    fn try_begin(&mut self) -> Result<(Running, ProgramIo)> {
+    fn try_begin(&mut self, idle: &mut dyn FnMut()) -> Result<(Running, ProgramIo)> {
         let (mut program, stdio) = if self.container.has_terminal() {
             (ProgramIo::default(), None)
         } else if let Some([input, output, error]) = &self.own_stdio {
@@ -98,19 +98,19 @@ impl<'a> Session<'a> {
             let (program, stdio) = pipes(self.stdin)?;
             (program, Some(stdio))
         };
-        let created = self.start(stdio)?;
+        let created = self.start(stdio, idle)?;
         program.hold(created.1);
         Ok((created.0, program))
     }
 
     /// Starts the program on these descriptors and records it.
-    pub fn start(&mut self, stdio: Option<[OwnedFd; 3]>) -> Result<(Running, Option<OwnedFd>)> {
+    pub fn start(&mut self, stdio: Option<[OwnedFd; 3]>, idle: &mut dyn FnMut()) -> Result<(Running, Option<OwnedFd>)> {
         // The networks may have been changed since the last run.
         let changed = if self.state.restarts > 0 { verbs::changed_network(&self.container.state_dir) } else { None };
         let changed = changed.map(|network| Container { network: Some(network), ..self.container.clone() });
         let container = changed.as_ref().unwrap_or(self.container);
         let Created { process, pidfd, console, ttys, cgroup, network, stubs } =
-            create::create(container, stdio, self.witness.as_ref(), self.interrupts.as_ref())?;
+            create::create(container, stdio, self.witness.as_ref(), self.interrupts.as_ref(), idle)?;
         self.state.process = Some(process);
         self.state.status = Status::Running;
         self.state.started_at = Some(state::now());

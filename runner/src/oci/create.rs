@@ -169,6 +169,7 @@ fn make(
     let own_network = plan.new_namespaces & libc::CLONE_NEWNET as u64 != 0;
     let mut state = record.hook_state(Status::Creating);
     let work = Work {
+        idle: &mut || {},
         meanwhile: |pid: i32| {
             if own_network {
                 let path = format!("/proc/{pid}/ns/net");

@@ -144,7 +144,7 @@ impl Runtime {
             die_with_parent: false,
         };
         let around = [(libc::CLONE_NEWPID, pid_namespace)];
-        let work = Work { meanwhile: |_| Ok(()), mounted: |_| Ok(()), root: None, interrupts: None };
+        let work = Work { meanwhile: |_| Ok(()), mounted: |_| Ok(()), idle: &mut || {}, root: None, interrupts: None };
         let (started, ()) = create::start_child(&cgroup, &around, materials, work)?;
         if let Some(console) = &started.console {
             console::resize(console, process)?;

@@ -125,12 +125,17 @@ impl Engine {
         self.set_standing(record, Standing::Up)?;
         let mut observer = |happening: &Happening<'_>| {
             tell_happening(&self.store, record, happening);
-            if let Happening::Started(state) = happening {
-                self.show_notices(state.network.as_ref());
-                self.started_with_root(&record.id);
-                // What earlier runs left to be done while somebody waits anyway; the collector finds what cannot be.
-                let _ = self.store.containers().clear_retired();
-                let _ = runner::clear_retired(&self.state_dir(&record.id));
+            match happening {
+                Happening::Starting => {
+                    // What earlier runs left to be done while somebody waits anyway; the collector finds what cannot be.
+                    let _ = self.store.containers().clear_retired();
+                    let _ = runner::clear_retired(&self.state_dir(&record.id));
+                }
+                Happening::Started(state) => {
+                    self.show_notices(state.network.as_ref());
+                    self.started_with_root(&record.id);
+                }
+                _ => {}
             }
         };
         let result = if explain {
