@@ -28,6 +28,8 @@ use crate::lock::{self, LockFile, LockMode};
 const FILE: &str = "record.json";
 /// A record that is being written.
 const NEW_FILE: &str = "record.new";
+/// What the next record is written over, in a directory that is used again.
+const SPARE_FILE: &str = "record.spare";
 const RECORD_MAX: u64 = 16 << 20;
 
 /// What kind of thing is recorded.
@@ -209,7 +211,8 @@ impl<'a> Records<'a> {
             }
             let (file, new) = (directory.join(FILE), directory.join(NEW_FILE));
             // An older program left none to write over.
-            let written = if spare { files::optional(files::rewrite_file(&file, &new, &bytes))? } else { None };
+            let old = directory.join(SPARE_FILE);
+            let written = if spare { files::optional(files::rewrite_file(&file, &old, &bytes))? } else { None };
             if written.is_none() {
                 files::replace_file(&file, &new, &bytes, self.durability)?;
             }

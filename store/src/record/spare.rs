@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::{FILE, NEW_FILE, Record, Records};
+use super::{FILE, Record, Records, SPARE_FILE};
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -119,7 +119,7 @@ fn renew(directory: &Path) -> Result<()> {
         files::remove_all(&work.join(name))?;
     }
     // The next record is written over this one.
-    let next = directory.join(NEW_FILE);
+    let next = directory.join(SPARE_FILE);
     fs::rename(&record, &next).map_err(Error::io("rename", &record))?;
     forget_xattrs(&upper).map_err(|errno| Error::io("remove attributes of", &upper)(errno.into()))
 }
