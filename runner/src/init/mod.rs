@@ -29,7 +29,7 @@ use crate::plan::{Plan, Step};
 use crate::security::capabilities::Sets;
 use crate::security::seccomp;
 use crate::timing::{self, Mark};
-use crate::{rootfs, security, sys};
+use crate::{broker, rootfs, security, sys};
 use dialogue::{Channel, Failure, Message};
 pub use execute::{DEFAULT_PATH, candidates};
 pub use gate::Gate;
@@ -155,6 +155,10 @@ impl Child<'_> {
         // Modes are meant as they are given, until the program's own umask is set.
         rustix::process::umask(rustix::fs::Mode::empty());
         self.die_with_parent()?;
+        if self.materials.hooks.is_some() {
+            // What the caller left open is not for the hooks either; for the program it is closed in the end.
+            broker::close_on_exec_all_but(&self.materials.passed_on).doing(|| "close descriptors".into())?;
+        }
         if self.materials.plan.has_users() || self.materials.hooks.is_some() {
             self.be_born()?;
         }

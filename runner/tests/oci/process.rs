@@ -146,6 +146,56 @@ fn descriptors_are_passed_on_only_when_asked_for() {
         .refuses("at most 1024");
 }
 
+/// Runs the runtime with a directory of the host open as 7, and a file as 5, as a careless caller has them.
+fn with_leaks(lab: &Lab, words: &str) -> String {
+    let (program, place) = (env!("CARGO_BIN_EXE_img-runtime"), lab.dir.path().display());
+    let line = format!("exec {program} --root {place}/state {words} 7<{place}/outside 5<{place}/outside/file");
+    let out = std::process::Command::new("sh").args(["-c", &line]).env_remove("LISTEN_FDS").output().unwrap();
+    assert!(out.status.success(), "{words}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+#[test]
+fn a_directory_that_the_caller_left_open_reaches_nobody_inside() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new();
+    std::fs::create_dir(lab.path("outside")).unwrap();
+    std::fs::write(lab.path("outside/file"), "secret").unwrap();
+    let list = "ls -l /proc/self/fd 2>/dev/null | sed 's/.* -> //' | grep outside; ls /proc/self/fd | tr '\n' ' '";
+    let hook = |name: &str, shell: &str| {
+        let script = format!("ls -l /proc/self/fd > {name}");
+        json!([{"path": shell, "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]}])
+    };
+    let outside = lab.path("hook").display().to_string();
+    lab.config(
+        &format!("{list}; cat /hook; sleep 100"),
+        json!({"hooks": {"createContainer": hook(&outside, "/bin/sh"), "startContainer": hook("/hook", "/bin/sh")}}),
+    );
+    let place = lab.dir.path().display();
+    let log = lab.path("log");
+    with_leaks(&lab, &format!("create --bundle {place} {} >{} 2>&1", lab.id, log.display()));
+    // While it waits it is the runtime, with what it needs for the rest of its way.
+    let held: Vec<_> = std::fs::read_dir(format!("/proc/{}/fd", lab.pid()))
+        .unwrap()
+        .map(|entry| std::fs::read_link(entry.unwrap().path()).unwrap())
+        .filter(|link| link.starts_with(lab.path("outside")))
+        .collect();
+    assert!(held.is_empty(), "{held:?}");
+    with_leaks(&lab, &format!("start {}", lab.id));
+    wait_until("it has said all", || std::fs::read_to_string(&log).unwrap().contains("total"));
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(said.starts_with("0 1 2 3 ") && !said.contains("outside"), "{said}");
+    assert!(!std::fs::read_to_string(lab.path("hook")).unwrap().contains("outside"));
+    let executed = with_leaks(&lab, &format!("exec {} sh -c \"{}\"", lab.id, list.replace('\\', "\\\\")));
+    assert_eq!(executed, "0 1 2 3 ");
+    // What is asked for passes, the rest does not.
+    let passed = with_leaks(&lab, &format!("exec --preserve-fds 3 {} ls /proc/self/fd", lab.id));
+    assert_eq!(passed.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3", "5"]);
+    lab.call(&["delete", "--force", &lab.id]).ok();
+}
+
 #[test]
 fn sockets_for_another_process_are_not_passed_on() {
     if !can_run() {
