@@ -271,3 +271,23 @@ fn a_clone_that_is_killed_leaves_its_original_running_and_no_half_copy() {
     assert_eq!((status("box").as_str(), status("copy").as_str()), ("running", "created"));
     sandbox.ok(&["rm", "-f", "box"]);
 }
+
+#[test]
+fn what_a_failed_start_cannot_clean_up_is_said() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let id = sandbox.ok(&["create", "--name", "box", "--network", "none", "busybox", "/no/such"]);
+    // A mount in its state directory, as somebody who looks into it may have.
+    let busy = sandbox.path("run/containers").join(&id).join("busy");
+    std::fs::create_dir_all(&busy).expect("a folder");
+    let tool = |words: &[&str]| {
+        let done = std::process::Command::new(words[0]).args(&words[1..]).arg(&busy).status().expect("a tool");
+        assert!(done.success(), "{words:?}");
+    };
+    tool(&["mount", "-t", "tmpfs", "none"]);
+    let out = sandbox.img(&["start", "box"]);
+    tool(&["umount"]);
+    out.exits(127).says(&["/no/such", "cannot remove the state of container box", "busy"]);
+    sandbox.img(&["start", "box"]).exits(127);
+    assert!(!sandbox.img(&["start", "box"]).stderr().contains("warning"));
+}

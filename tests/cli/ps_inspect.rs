@@ -113,3 +113,26 @@ fn inspect_of_a_running_one_tells_where_it_lives() {
     let state = &sandbox.inspect("box")["State"];
     assert_eq!((&state["Paused"], &state["Running"]), (&true.into(), &true.into()));
 }
+
+#[test]
+fn inspect_reads_what_the_image_says_once() {
+    if !crate::support::tools::has("strace") {
+        eprintln!("skip: strace is not here");
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    sandbox.ok(&["create", "--name", "box", "--health-cmd", "true", "--network", "none", "busybox", "true"]);
+    let image = sandbox.inspect("box")["Image"].as_str().expect("an image").to_owned();
+    let (log, img) = (sandbox.text("strace"), sandbox.command(&["inspect", "box"]));
+    let mut strace = std::process::Command::new("strace");
+    strace.args(["-f", "-qq", "-s", "500", "-e", "trace=open,openat,openat2", "-o", &log]);
+    strace.arg(img.get_program()).args(["inspect", "box"]).env_clear();
+    for (name, value) in img.get_envs() {
+        strace.env(name, value.unwrap_or_default());
+    }
+    crate::support::Out::of(strace, None, std::time::Duration::from_secs(60)).ok();
+    let config = format!("blobs/sha256/{}", image.trim_start_matches("sha256:"));
+    let text = std::fs::read_to_string(&log).expect("strace wrote its log");
+    assert_eq!(text.lines().filter(|line| line.contains(&config)).count(), 1, "{text}");
+}

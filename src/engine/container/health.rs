@@ -13,7 +13,7 @@ use store::image::{Healthcheck, RunConfig};
 
 use super::create::usage;
 use super::options::{Options, SupervisionOptions};
-use super::{ContainerRecord, time};
+use super::time;
 use crate::engine::Engine;
 use crate::error::{CommandError, Result};
 
@@ -179,7 +179,7 @@ impl Engine {
             return Err(CommandError::new(format!("container {name} is not running")));
         }
         let image = self.run_config(&record.data)?;
-        let spec = self.spec_of(&record.id, &record.data)?;
+        let spec = self.spec_with(&record.id, &record.data, image.as_ref())?;
         let Some(check) = check(&record.data.options, image.as_ref(), &spec)? else {
             return Err(CommandError::new(format!("container {name} has no health check"))
                 .hint("--health-cmd of `img run`, or HEALTHCHECK of the image, says what is asked"));
@@ -195,22 +195,20 @@ impl Engine {
         }
         Ok(health)
     }
+}
 
-    /// A container's check as docker's inspect prints it.
-    pub(super) fn health_config(&self, record: &ContainerRecord) -> Result<Value> {
-        let Some(asked) = asked(&record.data.options, self.run_config(&record.data)?.as_ref())? else {
-            return Ok(Value::Null);
-        };
-        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        Ok(json!({
-            "Test": asked.test,
-            "Interval": nanoseconds(asked.interval),
-            "Timeout": nanoseconds(asked.timeout),
-            "StartPeriod": nanoseconds(asked.start_period),
-            "StartInterval": nanoseconds(asked.start_interval),
-            "Retries": asked.retries,
-        }))
-    }
+/// A container's check as docker's inspect prints it.
+pub(super) fn config(options: &Options, image: Option<&RunConfig>) -> Result<Value> {
+    let Some(asked) = asked(options, image)? else { return Ok(Value::Null) };
+    let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    Ok(json!({
+        "Test": asked.test,
+        "Interval": nanoseconds(asked.interval),
+        "Timeout": nanoseconds(asked.timeout),
+        "StartPeriod": nanoseconds(asked.start_period),
+        "StartInterval": nanoseconds(asked.start_interval),
+        "Retries": asked.retries,
+    }))
 }
 
 /// A health as docker's inspect prints it.

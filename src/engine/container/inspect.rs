@@ -57,9 +57,11 @@ impl Engine {
         let error = error.filter(|_| running.is_none());
         let text = |time: Option<jiff::Timestamp>| time.map_or_else(|| NEVER.to_owned(), |time| time.to_string());
         let options = &record.data.options;
-        let spec = self.spec_of(&id, &record.data)?;
+        let image = self.run_config(&record.data)?;
+        let spec = self.spec_with(&id, &record.data, image.as_ref())?;
         let process = serde_json::to_value(spec.process())?;
-        let image = self.run_config(&record.data)?.unwrap_or_default();
+        let healthcheck = super::health::config(options, image.as_ref())?;
+        let image = image.unwrap_or_default();
         let paths = self.store.containers().container_paths(&id)?;
         let mut host = host_config(&record);
         if let Ok(logging) = self.logging(options) {
@@ -119,7 +121,7 @@ impl Engine {
                 "Annotations": options.inside.annotated()?,
                 "StopSignal": options.stop_signal,
                 "StopTimeout": options.stop_timeout,
-                "Healthcheck": self.health_config(&record)?,
+                "Healthcheck": healthcheck,
                 "CreateCommand": options.invocation,
             },
             "NetworkSettings": network_settings(running),

@@ -141,8 +141,15 @@ impl Engine {
     /// # Errors
     /// Words that make no sense.
     pub(in crate::engine) fn spec_of(&self, id: &str, data: &ContainerData) -> Result<Spec> {
-        let image = self.run_config(data)?;
-        let (mut options, _) = self.spec_options(id, data, image.as_ref())?;
+        self.spec_with(id, data, self.run_config(data)?.as_ref())
+    }
+
+    /// As [`Engine::spec_of`], for a caller who has read what the image says.
+    ///
+    /// # Errors
+    /// Words that make no sense.
+    pub(super) fn spec_with(&self, id: &str, data: &ContainerData, image: Option<&RunConfig>) -> Result<Spec> {
+        let (mut options, _) = self.spec_options(id, data, image)?;
         options.mounts = data.mounts()?;
         // Volumes and images have no path here.
         options.mounts.retain(|mount| !matches!(mount.kind, MountKind::Volume | MountKind::Image));

@@ -268,7 +268,7 @@ impl Engine {
     /// A container that could not even be prepared: with `--rm` as if it had never been.
     fn unprepared(&self, record: &ContainerRecord, error: CommandError) -> CommandError {
         self.let_go_of_volumes();
-        let _ = crate::engine::volumes::attach::released_by(&self.store, &self.states(), record);
+        warn_of("release the volumes of", record, self.released(record));
         if !record.data.options.remove {
             return error;
         }
@@ -276,6 +276,10 @@ impl Engine {
             Ok(_) => error,
             Err(second) => error.hint(format!("and cleaning up failed: {}", second.text())),
         }
+    }
+
+    fn released(&self, record: &ContainerRecord) -> Result<()> {
+        crate::engine::volumes::attach::released_by(&self.store, &self.states(), record)
     }
 
     /// A start that failed: recorded, or with `--rm` as if it had never been.
@@ -293,9 +297,14 @@ impl Engine {
                 finished: jiff::Timestamp::now(),
                 error: Some(error.text()),
             };
-            let _ = runner::delete(&self.state_dir(&record.id), false);
+            let deleted = match runner::delete(&self.state_dir(&record.id), false) {
+                // Somebody else was faster: it is theirs.
+                Err(runner::Error::Running(_)) => Ok(()),
+                deleted => deleted.map_err(Into::into),
+            };
+            warn_of("remove the state of", record, deleted);
             self.let_go_of_volumes();
-            let _ = crate::engine::volumes::attach::released_by(&self.store, &self.states(), record);
+            warn_of("release the volumes of", record, self.released(record));
             let ended = |data: &mut ContainerData| data.last = Some(last);
             self.store.containers().change(&record.id, ended).map(drop).map_err(Into::into)
         };
@@ -345,6 +354,14 @@ impl Engine {
         for notice in network.iter().flat_map(|network| &network.notices) {
             crate::ui::note(notice);
         }
+    }
+}
+
+/// What could not be cleaned up after a start that failed is said beside its error.
+fn warn_of(what: &str, record: &ContainerRecord, cleaned: Result<()>) {
+    if let Err(error) = cleaned {
+        let error = error.prefixed(&format!("cannot {what} container {}", record.name));
+        crate::ui::warn(crate::ui::Escaped(&error.text()));
     }
 }
 
