@@ -77,7 +77,7 @@ pub use monitor::{
     DetachKeys, Foreground, Happening, MonitorOptions, Observer, Supervision, connect_tty, run_explained,
     run_foreground, start_monitored,
 };
-pub use networks::{NETWORK_STATE, connect, disconnect, make_bridge, remove_bridge, rename};
+pub use networks::{NETWORK_STATE, connect, disconnect, make_bridge, reload_network, remove_bridge, rename};
 pub use rootfs::{Stopped, mount_stopped, root_of_running};
 pub use run_in::run_in;
 pub use run_with_terminal::run_with_terminal;

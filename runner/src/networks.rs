@@ -129,6 +129,23 @@ pub fn disconnect(state_dir: &Path, network: &str) -> Result<State> {
     Ok(state)
 }
 
+/// Enters a running container into the firewall again, as after somebody has flushed it. Returns what the user should be told.
+///
+/// # Errors
+/// [`Error::NotRunning`], a port that somebody else has taken meanwhile.
+pub fn reload_network(state_dir: &Path) -> Result<Vec<String>> {
+    // Without a record there is nothing to lock either.
+    state::load(state_dir)?;
+    let _lock = lock(state_dir)?;
+    let state = state::load(state_dir)?;
+    if !state.is_running() {
+        return Err(Error::NotRunning(state.id));
+    }
+    // One on the host's or another's network has nothing of its own there.
+    let Some(network) = &state.network else { return Ok(Vec::new()) };
+    with_site(containers(state_dir), |site| Ok(network::reload(network, site)?))
+}
+
 /// Gives the default routes of a place that is gone to the first other one with a way out.
 fn heir<'a>(places: &'a mut [Attachment], gone: &Attachment) -> Option<&'a Attachment> {
     let place = places.iter_mut().find(|place| !place.internal)?;

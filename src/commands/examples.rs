@@ -275,6 +275,10 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     ),
     ("network disconnect", &[("img network disconnect bridge web", "off the default network")]),
     ("port", &[("img port web", "all published ports"), ("img port web 80", "where port 80 is found on this machine")]),
+    (
+        "network reload",
+        &[("img network reload --all", "after `nft flush ruleset`"), ("img network reload web", "one container")],
+    ),
     ("network exists", &[("img network exists lab || img network create lab", "in a script")]),
     (
         "volume create",

@@ -6,6 +6,7 @@ use clap::Args;
 use runner::spec::parse::NetworkRequest;
 use serde_json::{Value, json};
 
+use super::targets::{Scope, Targets};
 use super::{Run, each, inspect_each};
 use crate::config::Context;
 use crate::engine::networks::create::NetworkOptions;
@@ -272,6 +273,27 @@ impl Run for Disconnect {
             engine.disconnect(&self.container, &self.network)?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Enter running containers into the firewall again
+///
+/// For when somebody has flushed its rules, as restarting a firewall does: ways out, published ports and what keeps networks
+/// apart are made anew. Connections are not touched. Prints each container.
+#[derive(Args)]
+pub struct Reload {
+    #[command(flatten)]
+    targets: Targets,
+}
+
+impl Run for Reload {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let engine = context.engine()?;
+        let names = self.targets.names(engine, Scope::Running)?;
+        Ok(each(&names, |name| {
+            engine.reload_network(name)?.iter().for_each(ui::note);
+            ui::outln(name)
+        }))
     }
 }
 

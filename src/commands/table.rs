@@ -139,6 +139,7 @@ pub const COMMANDS: &[Command] = &[
     command::<network::Prune>("network prune", &[], Containers),
     command::<network::Connect>("network connect", &[], Containers),
     command::<network::Disconnect>("network disconnect", &[], Containers),
+    command::<network::Reload>("network reload", &[], Containers),
     command::<network::Exists>("network exists", &[], Containers),
     command::<volume::List>("volume ls", &["list"], Containers),
     command::<volume::Create>("volume create", &[], Containers),

@@ -193,3 +193,40 @@ fn two_containers_on_the_bridge_talk_and_an_internal_firewall_is_not_opened_wide
     assert!(outside.stdout.is_empty(), "127.0.0.1 publishing answers the world: {outside:?}");
     island.img(&sandbox, &["rm", "-f", &id]).ok();
 }
+
+#[test]
+fn what_was_flushed_is_there_again_after_a_reload() {
+    if !ready() {
+        skip!("ip, nft and nsenter are needed");
+    }
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let mut island = Island::new("load");
+    island.serve();
+    let own = std::fs::read_to_string("/etc/hostname").unwrap();
+    let script = "while :; do echo inside | nc -l -p 80 >/dev/null; done";
+    let words = ["run", "-d", "--name", "web", "-p", "8080:80", "busybox", "sh", "-c", script];
+    let id = island.img(&sandbox, &words).ok().word();
+    island.img(&sandbox, &["run", "-d", "--name", "bare", "--network", "host", "busybox", "sleep", "1000"]).ok();
+    let ask = "nc -w 2 198.51.100.1 8080 </dev/null";
+    let asked = || {
+        let words = [format!("--net=/run/netns/{}", island.world), "sh".into(), "-c".into(), format!("{ask} || true")];
+        tools::run("nsenter", &words).stdout()
+    };
+    sandbox.wait_until("it answers the world", || asked() == "inside\n");
+    let rules = || island.on_host("nft list table ip img").stdout();
+    let before = rules();
+    island.on_host("nft flush ruleset");
+    assert_eq!(asked(), "");
+    island.img(&sandbox, &["network", "reload", "--all"]).ok().prints(&[&id]);
+    assert_eq!(rules(), before);
+    sandbox.wait_until("it answers again", || asked() == "inside\n");
+    island.img(&sandbox, &["exec", "web", "sh", "-c", FETCH]).ok().prints_exactly(&own);
+    // What is there is left as it is.
+    island.img(&sandbox, &["network", "reload", "web", "bare"]).ok().prints_exactly("web\nbare\n");
+    assert_eq!(rules(), before);
+    island.img(&sandbox, &["network", "reload", "nobody"]).refuses(1, &["nobody"]);
+    island.img(&sandbox, &["rm", "-f", "web", "bare"]).ok();
+    island.img(&sandbox, &["create", "--name", "idle", "busybox"]).ok();
+    island.img(&sandbox, &["network", "reload", "idle"]).refuses(1, &["not running"]);
+}

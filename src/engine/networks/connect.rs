@@ -46,6 +46,20 @@ impl Engine {
         Ok(notices)
     }
 
+    /// Enters a running container into the firewall again. Returns what the user should be told.
+    ///
+    /// # Errors
+    /// No such container, one that does not run, a port that somebody else has taken meanwhile.
+    pub fn reload_network(&self, container: &str) -> Result<Vec<String>> {
+        let record = self.container_record(&self.find_container(container)?)?;
+        runner::reload_network(&self.state_dir(&record.id)).map_err(|error| match error {
+            runner::Error::NotRunning(_) | runner::Error::NotFound(_) => {
+                CommandError::new(format!("container {container} is not running"))
+            }
+            error => CommandError::from(error).prefixed(&format!("cannot reload the network of container {container}")),
+        })
+    }
+
     /// Takes a container off a network.
     ///
     /// # Errors
