@@ -199,7 +199,14 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             ("img unshare --pid --mount top", "sees itself alone"),
         ],
     ),
-    ("logs", &[("img logs -f web", "as it is written"), ("img logs --tail 20 -t web", "the last lines, with times")]),
+    (
+        "logs",
+        &[
+            ("img logs -f web", "as it is written"),
+            ("img logs --tail 20 -t web", "the last lines, with times"),
+            ("img logs -f --names --color web db", "two at once, as they write"),
+        ],
+    ),
     ("attach", &[("img attach box", "your terminal becomes its; leave with ctrl-p ctrl-q")]),
     (
         "commit",

@@ -9,15 +9,23 @@ use crate::config::Context;
 use crate::engine::container::logs::LogOptions;
 use crate::engine::container::run::Attachment;
 use crate::error::{CommandError, Result};
+use crate::ui;
 
 /// Show what a container has written
 ///
-/// Its standard output goes to standard output, its standard error to standard error.
+/// Its standard output goes to standard output, its standard error to standard error. Several containers come one after the
+/// other, or with -f as their lines come.
 #[derive(Args)]
 pub struct Logs {
     /// Containers, by name or id
-    #[arg(required = true, value_name = "CONTAINER")]
+    #[arg(required_unless_present = "latest", value_name = "CONTAINER")]
     containers: Vec<String>,
+    /// The newest one
+    #[arg(long, short, conflicts_with = "containers")]
+    latest: bool,
+    /// Each container's lines in a colour of its own
+    #[arg(long)]
+    color: bool,
     /// Show the labels and variables chosen by --log-opt labels=NAME,... and env=NAME,... before each line
     #[arg(long)]
     details: bool,
@@ -51,14 +59,39 @@ impl Run for Logs {
             timestamps: self.timestamps,
             details: self.details,
             names: self.names,
+            colour: None,
         };
-        if self.follow && self.containers.len() > 1 {
-            return Err(CommandError::usage("only one container can be followed at a time"));
-        }
         let engine = context.engine()?;
-        Ok(each(&self.containers, |name| engine.logs(name, &options)))
+        let names = match self.latest {
+            true => engine.containers(true, &[], false)?.into_iter().take(1).map(|newest| newest.id).collect(),
+            false => self.containers,
+        };
+        let show = |(number, name): (usize, &String)| {
+            let colour = self.color.then(|| COLOURS[number % COLOURS.len()]);
+            engine.logs(name, &LogOptions { colour, ..options.clone() })
+        };
+        if !self.follow {
+            let mut numbers = 0..;
+            return Ok(each(&names, |name| show((numbers.next().unwrap_or_default(), &name.to_owned()))));
+        }
+        // Each waits for its own container.
+        std::thread::scope(|scope| {
+            let followers: Vec<_> = names.iter().enumerate().map(|one| scope.spawn(move || show(one))).collect();
+            let mut code = ExitCode::SUCCESS;
+            for follower in followers {
+                let ended = follower.join().unwrap_or_else(|_| Err(CommandError::new("a follower has failed")));
+                if let Err(error) = ended {
+                    ui::error(&error);
+                    code = error.into();
+                }
+            }
+            Ok(code)
+        })
     }
 }
+
+/// Foreground colours of ANSI terminals that can be read on dark and bright ones.
+const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
 
 /// Connect this terminal to a running container
 ///

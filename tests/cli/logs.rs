@@ -74,6 +74,32 @@ fn follow_shows_lines_as_they_come_and_ends_with_the_container() {
 }
 
 #[test]
+fn several_are_followed_at_once() {
+    let sandbox = Sandbox::new();
+    let script = "while read word; do echo $word; done";
+    for name in ["one", "two"] {
+        sandbox.ok(&["run", "-d", "-i", "--name", name, "--network", "none", "busybox", "sh", "-c", script]);
+    }
+    let mut follower = sandbox.spawn(&["logs", "-f", "--names", "one", "two"]);
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(follower.0.stdout.take().unwrap()));
+    // Whoever says something is heard, in whatever order.
+    for (name, word) in [("two", "a"), ("one", "b"), ("two", "c")] {
+        let attached = sandbox.spawn(&["attach", name]);
+        std::io::Write::write_all(&mut attached.0.stdin.as_ref().unwrap(), format!("{word}\n").as_bytes()).unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), format!("{name} {word}"));
+    }
+    sandbox.ok(&["stop", "-t", "0", "one"]);
+    let attached = sandbox.spawn(&["attach", "two"]);
+    std::io::Write::write_all(&mut attached.0.stdin.as_ref().unwrap(), b"d\n").unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "two d");
+    sandbox.ok(&["stop", "-t", "0", "two"]);
+    assert!(lines.next().is_none());
+    assert_eq!(follower.wait(), 0);
+    let ended = sandbox.img(&["logs", "-f", "one", "nobody"]);
+    assert_eq!((ended.code(), ended.stdout().as_str()), (1, "b\n"), "{ended}");
+}
+
+#[test]
 fn since_and_until_choose_by_time() {
     let sandbox = Sandbox::new();
     let id = sandbox.ok(&["run", "-d", "--network", "none", "busybox", "sh", "-c", "echo old; sleep 2.2; echo new"]);
@@ -192,7 +218,9 @@ fn log_drivers_and_their_options() {
     // Several at once, each line with its container's name.
     run(&[], "other").ok();
     sandbox.img(&["logs", "--names", "local", "other"]).ok().prints_exactly("local seen\nother seen\n");
-    sandbox.img(&["logs", "-f", "local", "other"]).refuses(125, &["one container"]);
+    sandbox.img(&["logs", "--latest"]).ok().prints_exactly("seen\n");
+    let coloured = "\u{1b}[36mlocal seen\u{1b}[0m\n\u{1b}[33mother seen\u{1b}[0m\n";
+    sandbox.img(&["logs", "--names", "--color", "local", "other"]).ok().prints_exactly(coloured);
 }
 
 #[test]

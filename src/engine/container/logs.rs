@@ -28,6 +28,8 @@ pub struct LogOptions {
     pub details: bool,
     /// Print the container's name before each line.
     pub names: bool,
+    /// Print it in this colour of ANSI terminals.
+    pub colour: Option<u8>,
 }
 
 impl Engine {
@@ -75,7 +77,7 @@ impl Engine {
                     record.name
                 ));
             }
-            match print(&entry, &prefix, options.timestamps, &details) {
+            match print(&entry, &prefix, options, &details) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
                 result => result?,
             }
@@ -91,9 +93,16 @@ impl Engine {
     }
 }
 
-fn print(entry: &Entry, prefix: &str, timestamps: bool, details: &str) -> io::Result<()> {
-    let stamp = if timestamps { format!("{} ", entry.time) } else { String::new() };
-    let text = [prefix.as_bytes(), stamp.as_bytes(), details.as_bytes(), entry.bytes()].concat();
+fn print(entry: &Entry, prefix: &str, options: &LogOptions, details: &str) -> io::Result<()> {
+    let stamp = if options.timestamps { format!("{} ", entry.time) } else { String::new() };
+    let (begin, end) = match options.colour {
+        Some(colour) => (format!("\x1b[{colour}m"), "\x1b[0m"),
+        None => (String::new(), ""),
+    };
+    // The colour ends with the line, not after it.
+    let (line, newline) = entry.bytes().strip_suffix(b"\n").map_or((entry.bytes(), &b""[..]), |line| (line, b"\n"));
+    let before = [begin.as_str(), prefix, &stamp, details].concat();
+    let text = [before.as_bytes(), line, end.as_bytes(), newline].concat();
     match entry.stream {
         Stream::Stdout => {
             let mut out = io::stdout().lock();
