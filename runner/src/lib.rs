@@ -15,6 +15,7 @@
 //! All functions that clone or enter mount namespaces want a single-threaded caller and say so; those that
 //! can do without fork a helper by themselves.
 
+mod added_mounts;
 pub mod attach;
 mod auto_ids;
 mod bind;

@@ -3,7 +3,8 @@
 //! A helper makes the mount where the host's paths are, detached and with its attributes set; then it enters the container's mount
 //! namespace, and its user namespace as root, and attaches it by a descriptor that was looked up below the container's root. The rule:
 //! the container's programs run meanwhile and may swap every link. So a mount that is added lies where their links
-//! lead within their root, but never on what the sandbox is made of; one that is taken away lies where it was named, or nowhere.
+//! lead within their root, but never on what the sandbox is made of; one that is taken away lies where it was named, or is known
+//! again by its number.
 
 use std::ffi::OsStr;
 use std::io;
@@ -21,7 +22,7 @@ use crate::init::filesystem::{PROC_SUPER_MAGIC, file_system, propagate};
 use crate::inroot::{Missing, Root};
 use crate::plan::{self, MountKind, MountStep};
 use crate::running_ids::RunningIds;
-use crate::{bind, mount, rootfs, state, sys};
+use crate::{added_mounts, bind, mount, rootfs, state, sys};
 
 /// Mounts a directory or file of the host, or a new tmpfs, in a running container.
 ///
@@ -30,42 +31,57 @@ use crate::{bind, mount, rootfs, state, sys};
 /// read-only root without the mount point.
 pub fn add_mount(dir: &Path, mount: &Mount) -> Result<()> {
     let step = plan::live_mount_step(mount)?;
-    let pidfd = state::load(dir)?.pidfd()?;
+    let place = step.destination.clone();
+    let state = state::load(dir)?;
+    let pidfd = state.pidfd()?;
     let root = rootfs::root_of_running(dir)?;
     let proc = host_proc()?;
     let ids = RunningIds::of(dir)?.map(|ids| ids.maps());
-    inside([&pidfd, &root, &proc], move |[pidfd, root, proc]| {
+    let number = inside([&pidfd, &root, &proc], move |[pidfd, root, proc]| {
         let of_host = bind::open(&step, ids.as_ref())?;
         match ids {
             Some(_) => enter_as_root(&pidfd)?,
             None => enter(&pidfd)?,
         }
         let mounted = of_host.map_or_else(|| fresh(&step), Ok)?;
-        attach(&Root::new(root), &proc, &mounted, &step)
-    })
+        attach(&Root::new(root), &proc, &mounted, &step)?;
+        mount::id(&mounted).doing(|| format!("examine the mount on {}", step.destination.display()))
+    })?;
+    added_mounts::note(dir, &state, &place, number)
 }
 
 /// Unmounts what is mounted at a place in a running container; says whether there was anything.
 ///
 /// # Errors
-/// [`Error::NotRunning`], a place that belongs to the sandbox, cannot be looked up, or is reached by a link only.
+/// [`Error::NotRunning`], a place that belongs to the sandbox, cannot be looked up, or is reached by a link only and not what was
+/// added there.
 pub fn remove_mount(dir: &Path, target: &Path) -> Result<bool> {
     if is_of_sandbox(target) {
         return Err(Error::invalid(format!("cannot unmount {}: it is a part of the sandbox", target.display())));
     }
-    let pidfd = state::load(dir)?.pidfd()?;
+    let state = state::load(dir)?;
+    let pidfd = state.pidfd()?;
     let root = rootfs::root_of_running(dir)?;
     let proc = host_proc()?;
+    let added = added_mounts::of(dir, &state, target);
     inside([&pidfd, &root, &proc], |[pidfd, root, proc]| {
         let at = || format!("unmount {}", target.display());
         enter(&pidfd)?;
         let own = mount::id(&root).doing(at)?;
+        let behind = root.try_clone().map(Root::new).doing(at)?;
         let place = match Root::without_links(root).open(target, OFlags::PATH) {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(false),
-            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Err(through_link(at())),
-            place => place.doing(at)?,
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+                let found = behind.open(target, OFlags::PATH).ok();
+                let is_it = |place: &OwnedFd| added.is_some() && mount::id(place).ok() == added;
+                found.filter(is_it).ok_or_else(|| through_link(at()))?
+            }
+            place => {
+                let place = place.doing(at)?;
+                check_place(&proc, &place, target).doing(at)?;
+                place
+            }
         };
-        check_place(&proc, &place, target).doing(at)?;
         if mount::id(&place).doing(at)? == own || !mount::is_mount_root(&place).doing(at)? {
             return Ok(false);
         }

@@ -25,7 +25,7 @@ const RESTART_POLICY: &str = "restart-policy.json";
 const NETWORKS: &str = "networks.json";
 
 /// Files of ours in a state directory.
-const OWN_FILES: [&str; 13] = [
+const OWN_FILES: [&str; 15] = [
     "state.json",
     ".state.json.new",
     "health.json",
@@ -35,6 +35,8 @@ const OWN_FILES: [&str; 13] = [
     ".restart-policy.json.new",
     NETWORKS,
     ".networks.json.new",
+    crate::added_mounts::ADDED,
+    ".added-mounts.json.new",
     crate::monitor::ATTACH_SOCKET,
     crate::monitor::TTYS_SOCKET,
     "lock",

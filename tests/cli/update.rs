@@ -101,6 +101,15 @@ fn a_link_of_the_container_leads_no_mount_out() {
     sandbox.img(&["exec", "box", "cat", "/tmp/new/file"]).ok().prints_exactly("text");
     add("/to-tmp").ok();
     sandbox.img(&["exec", "box", "ls", "/tmp"]).ok().prints_exactly("file\n");
+    // It is known again behind the link, and nothing else that this may lead to by then.
+    let remove = || sandbox.img(&["update", "--mount-rm", "/to-tmp", "box"]);
+    for target in ["/proc/sys", "/etc/hosts", "/dev/shm"] {
+        sandbox.img(&["exec", "box", "sh", "-c", &format!("rm /to-tmp; ln -s {target} /to-tmp")]).ok();
+        remove().refuses(1, &["/to-tmp", "a link of the container"]);
+    }
+    sandbox.img(&["exec", "box", "sh", "-c", "rm /to-tmp; ln -s tmp /to-tmp"]).ok();
+    remove().ok();
+    sandbox.img(&["exec", "box", "ls", "/tmp"]).ok().prints_exactly("new\n");
     let host = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!host.lines().any(|line| line.contains(&sandbox.text("data"))), "{host}");
 }
