@@ -8,7 +8,7 @@ use super::flags::limits::LimitFlags;
 use super::{Run, system};
 use crate::config::Context;
 use crate::engine::container::clone::CloneOptions;
-use crate::engine::container::prune::ContainerPrune;
+use crate::engine::prune_filter::PruneFilter;
 use crate::error::Result;
 use crate::ui;
 use crate::ui::human;
@@ -96,7 +96,7 @@ pub struct Prune {
 
 impl Run for Prune {
     fn run(self, context: &Context) -> Result<ExitCode> {
-        let options = ContainerPrune::parse(&self.filter)?;
+        let options = PruneFilter::parse(&self.filter)?;
         if !self.force && !system::confirm("Remove all containers that do not run?")? {
             return Ok(ExitCode::SUCCESS);
         }

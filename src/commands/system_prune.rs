@@ -8,6 +8,7 @@ use super::Run;
 use super::system::confirm;
 use crate::config::Context;
 use crate::engine::prune::{PruneOptions, PruneReport};
+use crate::engine::prune_filter::PruneFilter;
 use crate::error::Result;
 use crate::ui::{self, human};
 
@@ -20,6 +21,9 @@ pub struct Prune {
     /// Also volumes that no container uses
     #[arg(long)]
     volumes: bool,
+    /// Only what fits: until= a time or an age, label=KEY[=VALUE], label!=KEY[=VALUE]
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
     /// Do not ask
     #[arg(long, short)]
     force: bool,
@@ -38,18 +42,23 @@ impl Prune {
             false => "all dangling images",
         });
         lines.extend(["all build cache", "all unfinished downloads"]);
+        let filters = match self.filter.as_slice() {
+            [] => String::new(),
+            filters => format!("\nItems to be pruned will be filtered with:\n  - {}\n", filters.join("\n  - ")),
+        };
         let lines: Vec<String> = lines.iter().map(|line| format!("  - {line}\n")).collect();
-        format!("WARNING! This will remove:\n{}\nAre you sure you want to continue?", lines.concat())
+        format!("WARNING! This will remove:\n{}{filters}\nAre you sure you want to continue?", lines.concat())
     }
 }
 
 impl Run for Prune {
     fn run(self, context: &Context) -> Result<ExitCode> {
+        let filter = PruneFilter::parse(&self.filter)?;
         let engine = context.engine()?;
         if !self.force && !self.dry_run && !confirm(&self.warning())? {
             return Ok(ExitCode::SUCCESS);
         }
-        let options = PruneOptions { all: self.all, volumes: self.volumes, dry_run: self.dry_run };
+        let options = PruneOptions { all: self.all, volumes: self.volumes, dry_run: self.dry_run, filter };
         tell(&engine.prune(&options)?, self.dry_run)
     }
 }
@@ -62,6 +71,9 @@ pub struct PruneImages {
     /// All images that no container was made from, tags and all
     #[arg(long, short)]
     all: bool,
+    /// Only what fits: until= a time or an age, label=KEY[=VALUE], label!=KEY[=VALUE]
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
     /// Do not ask
     #[arg(long, short)]
     force: bool,
@@ -72,13 +84,14 @@ pub struct PruneImages {
 
 impl Run for PruneImages {
     fn run(self, context: &Context) -> Result<ExitCode> {
+        let filter = PruneFilter::parse(&self.filter)?;
         let engine = context.engine()?;
         let what =
             if self.all { "Remove all images that no container uses?" } else { "Remove all images without a tag?" };
         if !self.force && !self.dry_run && !confirm(what)? {
             return Ok(ExitCode::SUCCESS);
         }
-        tell(&engine.prune_images(self.all, self.dry_run)?, self.dry_run)
+        tell(&engine.prune_images(self.all, &filter, self.dry_run)?, self.dry_run)
     }
 }
 

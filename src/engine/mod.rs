@@ -25,6 +25,7 @@ pub mod networks;
 pub mod processes;
 pub mod progress;
 pub mod prune;
+pub mod prune_filter;
 pub mod pull;
 pub mod push;
 pub mod registry;

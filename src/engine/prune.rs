@@ -5,14 +5,17 @@
 
 use std::collections::BTreeSet;
 
+use store::ImageId;
 use store::gc::{CacheScope, GcOptions, GcReport, ImageScope};
 
 use super::Engine;
-use super::container::prune::ContainerPrune;
-use crate::error::Result;
+use super::networks::Network;
+use super::prune_filter::PruneFilter;
+use super::volumes::Volume;
+use crate::error::{CommandError, Result};
 
 /// What `img system prune` removes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct PruneOptions {
     /// Also images that no container was made from.
     pub all: bool,
@@ -20,6 +23,8 @@ pub struct PruneOptions {
     pub volumes: bool,
     /// Only say what would go.
     pub dry_run: bool,
+    /// Only what fits.
+    pub filter: PruneFilter,
 }
 
 /// What went, or would go.
@@ -45,45 +50,76 @@ impl Engine {
     /// Removes what nothing needs.
     ///
     /// # Errors
-    /// Something that cannot be removed.
+    /// Something that cannot be removed; volumes by their age, which says nothing of what is in them.
     pub fn prune(&self, options: &PruneOptions) -> Result<PruneReport> {
-        let (containers, bytes) = self.prune_containers(&ContainerPrune::default(), options.dry_run)?;
+        let (filter, dry_run) = (&options.filter, options.dry_run);
+        if options.volumes && filter.age().is_some() {
+            return Err(CommandError::usage("the filter until and --volumes contradict each other")
+                .hint("a volume that was made long ago may have been written today"));
+        }
+        let (containers, bytes) = self.prune_containers(filter, dry_run)?;
         let mut report = PruneReport { bytes, ..PruneReport::default() };
         let gone: BTreeSet<&str> = containers.iter().map(|record| record.name.as_str()).collect();
-        let unused = |users: &[String]| users.iter().all(|user| gone.contains(user.as_str()));
-        if options.dry_run {
-            let networks = self.networks()?.into_iter().filter(|one| !one.is_built_in() && unused(&one.used_by));
-            report.networks = networks.map(|network| network.name).collect();
-        } else {
-            report.networks = self.prune_networks(&[])?;
+        let unused = |users: &[String]| users.iter().all(|user| dry_run && gone.contains(user.as_str()));
+        let idle = |network: &Network| {
+            let labels = network.data.labels.iter().cloned().collect();
+            !network.is_built_in() && unused(&network.used_by) && filter.fits(network.created, &labels)
+        };
+        for network in self.networks()?.into_iter().filter(idle) {
+            if !dry_run {
+                self.remove_network(&network.id)?;
+            }
+            report.networks.push(network.name);
         }
-        if options.volumes && options.dry_run {
-            let volumes =
-                self.volumes()?.into_iter().filter(|volume| volume.snapshot_of.is_none() && unused(&volume.used_by));
-            report.volumes = volumes.map(|volume| volume.name).collect();
-        } else if options.volumes {
-            report.volumes = self.remove_unused_volumes(true, &[])?;
+        let left = |volume: &Volume| {
+            let labels = volume.labels.iter().cloned().collect();
+            volume.snapshot_of.is_none() && unused(&volume.used_by) && filter.fits(None, &labels)
+        };
+        if options.volumes {
+            for volume in self.volumes()?.into_iter().filter(left) {
+                if !dry_run {
+                    self.remove_volume(&volume.name, true)?;
+                }
+                report.volumes.push(volume.name);
+            }
         }
         report.containers = containers.into_iter().map(|record| record.id).collect();
         report.take(&self.collect_as(GcOptions {
             images: if options.all { ImageScope::Unused } else { ImageScope::Dangling },
-            cache: CacheScope::All,
-            partial: true,
-            dry_run: options.dry_run,
+            // Steps have no labels.
+            cache: match filter.age() {
+                _ if filter.has_labels() => CacheScope::Keep,
+                Some(age) => CacheScope::Unused(age),
+                None => CacheScope::All,
+            },
+            partial: filter.is_empty(),
+            dry_run,
+            keep: &|id| !self.image_fits(id, filter),
             ..GcOptions::default()
         })?);
         Ok(report)
     }
 
-    /// Removes images without a tag, or all that no container was made from.
+    /// Removes images without a tag, or all that no container was made from, as far as they fit.
     ///
     /// # Errors
     /// Something that cannot be removed.
-    pub fn prune_images(&self, all: bool, dry_run: bool) -> Result<PruneReport> {
+    pub fn prune_images(&self, all: bool, filter: &PruneFilter, dry_run: bool) -> Result<PruneReport> {
         let images = if all { ImageScope::Unused } else { ImageScope::Dangling };
         let mut report = PruneReport::default();
-        report.take(&self.collect_as(GcOptions { images, dry_run, ..GcOptions::default() })?);
+        let keep = |id: &ImageId| !self.image_fits(id, filter);
+        report.take(&self.collect_as(GcOptions { images, dry_run, keep: &keep, ..GcOptions::default() })?);
         Ok(report)
+    }
+
+    fn image_fits(&self, id: &ImageId, filter: &PruneFilter) -> bool {
+        // One that cannot be read fits to no filter but none.
+        filter.is_empty()
+            || self
+                .store
+                .images()
+                .get(id)
+                .is_ok_and(|image| filter.fits(image.config.created, &image.config.config.labels))
     }
 }
 

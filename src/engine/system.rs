@@ -73,7 +73,7 @@ impl Engine {
             super::volumes::attach::remove(self.store.volumes(), &id)?;
         }
         self.prune_networks(&[])?;
-        self.prune(&PruneOptions { all: true, volumes: true, dry_run: false })?;
+        self.prune(&PruneOptions { all: true, volumes: true, ..PruneOptions::default() })?;
         runner::layers::unmount_all(&self.runroot)?;
         let left = self.store.layers().list()?.len();
         if left > 0 {

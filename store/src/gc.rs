@@ -55,6 +55,8 @@ pub struct GcOptions<'a> {
     pub partial: bool,
     /// Only say what would go.
     pub dry_run: bool,
+    /// Whether an image stays though `images` means it.
+    pub keep: &'a dyn Fn(&ImageId) -> bool,
     /// Whether a layer is mounted by somebody; such a layer stays.
     pub in_use: &'a dyn Fn(&DiffId) -> bool,
 }
@@ -63,7 +65,7 @@ impl Default for GcOptions<'_> {
     /// Content that nothing names, none of it in use.
     fn default() -> Self {
         let (images, cache) = (ImageScope::Keep, CacheScope::Keep);
-        Self { images, cache, partial: false, dry_run: false, in_use: &|_| false }
+        Self { images, cache, partial: false, dry_run: false, keep: &|_| false, in_use: &|_| false }
     }
 }
 
@@ -144,7 +146,7 @@ impl Marks {
                 ImageScope::Dangling => tagged.contains(&id),
                 ImageScope::Unused => false,
             };
-            if keep || named.contains(&id.0) {
+            if keep || named.contains(&id.0) || (options.keep)(&id) {
                 marks.image(store, id)?;
             }
         }

@@ -275,3 +275,44 @@ fn df_of_each_thing_adds_up_to_df_to_the_byte() {
     let names = sandbox.ok(&["system", "df", "-v", "--format", "{{range .Volumes}}{{.Name}} {{end}}"]);
     assert_eq!(names, "data idle");
 }
+
+#[test]
+fn prune_takes_what_fits_filters() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    for (name, label) in [("old", "keep=yes"), ("new", "keep=no")] {
+        sandbox.build(name, name, &format!("FROM busybox\nLABEL {label}\nRUN echo {name} > /{name}\n")).ok();
+        sandbox.ok(&["create", "--name", name, "--label", label, "busybox"]);
+        sandbox.ok(&["network", "create", "--label", label, name]);
+        sandbox.ok(&["volume", "create", "--label", label, name]);
+    }
+    let names = |words: &[&str]| sandbox.ok(words).lines().map(str::to_owned).collect::<Vec<_>>();
+    let images = || names(&["images", "--format", "{{.Repository}}"]);
+    let prune = |words: &[&str]| sandbox.img(&[&["system", "prune", "-f"], words].concat());
+
+    prune(&["-a", "--filter", "until=1h"]).ok().prints_exactly("Total reclaimed space: 0B\n");
+    let would = prune(&["-a", "--volumes", "--dry-run", "--filter", "label=keep=no"]).ok().stdout();
+    assert!(would.contains("untagged: ") && would.contains("new") && !would.contains("old"), "{would}");
+    assert_eq!(images().len(), 3);
+    prune(&["-a", "--volumes", "--filter", "label=keep=no"]).ok();
+    assert_eq!(images(), ["old", "busybox"]);
+    assert_eq!(names(&["ps", "-a", "--format", "{{.Names}}"]), ["old"]);
+    assert_eq!(names(&["volume", "ls", "-q"]), ["old"]);
+    assert!(!names(&["network", "ls", "--format", "{{.Name}}"]).contains(&"new".to_owned()));
+    // The build cache has no labels, and stays.
+    assert!(names(&["builder", "du", "--format", "{{.ID}}"]).len() >= 2);
+    sandbox.img(&["image", "prune", "-af", "--filter", "label!=keep"]).ok();
+    assert_eq!(images(), ["old", "busybox"], "busybox has a container");
+    sandbox.ok(&["rm", "old"]);
+    sandbox.img(&["image", "prune", "-af", "--filter", "label!=keep"]).ok().prints(&["untagged: ", "busybox"]);
+    assert_eq!(images(), ["old"]);
+    prune(&["-a", "--filter", "until=0s"]).ok();
+    assert!(images().is_empty() && names(&["builder", "du", "--format", "{{.ID}}"]).is_empty());
+
+    prune(&["--volumes", "--filter", "until=1h"]).refuses(125, &["until", "--volumes"]).hints();
+    prune(&["--filter", "color=red"]).refuses(125, &["color"]).hints();
+    let mut terminal = sandbox.terminal(&["system", "prune", "--filter", "label=x"]);
+    ["filtered with", "label=x", "[y/N]"].iter().for_each(|words| drop(terminal.expect(words)));
+    terminal.line("n");
+    assert_eq!(terminal.finish().0, 0);
+}
