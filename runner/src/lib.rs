@@ -86,6 +86,6 @@ pub use running_ids::RunningIds;
 pub use standstill::Standstill;
 pub use state::{Exit, ProcessId, State, Status};
 pub use verbs::{
-    clear_retired, delete, is_frozen, kill, pause, retire, set_network, set_restart_policy, stop, stop_was_requested,
-    sweep, unpause, update, wait,
+    Swept, clear_retired, delete, is_frozen, kill, pause, retire, set_network, set_restart_policy, stop,
+    stop_was_requested, sweep, unpause, update, wait,
 };

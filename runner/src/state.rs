@@ -348,22 +348,39 @@ pub fn load(dir: &Path) -> Result<State> {
 
 /// All containers below a directory of state directories, those whose record is unreadable as errors.
 pub fn list(dir: &Path) -> Result<Vec<(PathBuf, Result<State>)>> {
+    let mut found = load_all(directories(dir)?);
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
+}
+
+/// As [`list`], but at most `most` of them, others each time: for who may not take longer where there are many.
+pub(crate) fn list_some(dir: &Path, most: usize) -> Result<Vec<(PathBuf, Result<State>)>> {
+    let mut directories = directories(dir)?;
+    if directories.len() > most {
+        let first = usize::try_from(now() / 1000).unwrap_or_default() % directories.len();
+        directories.rotate_left(first);
+        directories.truncate(most);
+    }
+    Ok(load_all(directories))
+}
+
+/// The states that are there.
+fn load_all(directories: Vec<PathBuf>) -> Vec<(PathBuf, Result<State>)> {
+    let loaded = directories.into_iter().map(|path| {
+        let state = load(&path);
+        (path, state)
+    });
+    // A directory that is just being made, or the container was removed meanwhile.
+    loaded.filter(|(_, state)| !matches!(state, Err(Error::NotFound(_)))).collect()
+}
+
+fn directories(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::io(format!("list {}", dir.display()), error)),
     };
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.doing(|| format!("list {}", dir.display()))?.path();
-        match load(&path) {
-            // A directory that is just being made, or the container was removed meanwhile.
-            Err(Error::NotFound(_)) => {}
-            state => found.push((path, state)),
-        }
-    }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(found)
+    entries.map(|entry| Ok(entry.doing(|| format!("list {}", dir.display()))?.path())).collect()
 }
 
 /// Changes the state under its lock.
@@ -423,6 +440,26 @@ mod tests {
         let loaded = load(dir.path()).unwrap();
         assert_eq!(loaded.status, Status::Stopped);
         assert_eq!(loaded.exit.unwrap().code, None, "unknown, not invented");
+    }
+
+    #[test]
+    fn some_are_others_each_time() {
+        let all = tempfile::tempdir().unwrap();
+        for number in 0..40 {
+            let dir = all.path().join(number.to_string());
+            fs::create_dir(&dir).unwrap();
+            running(&dir);
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..10_000 {
+            let some = list_some(all.path(), 16).unwrap();
+            assert_eq!(some.len(), 16);
+            seen.extend(some.into_iter().map(|(dir, _)| dir));
+            if seen.len() == 40 {
+                return;
+            }
+        }
+        panic!("only {} of 40 were ever looked at", seen.len());
     }
 
     #[test]

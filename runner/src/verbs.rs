@@ -436,27 +436,46 @@ pub(crate) fn remove_records(dir: &Path) -> Result<()> {
     }
 }
 
+/// What [`sweep`] found.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// The state directories of containers whose dead monitor had left something.
+    pub taken_back: Vec<PathBuf>,
+    /// The other containers that do not run.
+    pub stopped: Vec<(PathBuf, State)>,
+}
+
 /// Takes back what dead monitors left: processes, cgroups, networks. The state directories stay, with an unknown exit,
-/// for the caller to show or to [`delete`]. Returns the directories of containers that had something left.
-pub fn sweep(containers: &Path) -> Result<Vec<PathBuf>> {
-    let mut swept = Vec::new();
-    for (dir, loaded) in state::list(containers)? {
-        if loaded.is_ok() && take_back(&dir)? {
-            swept.push(dir);
+/// for the caller to show or to [`delete`]. With `most` no more containers than that are looked at, others each time.
+pub fn sweep(containers: &Path, most: Option<usize>) -> Result<Swept> {
+    let mut swept = Swept::default();
+    let states = match most {
+        Some(most) => state::list_some(containers, most)?,
+        None => state::list(containers)?,
+    };
+    for (dir, state) in states {
+        let Ok(state) = state else { continue };
+        if take_back_of(&dir, &state)? {
+            swept.taken_back.push(dir);
+        } else if state.status == Status::Stopped {
+            swept.stopped.push((dir, state));
         }
     }
-    crate::networks::sweep(containers, !swept.is_empty());
+    crate::networks::sweep(containers, !swept.taken_back.is_empty());
     Ok(swept)
 }
 
 /// Takes back what the dead monitor of one container left, and says whether that was anything.
 pub(crate) fn take_back(dir: &Path) -> Result<bool> {
-    let state = match state::load(dir) {
-        Ok(state) => state,
-        Err(Error::NotFound(_)) => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    let orphan = state.is_running() && state.monitor.is_none_or(|monitor| monitor.open().is_ok_and(|fd| fd.is_none()));
+    match state::load(dir) {
+        Ok(state) => take_back_of(dir, &state),
+        Err(Error::NotFound(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn take_back_of(dir: &Path, state: &State) -> Result<bool> {
+    let orphan = state.is_running() && state.monitor.is_none_or(|monitor| monitor.lives().is_ok_and(|lives| !lives));
     let stale = state.status == Status::Stopped && state.exit.as_ref().is_some_and(|exit| exit.code.is_none());
     // Its monitor died before the program was started.
     let unborn = state.status == Status::Stopped && state.exit.is_none();

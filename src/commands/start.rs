@@ -46,7 +46,7 @@ impl Run for Start {
 impl Start {
     fn run_measured(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
-        engine.sweep()?;
+        engine.sweep_some()?;
         let names = self.more.names(engine, self.containers, self.all, Scope::Any)?;
         if !self.attach && !self.interactive {
             return Ok(each(&names, |name| {

@@ -174,7 +174,7 @@ fn monitor_killed() {
         let load = || state::load(&container.state_dir).unwrap();
         eventually("it is known to have stopped", || load().status == Status::Stopped);
         assert_eq!(load().exit.unwrap().code, None, "unknown, not invented");
-        sweep(container.state_dir.parent().unwrap()).unwrap();
+        sweep(container.state_dir.parent().unwrap(), None).unwrap();
         assert!(runner::cgroup::Cgroup::open(&container.id).is_err(), "the group is gone");
         delete(&container.state_dir, false).unwrap();
     }

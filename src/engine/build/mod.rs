@@ -129,7 +129,7 @@ impl Engine {
         names.extend(self.output_names(&request.delivery)?);
         names.dedup();
         let platform = self.platform(request.platform.as_deref())?;
-        self.sweep()?;
+        self.sweep_some()?;
         let agents = self.agents(request)?;
         let git = agents.git();
         let (source, inputs) = self.given(request, &agents, &git, watcher)?;

@@ -7,7 +7,7 @@ use runner::Status;
 use runner::state::State;
 
 use super::filter::ContainerFilter;
-use super::{ContainerData, ContainerRecord, time};
+use super::{ContainerRecord, time};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::ui::human;
@@ -50,10 +50,9 @@ impl Engine {
     /// The store cannot be read.
     pub fn containers(&self, all: bool, filters: &[ContainerFilter], size: bool) -> Result<Vec<ContainerSummary>> {
         self.sweep()?;
-        self.sweep_records()?;
         let mut list = Vec::new();
         let sieve = self.sieve(filters)?;
-        for record in self.store.containers().list::<ContainerData>()? {
+        for record in self.sweep_records()? {
             let state = self.state(&record.id)?;
             if !all && !state.as_ref().is_some_and(State::is_up) {
                 continue;

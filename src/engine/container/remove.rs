@@ -1,9 +1,14 @@
 //! Removing containers, and sweeping up after those whose monitor was killed.
 
-use super::ContainerData;
+use std::path::PathBuf;
+
 use super::run::{Removal, remove_all, tell_end};
+use super::{ContainerData, ContainerRecord};
 use crate::engine::Engine;
 use crate::error::{CommandError, Kind, Result};
+
+/// How many containers a start looks at for what dead monitors left.
+const FEW: usize = 8;
 
 impl Engine {
     /// Removes a container; says whether there was one.
@@ -40,9 +45,24 @@ impl Engine {
     /// # Errors
     /// Something that is left cannot be removed.
     pub fn sweep(&self) -> Result<()> {
-        for state_dir in runner::sweep(&self.states())? {
+        self.sweep_of(None)
+    }
+
+    /// As [`Engine::sweep`], but looks at few containers, others each time: a start takes no longer where many run. Who lists
+    /// or removes containers looks at all of them.
+    ///
+    /// # Errors
+    /// As [`Engine::sweep`].
+    pub fn sweep_some(&self) -> Result<()> {
+        self.sweep_of(Some(FEW))
+    }
+
+    fn sweep_of(&self, most: Option<usize>) -> Result<()> {
+        let swept = runner::sweep(&self.states(), most)?;
+        for state_dir in swept.taken_back {
             let Some(id) = state_dir.file_name().and_then(|name| name.to_str()) else { continue };
             if id.starts_with(crate::engine::build::STEP_PREFIX) {
+                runner::delete(&state_dir, false)?;
                 continue;
             }
             let remove = match self.container_record(id) {
@@ -60,14 +80,13 @@ impl Engine {
             }
         }
         self.sweep_roots()?;
-        self.sweep_stopped()
+        self.sweep_stopped(swept.stopped)
     }
 
     /// Removes what has ended and nobody will remove: steps of builds, and containers with `--rm` whose restart was killed.
-    fn sweep_stopped(&self) -> Result<()> {
-        for (state_dir, state) in runner::state::list(&self.states())? {
+    fn sweep_stopped(&self, stopped: Vec<(PathBuf, runner::State)>) -> Result<()> {
+        for (state_dir, state) in stopped {
             let name = state_dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let Some(state) = state.ok().filter(|state| state.status == runner::Status::Stopped) else { continue };
             if name.starts_with(crate::engine::build::STEP_PREFIX) {
                 runner::delete(&state_dir, false)?;
             } else if !is_monitored(&state)?
@@ -81,18 +100,21 @@ impl Engine {
     }
 
     /// Removes containers that nobody will: clones whose copying was cut short, and those with `--rm` whose monitor was killed
-    /// before it could. It reads every record, so it is for commands that do so anyway.
+    /// before it could. It reads every record, so it is for commands that do so anyway: those of the others are returned.
     ///
     /// # Errors
     /// The store cannot be read; one cannot be removed.
-    pub(super) fn sweep_records(&self) -> Result<()> {
+    pub(super) fn sweep_records(&self) -> Result<Vec<ContainerRecord>> {
+        let mut others = Vec::new();
         for record in self.store.containers().list::<ContainerData>()? {
             let cut_short = self.is_cut_short(&record)?;
             if cut_short || record.data.options.remove && self.is_left(&record.id)? {
                 self.remove_container(&record.id, true, true)?;
+            } else {
+                others.push(record);
             }
         }
-        Ok(())
+        Ok(others)
     }
 
     /// Whether a container has ended, and neither its monitor nor somebody who restarts it is there to see to it.
