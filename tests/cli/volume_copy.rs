@@ -35,7 +35,7 @@ fn a_clone_and_a_snapshot_are_what_the_volume_was() {
     sandbox.img(&["volume", "restore", "kept", "data"]).refuses(1, &["snapshot"]).hints();
     sandbox.ok(&["system", "prune", "-f", "--volumes"]);
     sandbox.img(&["volume", "prune", "-af"]).ok();
-    let mut left = vec!["kept".to_owned(), named];
+    let mut left = ["kept".to_owned(), named];
     left.sort();
     assert_eq!(sandbox.ok(&["volume", "ls", "-q"]).lines().collect::<Vec<_>>(), [&left[0], &left[1]]);
     sandbox.ok(&["volume", "clone", "kept", "data"]);

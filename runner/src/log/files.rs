@@ -179,7 +179,7 @@ impl Open {
         let files = config.numbered_files()?;
         let mut numbers: Vec<u64> = files.iter().map(|file| file.first).collect();
         numbers.dedup();
-        let oldest = numbers.iter().rev().take(config.max_files as usize).last().copied().unwrap_or(0);
+        let oldest = numbers.get(numbers.len().saturating_sub(config.max_files as usize)).copied().unwrap_or(0);
         for file in files.iter().filter(|file| file.first < oldest) {
             match std::fs::remove_file(&file.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
