@@ -70,6 +70,7 @@ mod run;
 mod run_flags;
 mod save_load;
 mod security;
+mod security_build;
 mod security_docker;
 mod security_everywhere;
 mod security_race;

@@ -9,18 +9,20 @@ use rustix::fs::{CWD, RenameFlags};
 
 use crate::support::Sandbox;
 
-fn rounds() -> u32 {
+/// How often a test with an opponent starts something.
+pub fn rounds() -> u32 {
     std::env::var("IMG_TEST_RACES").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
 }
 
 /// Exchanges two paths until it is dropped, and knows how often.
-struct Opponent<'scope> {
+pub struct Opponent<'scope> {
     stop: &'scope AtomicBool,
     thread: Option<std::thread::ScopedJoinHandle<'scope, u64>>,
 }
 
 impl<'scope> Opponent<'scope> {
-    fn start<'env>(
+    /// Begins to exchange two paths that both are there.
+    pub fn start<'env>(
         scope: &'scope std::thread::Scope<'scope, 'env>,
         stop: &'scope AtomicBool,
         one: PathBuf,
@@ -37,7 +39,8 @@ impl<'scope> Opponent<'scope> {
         Self { stop, thread: Some(thread) }
     }
 
-    fn swaps(mut self) -> u64 {
+    /// Ends it and says how often it has exchanged them.
+    pub fn swaps(mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().expect("it runs").join().expect("it swaps")
     }
@@ -51,7 +54,7 @@ impl Drop for Opponent<'_> {
 }
 
 /// Everything below a folder: path, length, times.
-fn picture(at: &Path) -> Vec<String> {
+pub fn picture(at: &Path) -> Vec<String> {
     let mut found: Vec<String> = walk(at);
     found.sort();
     found
