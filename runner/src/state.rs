@@ -348,39 +348,33 @@ pub fn load(dir: &Path) -> Result<State> {
 
 /// All containers below a directory of state directories, those whose record is unreadable as errors.
 pub fn list(dir: &Path) -> Result<Vec<(PathBuf, Result<State>)>> {
-    let mut found = load_all(directories(dir)?);
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(found)
-}
-
-/// As [`list`], but at most `most` of them, others each time: for who may not take longer where there are many.
-pub(crate) fn list_some(dir: &Path, most: usize) -> Result<Vec<(PathBuf, Result<State>)>> {
-    let mut directories = directories(dir)?;
-    if directories.len() > most {
-        let first = usize::try_from(now() / 1000).unwrap_or_default() % directories.len();
-        directories.rotate_left(first);
-        directories.truncate(most);
-    }
-    Ok(load_all(directories))
-}
-
-/// The states that are there.
-fn load_all(directories: Vec<PathBuf>) -> Vec<(PathBuf, Result<State>)> {
-    let loaded = directories.into_iter().map(|path| {
+    let loaded = directories(dir, None)?.into_iter().map(|path| {
         let state = load(&path);
         (path, state)
     });
     // A directory that is just being made, or the container was removed meanwhile.
-    loaded.filter(|(_, state)| !matches!(state, Err(Error::NotFound(_)))).collect()
+    let mut found: Vec<_> = loaded.filter(|(_, state)| !matches!(state, Err(Error::NotFound(_)))).collect();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
 }
 
-fn directories(dir: &Path) -> Result<Vec<PathBuf>> {
+/// The state directories in a directory. With `most` no more than that, others each time: for who may not take longer where there
+/// are many.
+pub(crate) fn directories(dir: &Path, most: Option<usize>) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::io(format!("list {}", dir.display()), error)),
     };
-    entries.map(|entry| Ok(entry.doing(|| format!("list {}", dir.display()))?.path())).collect()
+    let mut found = entries
+        .map(|entry| Ok(entry.doing(|| format!("list {}", dir.display()))?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    if let Some(most) = most.filter(|most| *most < found.len()) {
+        let first = usize::try_from(now() / 1000).unwrap_or_default() % found.len();
+        found.rotate_left(first);
+        found.truncate(most);
+    }
+    Ok(found)
 }
 
 /// Changes the state under its lock.
@@ -446,15 +440,13 @@ mod tests {
     fn some_are_others_each_time() {
         let all = tempfile::tempdir().unwrap();
         for number in 0..40 {
-            let dir = all.path().join(number.to_string());
-            fs::create_dir(&dir).unwrap();
-            running(&dir);
+            fs::create_dir(all.path().join(number.to_string())).unwrap();
         }
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..10_000 {
-            let some = list_some(all.path(), 16).unwrap();
+            let some = directories(all.path(), Some(16)).unwrap();
             assert_eq!(some.len(), 16);
-            seen.extend(some.into_iter().map(|(dir, _)| dir));
+            seen.extend(some);
             if seen.len() == 40 {
                 return;
             }

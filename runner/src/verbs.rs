@@ -449,12 +449,9 @@ pub struct Swept {
 /// for the caller to show or to [`delete`]. With `most` no more containers than that are looked at, others each time.
 pub fn sweep(containers: &Path, most: Option<usize>) -> Result<Swept> {
     let mut swept = Swept::default();
-    let states = match most {
-        Some(most) => state::list_some(containers, most)?,
-        None => state::list(containers)?,
-    };
-    for (dir, state) in states {
-        let Ok(state) = state else { continue };
+    for dir in state::directories(containers, most)? {
+        // Loaded just before it is judged: a monitor that ended by itself in between would be taken for a dead one.
+        let Ok(state) = state::load(&dir) else { continue };
         if take_back_of(&dir, &state)? {
             swept.taken_back.push(dir);
         } else if state.status == Status::Stopped {
