@@ -104,8 +104,7 @@ fn enter(container: &OwnedFd) -> Result<()> {
 
 /// Enters the container's user namespace too, whose root makes what is made. Its processes cannot trace us before or after.
 fn enter_as_root(container: &OwnedFd) -> Result<()> {
-    sys::set_dumpable(false)
-        .and_then(|()| sys::setns(container.as_fd(), libc::CLONE_NEWUSER | libc::CLONE_NEWNS))
+    sys::enter_users(container.as_fd(), libc::CLONE_NEWNS)
         .and_then(|()| sys::set_user(0, 0, &[]))
         .and_then(|()| sys::set_dumpable(false))
         .doing(|| "enter the container's user and mount namespaces".into())

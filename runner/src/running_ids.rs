@@ -62,10 +62,7 @@ impl RunningIds {
         let (mut answer, tell) = std::io::pipe().doing(doing)?;
         let (hold, release) = std::io::pipe().doing(doing)?;
         let helper = broker::spawn(&[file.as_raw_fd(), tell.as_raw_fd(), hold.as_raw_fd()], || {
-            // Its processes could trace this one else.
-            let entered = sys::set_dumpable(false)
-                .and_then(|()| sys::setns(file.as_fd(), libc::CLONE_NEWUSER))
-                .and_then(|()| sys::set_dumpable(false));
+            let entered = sys::enter_users(file.as_fd(), 0);
             let number = if entered.is_ok() { std::process::id() } else { 0 };
             let told = (&tell).write_all(&number.to_ne_bytes());
             // Until the other end is closed.

@@ -52,10 +52,7 @@ fn clone_among(
     let (mut reader, mut writer) = std::io::pipe().doing(doing)?;
     let between = match sys::fork().doing(doing)? {
         Forked::Child => {
-            // Before: from then on the processes of that namespace could trace this one. After: a change of ids may undo it.
-            let made = sys::set_dumpable(false)
-                .and_then(|()| sys::setns(users_file.as_fd(), libc::CLONE_NEWUSER))
-                .and_then(|()| sys::set_dumpable(false))
+            let made = sys::enter_users(users_file.as_fd(), 0)
                 .doing(|| format!("join the user namespace {}", users.display()))
                 .and_then(|()| enter(around, plan.time.as_deref()))
                 .and_then(|()| sys::clone_sibling(plan.new_namespaces, cgroup.directory_fd()).doing(doing));

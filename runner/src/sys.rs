@@ -143,6 +143,14 @@ pub fn setns(fd: BorrowedFd<'_>, kinds: libc::c_int) -> io::Result<()> {
     check(unsafe { libc::setns(fd.as_raw_fd(), kinds) }.into()).map(drop)
 }
 
+/// Enters a user namespace, with what else `kinds` names (setns(2)). Not dumpable before, or its processes could trace this one; and again
+/// after, as a change of ids undoes that.
+pub fn enter_users(fd: BorrowedFd<'_>, kinds: libc::c_int) -> io::Result<()> {
+    set_dumpable(false)?;
+    setns(fd, kinds | libc::CLONE_NEWUSER)?;
+    set_dumpable(false)
+}
+
 /// close_range(2): marks everything in `first..=last` close-on-exec.
 pub fn close_on_exec(first: u32, last: u32) -> io::Result<()> {
     // SAFETY: only sets a flag on descriptors, closes nothing.

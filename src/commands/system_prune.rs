@@ -12,15 +12,9 @@ use crate::engine::prune_filter::PruneFilter;
 use crate::error::Result;
 use crate::ui::{self, human};
 
-/// Remove what nothing needs: ended containers, networks, images without a tag, unused build cache, unfinished downloads
+/// What is pruned, and whether it is asked for.
 #[derive(Args)]
-pub struct Prune {
-    /// Also all images that no container was made from
-    #[arg(long, short)]
-    all: bool,
-    /// Also volumes that no container uses
-    #[arg(long)]
-    volumes: bool,
+struct Asked {
     /// Only what fits: until= a time or an age, label=KEY[=VALUE], label!=KEY[=VALUE]
     #[arg(long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
@@ -30,6 +24,26 @@ pub struct Prune {
     /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
+}
+
+impl Asked {
+    /// Whether to go on, which is asked unless the flags say it.
+    fn goes_on(&self, question: &str) -> Result<bool> {
+        Ok(self.force || self.dry_run || confirm(question)?)
+    }
+}
+
+/// Remove what nothing needs: ended containers, networks, images without a tag, unused build cache, unfinished downloads
+#[derive(Args)]
+pub struct Prune {
+    /// Also all images that no container was made from
+    #[arg(long, short)]
+    all: bool,
+    /// Also volumes that no container uses
+    #[arg(long)]
+    volumes: bool,
+    #[command(flatten)]
+    asked: Asked,
 }
 
 impl Prune {
@@ -42,7 +56,7 @@ impl Prune {
             false => "all dangling images",
         });
         lines.extend(["all build cache", "all unfinished downloads"]);
-        let filters = match self.filter.as_slice() {
+        let filters = match self.asked.filter.as_slice() {
             [] => String::new(),
             filters => format!("\nItems to be pruned will be filtered with:\n  - {}\n", filters.join("\n  - ")),
         };
@@ -53,13 +67,13 @@ impl Prune {
 
 impl Run for Prune {
     fn run(self, context: &Context) -> Result<ExitCode> {
-        let filter = PruneFilter::parse(&self.filter)?;
+        let filter = PruneFilter::parse(&self.asked.filter)?;
         let engine = context.engine()?;
-        if !self.force && !self.dry_run && !confirm(&self.warning())? {
+        if !self.asked.goes_on(&self.warning())? {
             return Ok(ExitCode::SUCCESS);
         }
-        let options = PruneOptions { all: self.all, volumes: self.volumes, dry_run: self.dry_run, filter };
-        tell(&engine.prune(&options)?, self.dry_run)
+        let options = PruneOptions { all: self.all, volumes: self.volumes, dry_run: self.asked.dry_run, filter };
+        tell(&engine.prune(&options)?, self.asked.dry_run)
     }
 }
 
@@ -71,27 +85,20 @@ pub struct PruneImages {
     /// All images that no container was made from, tags and all
     #[arg(long, short)]
     all: bool,
-    /// Only what fits: until= a time or an age, label=KEY[=VALUE], label!=KEY[=VALUE]
-    #[arg(long, value_name = "KEY=VALUE")]
-    filter: Vec<String>,
-    /// Do not ask
-    #[arg(long, short)]
-    force: bool,
-    /// Only say what would be removed
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    asked: Asked,
 }
 
 impl Run for PruneImages {
     fn run(self, context: &Context) -> Result<ExitCode> {
-        let filter = PruneFilter::parse(&self.filter)?;
+        let filter = PruneFilter::parse(&self.asked.filter)?;
         let engine = context.engine()?;
         let what =
             if self.all { "Remove all images that no container uses?" } else { "Remove all images without a tag?" };
-        if !self.force && !self.dry_run && !confirm(what)? {
+        if !self.asked.goes_on(what)? {
             return Ok(ExitCode::SUCCESS);
         }
-        tell(&engine.prune_images(self.all, &filter, self.dry_run)?, self.dry_run)
+        tell(&engine.prune_images(self.all, &filter, self.asked.dry_run)?, self.asked.dry_run)
     }
 }
 

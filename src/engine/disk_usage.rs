@@ -51,7 +51,7 @@ impl Engine {
     /// The store cannot be read.
     pub fn disk_usage(&self) -> Result<Vec<DiskUsage>> {
         let usage = usage(&self.store)?;
-        let running = self.running()?.len();
+        let running = self.running()?;
         let line = |kind, part: &Part, active, reclaimable| DiskUsage {
             kind,
             count: part.count,
@@ -59,7 +59,7 @@ impl Engine {
             size: part.bytes,
             reclaimable,
         };
-        let stopped = self.stopped_bytes()?.min(usage.containers.bytes);
+        let stopped = self.stopped_bytes(&running)?.min(usage.containers.bytes);
         let (mut mounted, mut unused) = (0, 0);
         for volume in self.volumes()? {
             match volume.used_by.is_empty() {
@@ -69,7 +69,7 @@ impl Engine {
         }
         Ok(vec![
             line("Images", &usage.images, usage.images.active, usage.images.reclaimable),
-            line("Containers", &usage.containers, running, stopped),
+            line("Containers", &usage.containers, running.len(), stopped),
             line("Local Volumes", &usage.volumes, mounted, unused),
             line("Build Cache", &usage.build_cache, usage.build_cache.active, usage.build_cache.reclaimable),
             line("Partial Downloads", &usage.partial, 0, usage.partial.reclaimable),
@@ -78,8 +78,7 @@ impl Engine {
     }
 
     /// Bytes that containers which do not run have written.
-    fn stopped_bytes(&self) -> Result<u64> {
-        let running = self.running()?;
+    fn stopped_bytes(&self, running: &[String]) -> Result<u64> {
         let mut bytes = 0;
         for id in self.container_ids()?.iter().filter(|id| !running.contains(id)) {
             bytes += self.store.containers().upper_size(id)?;

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use flate2::write::GzEncoder;
 use super::LogConfig;
 use super::files::{PACKED, UNFINISHED, appended};
 use crate::error::{Doing, Result};
-use crate::{broker, sys};
+use crate::{broker, state, sys};
 
 /// How long the end of a program waits for a file to be compressed.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -52,8 +52,7 @@ impl Packer {
 
     /// Lets it end, but does not wait for long: what is not compressed can be read as well.
     pub fn finish(self) {
-        let mut entry = [libc::pollfd { fd: self.pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
-        if !matches!(sys::poll(&mut entry, Some(PATIENCE)), Ok(1)) {
+        if !state::wait_for(&self.pidfd, Some(PATIENCE)).unwrap_or(false) {
             let _ = sys::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
         }
         let _ = sys::wait(self.pidfd.as_fd());

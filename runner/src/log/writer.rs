@@ -46,7 +46,7 @@ impl Writer {
             pending.extend_from_slice(&bytes[..end]);
             bytes = &bytes[end..];
             if pending.last() == Some(&b'\n') || pending.len() == MAX_PIECE {
-                let held = cut_rune(pending, bytes.is_empty());
+                let held = cut_rune(pending);
                 let rest = pending.split_off(pending.len() - held);
                 let line = std::mem::replace(pending, rest);
                 self.line(stream, &line, &time);
@@ -123,7 +123,7 @@ impl Writer {
 }
 
 /// Bytes at the end that begin a character whose rest is still to come: they wait for the next piece.
-fn cut_rune(piece: &[u8], _last: bool) -> usize {
+fn cut_rune(piece: &[u8]) -> usize {
     if piece.last() == Some(&b'\n') {
         return 0;
     }

@@ -8,13 +8,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::Happening;
 use super::frame::Frame;
 use super::peer::{Peer, accept};
 use super::task::{Ending, Next, Request, Task};
+use super::ttys::open_slave;
 use crate::error::{Doing, Result};
 use crate::log::{Log, Stream};
 use crate::sys::{self, Ended};
@@ -59,9 +59,8 @@ pub struct ProgramIo {
 impl ProgramIo {
     /// Takes the master of the program's terminal.
     pub fn hold(&mut self, console: Option<OwnedFd>) {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         // Without the other side it is a terminal that ends with whoever had it open last; the program runs already.
-        self.held = console.as_ref().and_then(|master| ioctl_tiocgptpeer(master, flags).ok());
+        self.held = console.as_ref().and_then(open_slave);
         self.console = console;
     }
 }

@@ -186,7 +186,8 @@ impl Tty {
     }
 }
 
-fn open_slave(master: &OwnedFd) -> Option<OwnedFd> {
+/// The other side of a terminal.
+pub(super) fn open_slave(master: &OwnedFd) -> Option<OwnedFd> {
     ioctl_tiocgptpeer(master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).ok()
 }
 

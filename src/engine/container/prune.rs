@@ -1,6 +1,6 @@
 //! Removing all containers that do not run, or those of them that fit docker's filters.
 
-use super::{ContainerData, ContainerRecord};
+use super::ContainerRecord;
 use crate::engine::Engine;
 use crate::engine::prune_filter::PruneFilter;
 use crate::error::Result;
@@ -13,9 +13,8 @@ impl Engine {
     /// One that cannot be removed.
     pub fn prune_containers(&self, options: &PruneFilter, dry_run: bool) -> Result<(Vec<ContainerRecord>, u64)> {
         self.sweep()?;
-        self.sweep_records()?;
         let (mut removed, mut bytes) = (Vec::new(), 0);
-        for record in self.store.containers().list::<ContainerData>()? {
+        for record in self.sweep_records()? {
             let idle = self.state(&record.id)?.is_none_or(|state| state.status == runner::Status::Stopped);
             if !idle || !options.fits(Some(record.created), &record.data.labels) {
                 continue;

@@ -33,10 +33,7 @@ impl Engine {
     /// No such volume, what is no tar or leads out of the volume.
     pub fn import_volume(&self, name: &str, input: Option<&Path>) -> Result<()> {
         let record = self.volume_record(name)?;
-        if record.data.snapshot_of.is_some() {
-            return Err(CommandError::new(format!("volume {name} is a snapshot, which does not change"))
-                .hint("`img volume clone` makes a volume of it"));
-        }
+        super::snapshot::refuse_to_change(name, &record)?;
         self.never_fill(&record.id)?;
         self.with_volume(name, |path| {
             let mut sink = Sink::new(Place::host().open_directory(path)?, name.to_owned(), None);

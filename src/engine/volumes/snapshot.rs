@@ -44,10 +44,7 @@ impl Engine {
     /// No such volumes, ones of different kinds, a container that runs with the volume.
     pub fn restore_volume(&self, name: &str, snapshot: &str) -> Result<()> {
         let (record, from) = (self.volume_record(name)?, self.volume_record(snapshot)?);
-        if record.data.snapshot_of.is_some() {
-            return Err(CommandError::new(format!("volume {name} is a snapshot, which does not change"))
-                .hint("`img volume clone` makes a volume of it"));
-        }
+        refuse_to_change(name, &record)?;
         if record.id == from.id || part(&record)? != part(&from)? {
             return Err(CommandError::new(format!("volume {name} cannot be restored from {snapshot}"))
                 .hint("it takes another volume of the same kind: both directories, or both of a limited size"));
@@ -135,6 +132,15 @@ impl Engine {
         self.release_volume(copy)?;
         attached
     }
+}
+
+/// Fails for a snapshot.
+pub(super) fn refuse_to_change(name: &str, record: &Record<VolumeData>) -> Result<()> {
+    if record.data.snapshot_of.is_none() {
+        return Ok(());
+    }
+    Err(CommandError::new(format!("volume {name} is a snapshot, which does not change"))
+        .hint("`img volume clone` makes a volume of it"))
 }
 
 /// What in a volume's directory holds its files.
