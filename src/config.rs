@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::commands::Globals;
 use crate::engine::Engine;
+use crate::engine::originals::KeepCompressed;
 use crate::error::{CommandError, Kind, Result};
 
 /// Largest configuration file read, bytes.
@@ -37,6 +38,8 @@ pub struct File {
     pub unqualified_registry: Option<String>,
     /// `erofs` or `dir`; the best one that works here unless said otherwise.
     pub storage_driver: Option<String>,
+    /// Whether compressed layers stay beside the layers: `auto`, `always` or `never`.
+    pub keep_compressed: KeepCompressed,
     /// The bridge network.
     pub network: Network,
     /// The output of containers.

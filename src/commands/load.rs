@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::Run;
 use crate::config::Context;
+use crate::engine::originals::KeepCompressed;
 use crate::error::{CommandError, Result};
 use crate::ui::{self, progress::Bars};
 
@@ -20,6 +21,9 @@ pub struct Load {
     /// Read this file, or layout directory, instead of standard input
     #[arg(long, short, value_name = "FILE")]
     input: Option<PathBuf>,
+    /// Keep the compressed layers: always, never, or auto, which keeps what cannot be fetched from a registry
+    #[arg(long, value_name = "WHEN", value_parser = KeepCompressed::WORDS, hide_possible_values = true)]
+    keep_compressed: Option<String>,
     /// Print the names only
     #[arg(long, short)]
     quiet: bool,
@@ -30,8 +34,9 @@ impl Run for Load {
         if self.input.is_none() && std::io::stdin().is_terminal() {
             return Err(CommandError::new("an archive does not come from a terminal").hint("use -i FILE, or a pipe"));
         }
+        let keep = self.keep_compressed.map(|word| word.parse::<KeepCompressed>()).transpose()?;
         let bars = Bars::new(self.quiet);
-        let loaded = context.engine()?.load(self.input.as_deref(), &bars)?;
+        let loaded = context.engine()?.load(self.input.as_deref(), keep, &bars)?;
         drop(bars);
         for image in loaded {
             let text = match (&image.name, self.quiet) {

@@ -7,6 +7,7 @@ use clap::Args;
 use super::Run;
 use crate::config::Context;
 use crate::engine::Engine;
+use crate::engine::originals::KeepCompressed;
 use crate::engine::pull::PullOptions;
 use crate::error::Result;
 use crate::ui::{self, progress::Bars};
@@ -27,6 +28,9 @@ pub struct Pull {
     /// Fetch every tag of the repository
     #[arg(long, short)]
     all_tags: bool,
+    /// Keep the compressed layers: always, never, or auto, which keeps what cannot be fetched again
+    #[arg(long, value_name = "WHEN", value_parser = KeepCompressed::WORDS, hide_possible_values = true)]
+    keep_compressed: Option<String>,
     /// Print the image id only
     #[arg(long, short)]
     quiet: bool,
@@ -35,7 +39,8 @@ pub struct Pull {
 impl Run for Pull {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
-        let options = PullOptions { platform: self.platform };
+        let keep = self.keep_compressed.map(|word| word.parse::<KeepCompressed>()).transpose()?;
+        let options = PullOptions { platform: self.platform, keep };
         let images = if self.all_tags { all_tags(engine, &self.images)? } else { self.images };
         for image in &images {
             let bars = Bars::new(self.quiet);

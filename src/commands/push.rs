@@ -13,8 +13,8 @@ use crate::ui::{self, progress::Bars};
 /// Send an image to a registry
 ///
 /// Layers the registry already has are not sent; others of the same registry are mounted from their repository where
-/// it allows that. Layers are compressed now, in parallel, and what came out is remembered for the next push. The
-/// manifest is sent last.
+/// it allows that, or come from where this image came from, so that an image that was pulled keeps its digest. What was
+/// never compressed is compressed now, in parallel, and what came out is remembered. The manifest is sent last.
 #[derive(Args)]
 pub struct Push {
     /// The image, as it is tagged here
@@ -24,6 +24,9 @@ pub struct Push {
     /// Push every tag that the repository has here
     #[arg(long, short, conflicts_with = "destination")]
     all_tags: bool,
+    /// Compress anew the layers whose original bytes are out of reach; the digest of the manifest changes
+    #[arg(long)]
+    recompress: bool,
     /// Write the digest of the pushed manifest to this file
     #[arg(long, value_name = "FILE", conflicts_with = "all_tags")]
     digestfile: Option<PathBuf>,
@@ -38,7 +41,7 @@ impl Run for Push {
         let images = if self.all_tags { engine.local_tags(&self.image)? } else { vec![self.image] };
         for image in &images {
             let bars = Bars::new(self.quiet);
-            let pushed = engine.push(image, self.destination.as_deref(), &bars)?;
+            let pushed = engine.push(image, self.destination.as_deref(), self.recompress, &bars)?;
             drop(bars);
             if let Some(file) = &self.digestfile {
                 std::fs::write(file, pushed.digest.to_string())

@@ -9,13 +9,15 @@ use clap::Args;
 use super::Run;
 use crate::config::Context;
 use crate::engine::archive::ArchiveFormat;
+use crate::engine::form::Keep;
 use crate::error::{CommandError, Result};
 
 /// Write images to an archive
 ///
 /// The archive is an OCI layout that docker, podman and skopeo load too (it carries docker's manifest.json beside
-/// index.json). Layers are written as the tars they are, uncompressed. `--format docker-archive` is for tools that know
-/// nothing of OCI layouts.
+/// index.json). An image that was pulled or pushed leaves with its manifest, so that its digest stays: its compressed layers
+/// come from where it came from unless they were kept here. Other layers are written as the tars they are, as are all with
+/// `--format docker-archive`, which is for tools that know nothing of OCI layouts and has no digests.
 #[derive(Args)]
 pub struct Save {
     /// Images by name or id
@@ -27,6 +29,12 @@ pub struct Save {
     /// oci-archive, docker-archive, or oci-dir for a directory
     #[arg(long, default_value = "oci-archive", value_name = "FORMAT")]
     format: String,
+    /// Write all layers as the tars they are, under a new manifest; nobody is asked for the compressed ones
+    #[arg(long)]
+    uncompressed: bool,
+    /// Compress anew the layers whose original bytes are out of reach; the digest of the manifest changes
+    #[arg(long, conflicts_with = "uncompressed")]
+    recompress: bool,
 }
 
 impl Run for Save {
@@ -44,7 +52,12 @@ impl Run for Save {
             return Err(CommandError::new("an archive is not for a terminal")
                 .hint("use -o FILE, or send standard output to a file or pipe"));
         }
-        context.engine()?.save(&self.images, format, self.output.as_deref())?;
+        let keep = match (self.uncompressed, self.recompress) {
+            (true, _) => Keep::Free,
+            (_, true) => Keep::Try,
+            _ => Keep::Must,
+        };
+        context.engine()?.save(&self.images, format, keep, self.output.as_deref())?;
         Ok(ExitCode::SUCCESS)
     }
 }

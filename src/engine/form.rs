@@ -107,6 +107,20 @@ pub struct Form {
     pub annotations: Annotations,
     /// These remarks and no others: not those of a manifest that the image came with.
     pub exact: bool,
+    /// Whether it leaves under the manifest it has.
+    pub keep: Keep,
+}
+
+/// Whether an image that has a manifest keeps it, and with it its digest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// Nobody asked: its layers are written as the form says.
+    #[default]
+    Free,
+    /// Yes; layers whose compressed bytes are out of reach are an error.
+    Must,
+    /// Where it can; what is out of reach is compressed anew.
+    Try,
 }
 
 /// A manifest as it is sent or written.
@@ -130,10 +144,11 @@ impl Form {
         !self.force || self.compression.is_none_or(|wanted| compression_of(&layer.media_type) == Some(wanted))
     }
 
-    /// The plain form of an image, with the remarks that its build left.
+    /// The plain form of an image, with the remarks that its build left and the manifest it has.
     pub fn of(image: &Image) -> Self {
         let (manifest, descriptor) = image.record.annotations.clone();
-        Self { annotations: Annotations { manifest, descriptor, ..Annotations::default() }, ..Self::default() }
+        let annotations = Annotations { manifest, descriptor, ..Annotations::default() };
+        Self { annotations, keep: Keep::Must, ..Self::default() }
     }
 
     /// The manifest of `image` with its layers in these forms: the very one it was pulled or pushed as if that says the
@@ -240,7 +255,7 @@ pub fn layer_type(compression: Compression) -> &'static str {
 }
 
 /// The compression that a layer's media type says, where it is one we write.
-fn compression_of(media_type: &str) -> Option<Compression> {
+pub fn compression_of(media_type: &str) -> Option<Compression> {
     match media_type {
         MediaType::OCI_LAYER | DOCKER_LAYER_PLAIN => Some(Compression::None),
         MediaType::OCI_LAYER_GZIP | MediaType::DOCKER_LAYER => Some(Compression::Gzip),
@@ -305,12 +320,7 @@ mod tests {
         assert_eq!(translate(MediaType::DOCKER_LAYER, false), MediaType::OCI_LAYER_GZIP);
         assert_eq!(translate(MediaType::OCI_LAYER, true), DOCKER_LAYER_PLAIN);
         assert_eq!(translate("application/x", true), "application/x");
-        let zstd = CompressedLayer {
-            media_type: MediaType::OCI_LAYER_ZSTD.into(),
-            digest: Digest::of(b""),
-            size: 0,
-            origin: None,
-        };
+        let zstd = CompressedLayer::new(MediaType::OCI_LAYER_ZSTD, Digest::of(b""), 0);
         let form = Form { docker_types: true, ..Form::default() };
         assert!(form.is_docker(&[]) && !form.is_docker(std::slice::from_ref(&zstd)), "Docker's types know no zstd");
         let forced = Form { compression: Some(Compression::Gzip), force: true, ..Form::default() };

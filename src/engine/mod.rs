@@ -22,6 +22,7 @@ mod layers;
 pub mod login;
 pub mod names;
 pub mod networks;
+pub mod originals;
 pub mod processes;
 pub mod progress;
 pub mod prune;
@@ -78,6 +79,8 @@ pub struct Settings {
     pub storage_driver: Option<String>,
     /// Where the output of containers is kept unless they say otherwise.
     pub log: crate::config::Log,
+    /// Whether compressed layers stay, unless a command says otherwise.
+    pub keep_compressed: originals::KeepCompressed,
     /// The bridge network.
     pub network: crate::config::Network,
     /// Bytes that the build cache is kept below.

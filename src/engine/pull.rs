@@ -16,19 +16,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use registry_client::{Client, Descriptor, Observer, Platform, Reference, ResolvedImage};
+use store::digest::VerifiedReader;
 use store::image::{CompressedLayer, ImageConfig, ImageRecord, Provenance};
 use store::refs::Expect;
 use store::{DiffId, Digest, ImageId};
 
 use super::Engine;
 use super::names::canonical_by_digest;
+use super::originals::KeepCompressed;
 use super::progress::{Event, Progress};
 use crate::error::{CommandError, Context as _, Result};
 
 /// Layers fetched at one time.
 const STREAMS: usize = 4;
 /// How long to wait for another process that fetches the same layer.
-const PATIENCE: Duration = Duration::from_secs(3600);
+pub const PATIENCE: Duration = Duration::from_secs(3600);
 /// Blobs smaller than this are not worth resuming, bytes.
 const RESUMABLE: u64 = 1 << 20;
 
@@ -37,6 +39,8 @@ const RESUMABLE: u64 = 1 << 20;
 pub struct PullOptions {
     /// `--platform`
     pub platform: Option<String>,
+    /// `--keep-compressed`
+    pub keep: Option<KeepCompressed>,
 }
 
 /// What came of it.
@@ -139,7 +143,8 @@ impl Engine {
         let mut named: Vec<Digest> = diff_ids.iter().map(|layer| layer.0).collect();
         named.push(Digest::of(&resolved.config_bytes));
         self.store.protect(&named)?;
-        let fetched = self.fetch_layers(client, reference, &resolved.layers, diff_ids, progress)?;
+        let keep = options.keep.unwrap_or(self.settings.keep_compressed) == KeepCompressed::Always;
+        let fetched = self.fetch_layers(client, reference, &resolved.layers, diff_ids, keep, progress)?;
 
         let (image, digest) = self.record_image(reference, &resolved, diff_ids.len())?;
         let name = canonical_by_digest(reference);
@@ -167,12 +172,8 @@ impl Engine {
         let digest = manifests[manifests.len() - 1];
         let origin = format!("{}/{}", reference.registry(), reference.repository());
         let compressed = resolved.layers.iter().map(|layer| {
-            vec![CompressedLayer {
-                media_type: layer.media_type.as_str().to_owned(),
-                digest: to_store(&layer.digest),
-                size: layer.size,
-                origin: Some(origin.clone()),
-            }]
+            let form = CompressedLayer::new(layer.media_type.as_str(), to_store(&layer.digest), layer.size);
+            vec![CompressedLayer { origin: Some(origin.clone()), ..form }]
         });
         let provenance = Provenance { source: Some(reference.canonical()), ..Provenance::default() };
         let record = ImageRecord {
@@ -192,11 +193,17 @@ impl Engine {
         reference: &Reference,
         descriptors: &[Descriptor],
         diff_ids: &[DiffId],
+        keep: bool,
         progress: &dyn Progress,
     ) -> Result<bool> {
+        // A layer that is here may still miss the compressed bytes that are to be kept.
+        let complete = |descriptor: &Descriptor, diff_id: &DiffId| {
+            let bytes = to_store(&descriptor.digest);
+            self.store.layers().has(diff_id) && (!keep || bytes == diff_id.0 || self.store.blobs().has(&bytes))
+        };
         let mut missing: Vec<(&Descriptor, &DiffId)> = Vec::new();
         for (descriptor, diff_id) in descriptors.iter().zip(diff_ids) {
-            if self.store.layers().has(diff_id) {
+            if complete(descriptor, diff_id) {
                 progress.event(Event::Done(&short(descriptor), "Already exists"));
             } else if !missing.iter().any(|(_, other)| *other == diff_id) {
                 missing.push((descriptor, diff_id));
@@ -209,7 +216,7 @@ impl Engine {
             for _ in 0..STREAMS.min(missing.len()) {
                 scope.spawn(|| {
                     while let Some((descriptor, diff_id)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if let Err(error) = self.fetch_layer(client, reference, descriptor, diff_id, progress) {
+                        if let Err(error) = self.fetch_layer(client, reference, descriptor, diff_id, keep, progress) {
                             // One failure ends the pull: no further layer is begun.
                             next.store(missing.len(), Ordering::Relaxed);
                             if let Ok(mut failure) = failure.lock() {
@@ -227,27 +234,29 @@ impl Engine {
         }
     }
 
-    /// Fetches one layer.
+    /// Fetches one layer; its compressed bytes stay if they are to be kept.
     pub(super) fn fetch_layer(
         &self,
         client: &Client,
         reference: &Reference,
         descriptor: &Descriptor,
         diff_id: &DiffId,
+        keep: bool,
         progress: &dyn Progress,
     ) -> Result<()> {
         let id = short(descriptor);
         let digest = to_store(&descriptor.digest);
         progress.event(Event::Started(&id, descriptor.size));
         let announced = Some((digest, descriptor.size));
-        if descriptor.size < RESUMABLE {
+        let keep = keep && digest != diff_id.0;
+        if descriptor.size < RESUMABLE && !keep {
             let network = client.blob_unverified(reference, descriptor, 0)?;
             let broken = AtomicBool::new(false);
             let reader = Counted { inner: network, id: &id, progress, broken: &broken };
             self.store.layers().ingest(reader, Some(diff_id), announced).with_context(|| format!("layer {id}"))?;
         } else {
             // Twice at most: the second time from the first byte on.
-            while !self.fetch_resumable(client, reference, descriptor, diff_id, progress)? {
+            while !self.fetch_resumable(client, reference, descriptor, diff_id, keep, progress)? {
                 progress.event(Event::Note(&format!("{id}: what was kept of it is wrong, fetching it anew")));
             }
         }
@@ -263,12 +272,14 @@ impl Engine {
         reference: &Reference,
         descriptor: &Descriptor,
         diff_id: &DiffId,
+        keep: bool,
         progress: &dyn Progress,
     ) -> Result<bool> {
         let (id, digest) = (short(descriptor), to_store(&descriptor.digest));
         let kept = self.store.blobs().ingest(&digest, descriptor.size, PATIENCE)?;
         // Whoever held the partial download before us may have finished the layer.
-        if self.store.layers().has(diff_id) {
+        let here = self.store.layers().has(diff_id);
+        if here && (!keep || kept.is_none()) {
             return Ok(true);
         }
         let announced = Some((digest, descriptor.size));
@@ -286,12 +297,19 @@ impl Engine {
         }
         let network = client.blob_unverified(reference, descriptor, offset)?;
         let mut tee = kept.tee(Counted { inner: network, id: &id, progress, broken: &broken })?;
-        let ingested = self.store.layers().ingest(&mut tee, Some(diff_id), announced);
+        let ingested = match here {
+            false => self.store.layers().ingest(&mut tee, Some(diff_id), announced).map(drop),
+            true => read_whole(&mut tee, digest, descriptor.size),
+        };
         let kept = tee.into_ingest();
         match ingested {
-            Ok(_) => {
-                // Both digests were right, or somebody else finished the layer.
-                kept.throw_away()?;
+            Ok(()) => {
+                // Both digests were right, or somebody else finished the layer before our bytes had all come.
+                if keep && kept.offset() == kept.size() {
+                    kept.commit()?;
+                } else if !keep {
+                    kept.throw_away()?;
+                }
                 Ok(true)
             }
             // The beginning that came is good as far as anybody knows: the next pull goes on from there.
@@ -302,6 +320,14 @@ impl Engine {
             }
         }
     }
+}
+
+/// Reads a blob to its verified end.
+fn read_whole(reader: impl Read, digest: Digest, size: u64) -> store::Result<()> {
+    let what = format!("blob {digest}");
+    let mut verified = VerifiedReader::new(reader, what.clone(), digest, size);
+    io::copy(&mut verified, &mut io::sink()).map_err(|source| store::Error::Read { what, source })?;
+    Ok(())
 }
 
 /// A platform that the user named must be the image's, also where the registry offers no choice.

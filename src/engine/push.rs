@@ -1,11 +1,10 @@
 //! `push`: blobs the registry does not have, then the config, then the manifest, then our memory of it.
 //!
-//! A layer that was pulled or pushed before is known in its compressed form: if the registry has that blob, or can
-//! mount it from the repository it came from, nothing is compressed and the manifest keeps its digest. Otherwise the
-//! layer is compressed now, and what came out is remembered with the image.
+//! A layer that was pulled or pushed before is known in its compressed form: the registry has that blob, or can mount it
+//! from the repository it came from, or it is streamed from where it is to be had, and the manifest keeps its digest. A
+//! layer that was never compressed is compressed now, and what came out is remembered with the image.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -17,8 +16,10 @@ use store::refs::Expect;
 use store::{DiffId, Digest};
 
 use super::Engine;
+use super::form::Keep;
 use super::form::{Form, Manifest, layer_type};
 use super::names::familiar_parts;
+use super::originals::{KeepCompressed, Kept, LazyClient, Original, opener, out_of_reach, threads};
 use super::progress::{Event, Progress};
 use super::pull::{names_one, to_client};
 use crate::error::{CommandError, Context as _, Result};
@@ -40,7 +41,13 @@ impl Engine {
     ///
     /// # Errors
     /// No such image, a registry that refuses or cannot be reached.
-    pub fn push(&self, name: &str, destination: Option<&str>, progress: &dyn Progress) -> Result<Pushed> {
+    pub fn push(
+        &self,
+        name: &str,
+        destination: Option<&str>,
+        recompress: bool,
+        progress: &dyn Progress,
+    ) -> Result<Pushed> {
         let found = self.find_image(name)?;
         let target = match (destination, &found.tag) {
             (Some(destination), _) => self.reference(destination)?,
@@ -50,7 +57,10 @@ impl Engine {
                     .hint("`img tag` gives it a name, or name the destination as a second word"));
             }
         };
-        let manifest = self.push_as(&found.image, &target, &Form::of(&found.image), progress)?;
+        let keep = if recompress { Keep::Try } else { Keep::Must };
+        let form = Form { keep, ..Form::of(&found.image) };
+        let named = found.tag.as_ref().and_then(|tag| tag.manifest);
+        let manifest = self.push_as(&found.image, named, &target, &form, progress)?;
         Ok(Pushed { name: target.familiar(), digest: Digest::of(&manifest.bytes) })
     }
 
@@ -76,14 +86,22 @@ impl Engine {
         Ok(tags)
     }
 
-    /// Pushes an image to `target` in the form that is wished for; gives the manifest it has there.
+    /// Pushes an image, whose manifest is `named` where it has several, to `target` in the form that is wished for; gives
+    /// the manifest it has there.
     ///
     /// # Errors
     /// As [`Engine::push`].
-    pub fn push_as(&self, image: &Image, target: &Reference, form: &Form, progress: &dyn Progress) -> Result<Manifest> {
+    pub fn push_as(
+        &self,
+        image: &Image,
+        named: Option<Digest>,
+        target: &Reference,
+        form: &Form,
+        progress: &dyn Progress,
+    ) -> Result<Manifest> {
         self.store.protect(&[image.id.0])?;
         let manifest = self
-            .push_image(image, target, form, progress)
+            .push_image(image, named, target, form, progress)
             .with_context(|| format!("cannot push {}", target.familiar()))?;
         let digest = Digest::of(&manifest.bytes);
         if self.store.refs().get(&target.canonical())?.is_some_and(|tag| tag.image == image.id) {
@@ -93,9 +111,18 @@ impl Engine {
         Ok(manifest)
     }
 
-    fn push_image(&self, image: &Image, target: &Reference, form: &Form, progress: &dyn Progress) -> Result<Manifest> {
-        let client = self.client()?;
-        let layers = self.push_layers(&client, image, target, form, progress)?;
+    fn push_image(
+        &self,
+        image: &Image,
+        named: Option<Digest>,
+        target: &Reference,
+        form: &Form,
+        progress: &dyn Progress,
+    ) -> Result<Manifest> {
+        let kept = if form.keep == Keep::Free { None } else { self.kept_manifest(image, named.as_ref())? };
+        let lazy = LazyClient::new(self);
+        let layers = self.push_layers(&lazy, image, kept.as_ref(), target, form, progress)?;
+        let client = lazy.get()?;
 
         let config = Descriptor::of(MediaType::OCI_CONFIG, &image.raw);
         let raw = image.raw.clone();
@@ -137,13 +164,15 @@ impl Engine {
     /// Sends all layers, several at a time; gives their compressed forms in order.
     fn push_layers(
         &self,
-        client: &Client,
+        client: &LazyClient<'_>,
         image: &Image,
+        kept: Option<&Kept>,
         target: &Reference,
         form: &Form,
         progress: &dyn Progress,
     ) -> Result<Vec<CompressedLayer>> {
         let layers = image.layers();
+        let wishes = wishes(image, kept, form.keep);
         let results: Vec<Mutex<Option<Result<CompressedLayer>>>> = layers.iter().map(|_| Mutex::new(None)).collect();
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
@@ -152,8 +181,8 @@ impl Engine {
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let (Some(layer), Some(slot)) = (layers.get(at), results.get(at)) else { break };
-                        let known = image.record.compressed.get(at).map_or(&[][..], Vec::as_slice);
-                        let result = self.push_layer(client, layer, known, target, form, progress);
+                        let Some(wish) = wishes.get(at) else { break };
+                        let result = self.push_layer(client, layer, wish, target, form, progress);
                         if result.is_err() {
                             next.store(layers.len(), Ordering::Relaxed);
                         }
@@ -177,53 +206,84 @@ impl Engine {
         done.collect()
     }
 
+    /// Brings one layer to the registry by the cheapest way that works: it is there, is mounted, is sent as it came, or is
+    /// compressed now.
     fn push_layer(
         &self,
-        client: &Client,
+        client: &LazyClient<'_>,
         layer: &DiffId,
-        known: &[CompressedLayer],
+        wish: &Wish<'_>,
         target: &Reference,
         wanted: &Form,
         progress: &dyn Progress,
     ) -> Result<CompressedLayer> {
         let id = layer.short();
-        for form in known.iter().filter(|form| wanted.accepts(form)) {
-            let descriptor = describe(form);
-            if client.has_blob(target, &descriptor.digest)? {
-                progress.event(Event::Done(&id, "Layer already exists"));
-                return Ok(form.clone());
+        let arrived = |original: &Original, how: &'static str| {
+            progress.event(Event::Done(&id, how));
+            CompressedLayer { origin: Some(origin_of(target)), ..original.form.clone() }
+        };
+        let mut reasons = Vec::new();
+        for original in wish.forms.iter().filter(|original| wanted.accepts(&original.form)) {
+            let descriptor = original.descriptor();
+            if client.get()?.has_blob(target, &descriptor.digest)? {
+                return Ok(arrived(original, "Layer already exists"));
             }
-            let origin =
-                form.origin.as_deref().and_then(|origin| origin.strip_prefix(&format!("{}/", target.registry())));
-            if let Some(repository) = origin.filter(|repository| *repository != target.repository())
-                && mount(client, target, &descriptor, repository)?
-            {
-                progress.event(Event::Done(&id, "Mounted"));
-                return Ok(CompressedLayer { origin: Some(origin_of(target)), ..form.clone() });
+            for repository in original.repositories(target.registry()) {
+                if repository != target.repository() && mount(client.get()?, target, &descriptor, repository)? {
+                    return Ok(arrived(original, "Mounted"));
+                }
+            }
+            match self.reach(client, layer, original)? {
+                Ok(open) => {
+                    progress.event(Event::Started(&id, descriptor.size));
+                    client.get()?.push_blob(target, &descriptor, &open, None, None)?;
+                    return Ok(arrived(original, "Pushed"));
+                }
+                Err(more) => reasons.extend(more),
             }
         }
+        if let Some(kept) = wish.only {
+            return Err(out_of_reach(kept, reasons));
+        }
         let mut scratch = self.store.scratch_file()?;
-        let size = self.store.layers().info(layer)?.tar_size;
-        progress.event(Event::Started(&id, size));
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let reader = self.store.layers().reader(layer)?;
+        progress.event(Event::Started(&id, self.store.layers().info(layer)?.tar_size));
         let compression = wanted.compression.unwrap_or(Compression::Gzip);
-        let compressed = compress(reader, &mut scratch, compression, wanted.level, threads)?;
-        let form = CompressedLayer {
-            media_type: layer_type(compression).to_owned(),
-            digest: compressed.digest,
-            size: compressed.size,
-            origin: Some(origin_of(target)),
-        };
-        let open = |offset: u64| -> io::Result<Box<dyn Read + Send>> {
-            let mut file: File = scratch.try_clone()?;
-            file.seek(SeekFrom::Start(offset))?;
-            Ok(Box::new(file))
-        };
-        client.push_blob(target, &describe(&form), &open, None, None)?;
-        progress.event(Event::Done(&id, "Pushed"));
-        Ok(form)
+        let level = wanted.level.or(compression.usual_level());
+        let reader = self.store.layers().reader(layer)?;
+        let compressed = compress(reader, &mut scratch, compression, level, threads())?;
+        let form = CompressedLayer::new(layer_type(compression), compressed.digest, compressed.size);
+        let original = Original { form: CompressedLayer { level, ..form }, origins: Vec::new() };
+        if self.settings.keep_compressed == KeepCompressed::Always && original.form.digest != layer.0 {
+            let mut from = scratch.try_clone()?;
+            from.rewind()?;
+            self.keep_blob(&compressed.digest, compressed.size, from)?;
+        }
+        client.get()?.push_blob(target, &original.descriptor(), &opener(scratch), None, None)?;
+        Ok(arrived(&original, "Pushed"))
     }
+}
+
+/// In which forms a layer may be pushed, the best first.
+struct Wish<'a> {
+    forms: Vec<Original>,
+    /// The manifest that has to stay: in no other form.
+    only: Option<&'a Digest>,
+}
+
+/// The forms of each layer: those of the manifest that stays, and unless it must, whatever else is known.
+fn wishes<'a>(image: &Image, kept: Option<&'a Kept>, keep: Keep) -> Vec<Wish<'a>> {
+    let mut wishes: Vec<Wish<'a>> =
+        Engine::originals(image).into_iter().map(|forms| Wish { forms, only: None }).collect();
+    let Some(kept) = kept else { return wishes };
+    for (wish, own) in wishes.iter_mut().zip(&kept.layers) {
+        if keep == Keep::Must {
+            *wish = Wish { forms: vec![own.clone()], only: Some(&kept.digest) };
+        } else {
+            wish.forms.retain(|other| other.form.digest != own.form.digest);
+            wish.forms.insert(0, own.clone());
+        }
+    }
+    wishes
 }
 
 /// Asks the registry to take a blob from another of its repositories; says whether it did. We do not have the bytes, so
@@ -239,10 +299,6 @@ fn mount(client: &Client, target: &Reference, descriptor: &Descriptor, repositor
         Err(_) if refused.load(Ordering::Relaxed) => Ok(false),
         Err(error) => Err(error.into()),
     }
-}
-
-fn describe(form: &CompressedLayer) -> Descriptor {
-    Descriptor::new(&form.media_type, to_client(&form.digest), form.size)
 }
 
 fn origin_of(target: &Reference) -> String {

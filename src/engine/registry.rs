@@ -37,6 +37,7 @@ pub fn settings(context: &Context) -> Result<Settings> {
         login_file: docker,
         ca_bundle: context.variable("SSL_CERT_FILE").map(PathBuf::from),
         unqualified_registry: context.file.unqualified_registry.clone(),
+        keep_compressed: context.file.keep_compressed,
         storage_driver: context.file.storage_driver.clone(),
         network: context.file.network.clone(),
     })

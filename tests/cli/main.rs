@@ -61,6 +61,7 @@ mod network_guard;
 mod network_loopback6;
 mod networks;
 mod oci_runtime;
+mod originals;
 mod preserve_fds;
 mod ps_inspect;
 mod pull;

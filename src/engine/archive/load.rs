@@ -1,7 +1,7 @@
-//! Reading archives: docker's form if there is one (its names are whole), else the OCI layout. An archive that names an
+//! Reading archives: the OCI layout if there is one (it has the manifests), else docker's form. An archive that names an
 //! image twice, several images, or no names at all is taken as it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use registry_client::{Descriptor, Platform};
@@ -14,6 +14,7 @@ use super::contents::Contents;
 use super::{DockerImage, MANIFEST_MAX, NAME_ANNOTATION, REF_ANNOTATION};
 use crate::engine::Engine;
 use crate::engine::names::familiar_parts;
+use crate::engine::originals::KeepCompressed;
 use crate::engine::progress::{Event, Progress};
 use crate::engine::pull::to_store;
 use crate::error::{CommandError, Context as _, Result};
@@ -46,23 +47,35 @@ impl Engine {
     ///
     /// # Errors
     /// What is no archive of images, content that is not what its name says.
-    pub fn load(&self, input: Option<&Path>, progress: &dyn Progress) -> Result<Vec<Loaded>> {
+    pub fn load(
+        &self,
+        input: Option<&Path>,
+        keep: Option<KeepCompressed>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Loaded>> {
         let name = input.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
-        self.load_from(input, progress).with_context(|| format!("cannot load {name}"))
+        self.load_from(input, keep.unwrap_or(self.settings.keep_compressed), progress)
+            .with_context(|| format!("cannot load {name}"))
     }
 
-    fn load_from(&self, input: Option<&Path>, progress: &dyn Progress) -> Result<Vec<Loaded>> {
+    fn load_from(&self, input: Option<&Path>, keep: KeepCompressed, progress: &dyn Progress) -> Result<Vec<Loaded>> {
         let contents = self.open_archive(input)?;
         let mut loaded = Vec::new();
-        if contents.has("manifest.json") {
+        // An archive that has both forms loses nothing by the second: only that one has manifests.
+        if contents.has("index.json") {
+            let fetchable = match keep {
+                KeepCompressed::Auto => self.fetchable()?,
+                _ => BTreeSet::new(),
+            };
+            let keeps = |digest: &Digest| keep != KeepCompressed::Never && !fetchable.contains(digest);
+            let index: Document = contents.json("index.json")?;
+            for descriptor in &index.manifests {
+                loaded.extend(self.load_oci(&contents, descriptor, &keeps, progress)?);
+            }
+        } else if contents.has("manifest.json") {
             let images: Vec<DockerImage> = contents.json("manifest.json")?;
             for image in &images {
                 loaded.extend(self.load_docker(&contents, image, progress)?);
-            }
-        } else if contents.has("index.json") {
-            let index: Document = contents.json("index.json")?;
-            for descriptor in &index.manifests {
-                loaded.extend(self.load_oci(&contents, descriptor, progress)?);
             }
         } else {
             return Err(CommandError::new("the archive has neither manifest.json nor index.json: it holds no images")
@@ -78,7 +91,7 @@ impl Engine {
         let raw = contents.read(&image.config, CONFIG_MAX)?;
         let config = ImageConfig::parse(&raw)?;
         let layers: Vec<Source> =
-            image.layers.iter().map(|path| Source { path: path.clone(), announced: None }).collect();
+            image.layers.iter().map(|path| Source { path: path.clone(), announced: None, keep: false }).collect();
         let id = self.load_image(contents, &raw, &config, &layers, ImageRecord::default(), progress)?;
         let mut loaded = Vec::new();
         for name in image.repo_tags.iter().flatten() {
@@ -94,10 +107,11 @@ impl Engine {
         &self,
         contents: &Contents,
         descriptor: &Descriptor,
+        keeps: &dyn Fn(&Digest) -> bool,
         progress: &dyn Progress,
     ) -> Result<Option<Loaded>> {
         let annotations = descriptor.annotations.clone().unwrap_or_default();
-        let Some((id, manifest)) = self.load_oci_image(contents, descriptor, progress)? else { return Ok(None) };
+        let Some((id, manifest)) = self.load_oci_image(contents, descriptor, keeps, progress)? else { return Ok(None) };
         match archive_name(&annotations) {
             Some(name) => Ok(Some(self.name_loaded(&id, &name, Some(manifest))?)),
             None => Ok(Some(Loaded { id, name: None })),
@@ -139,15 +153,17 @@ impl Engine {
             let error = CommandError::new(format!("the layout {} has no image {wanted}", directory.display()));
             if names.is_empty() { error } else { error.hint(format!("it has {}", names.join(", "))) }
         })?;
-        let loaded = self.load_oci_image(&contents, descriptor, progress)?;
+        let loaded = self.load_oci_image(&contents, descriptor, &|_| false, progress)?;
         loaded.map(|(id, _)| id).ok_or_else(|| CommandError::new("the layout holds no image for this platform"))
     }
 
-    /// The image that a descriptor leads to, and the digest of its manifest.
+    /// The image that a descriptor leads to, and the digest of its manifest. The compressed bytes of layers that `keeps`
+    /// says stay.
     fn load_oci_image(
         &self,
         contents: &Contents,
         descriptor: &Descriptor,
+        keeps: &dyn Fn(&Digest) -> bool,
         progress: &dyn Progress,
     ) -> Result<Option<(ImageId, Digest)>> {
         let Some((digest, document)) = choose(contents, descriptor, INDEX_DEPTH)? else { return Ok(None) };
@@ -159,10 +175,9 @@ impl Engine {
         let mut compressed = Vec::new();
         for layer in &document.layers {
             let digest = to_store(&layer.digest);
-            layers
-                .push(Source { path: format!("blobs/sha256/{}", digest.hex()), announced: Some((digest, layer.size)) });
-            let media_type = layer.media_type.as_str().to_owned();
-            compressed.push(vec![CompressedLayer { media_type, digest, size: layer.size, origin: None }]);
+            let path = format!("blobs/sha256/{}", digest.hex());
+            layers.push(Source { path, announced: Some((digest, layer.size)), keep: keeps(&digest) });
+            compressed.push(vec![CompressedLayer::new(layer.media_type.as_str(), digest, layer.size)]);
         }
         let manifest = self.store.blobs().put(&contents.blob(&digest, MANIFEST_MAX)?)?;
         let record = ImageRecord { compressed, manifests: vec![manifest], ..ImageRecord::default() };
@@ -200,6 +215,10 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<()> {
         let short = diff_id.short();
+        let kept = source.announced.filter(|(digest, _)| source.keep && *digest != diff_id.0);
+        if let Some((digest, size)) = kept {
+            return self.load_kept(contents, diff_id, source, (digest, size), progress);
+        }
         if self.store.layers().has(diff_id) {
             progress.event(Event::Done(&short, "Already exists"));
             return Ok(());
@@ -212,6 +231,47 @@ impl Engine {
             .context(format!("layer {}", source.path))?;
         progress.event(Event::Done(&short, "Loaded"));
         Ok(())
+    }
+
+    /// Takes in a layer and its compressed bytes, whichever is missing.
+    fn load_kept(
+        &self,
+        contents: &Contents,
+        diff_id: &DiffId,
+        source: &Source,
+        (digest, size): (Digest, u64),
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let short = diff_id.short();
+        let doing = || format!("layer {}", source.path);
+        let has = self.store.layers().has(diff_id);
+        if has && self.store.blobs().has(&digest) {
+            progress.event(Event::Done(&short, "Already exists"));
+            return Ok(());
+        }
+        progress.event(Event::Started(&short, size));
+        self.keep_blob(&digest, size, contents.open(&source.path)?.0).with_context(doing)?;
+        if !has {
+            let reader = self.store.blobs().open(&digest)?;
+            self.store.layers().ingest(reader, Some(diff_id), Some((digest, size))).with_context(doing)?;
+        }
+        progress.event(Event::Done(&short, "Loaded"));
+        Ok(())
+    }
+
+    /// The compressed layers that a registry is known to have.
+    fn fetchable(&self) -> Result<BTreeSet<Digest>> {
+        let mut found = BTreeSet::new();
+        for id in self.store.images().list()? {
+            let record = match self.store.images().record(&id) {
+                // Removed meanwhile.
+                Err(error) if error.is_not_found() => continue,
+                record => record?,
+            };
+            let forms = record.compressed.into_iter().flatten();
+            found.extend(forms.filter(|form| form.origin.is_some()).map(|form| form.digest));
+        }
+        Ok(found)
     }
 
     fn name_loaded(&self, id: &ImageId, name: &str, manifest: Option<Digest>) -> Result<Loaded> {
@@ -227,6 +287,8 @@ impl Engine {
 struct Source {
     path: String,
     announced: Option<(Digest, u64)>,
+    /// Whether the compressed bytes stay.
+    keep: bool,
 }
 
 /// The manifest that `descriptor` leads to: itself, or in an index the one for this platform.

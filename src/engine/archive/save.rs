@@ -1,5 +1,6 @@
-//! Writing archives. Layers go out as the tars they are unless the form says otherwise: saving is copying then, and what
-//! is loaded elsewhere has the same image id.
+//! Writing archives. An image that has a manifest leaves with it where the form has one, its layers in the very bytes that
+//! the manifest names. Other layers go out as the tars they are unless the form says otherwise: saving is copying then, and
+//! what is loaded elsewhere has the same image id.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -7,6 +8,7 @@ use std::io::{self, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use store::digest::VerifiedReader;
 use store::image::{CompressedLayer, Image};
 use store::layer::compression::compress;
 use store::layer::tar::Writer;
@@ -15,8 +17,9 @@ use store::{DiffId, Digest};
 
 use super::{ArchiveFormat, DockerImage, NAME_ANNOTATION, REF_ANNOTATION};
 use crate::engine::Engine;
-use crate::engine::form::{Form, Manifest, layer_type};
+use crate::engine::form::{Form, Keep, Manifest, layer_type};
 use crate::engine::names::{Found, familiar_parts};
+use crate::engine::originals::{Kept, LazyClient, Original, out_of_reach, threads};
 use crate::error::{CommandError, Context as _, Result};
 
 /// Bytes written at one time.
@@ -27,10 +30,10 @@ impl Engine {
     ///
     /// # Errors
     /// No such image, a file that cannot be written.
-    pub fn save(&self, names: &[String], format: ArchiveFormat, output: Option<&Path>) -> Result<()> {
+    pub fn save(&self, names: &[String], format: ArchiveFormat, keep: Keep, output: Option<&Path>) -> Result<()> {
         let images = names.iter().map(|name| self.find_image(name)).collect::<Result<Vec<_>>>()?;
         self.store.protect(&images.iter().map(|found| found.image.id.0).collect::<Vec<_>>())?;
-        let members: Vec<Member> = images.iter().map(Member::of).collect();
+        let members: Vec<Member> = images.iter().map(|found| Member::of(found, keep)).collect();
         match output {
             Some(path) if format == ArchiveFormat::OciDirectory => self.write_layout(&members, path)?,
             None if format == ArchiveFormat::OciDirectory => {
@@ -97,6 +100,7 @@ impl Engine {
         let oci = format != ArchiveFormat::Docker;
         let mut index = Vec::new();
         let mut manifests = Vec::new();
+        let client = LazyClient::new(self);
         let mut docker: Vec<DockerImage> = Vec::new();
         if oci {
             archive.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
@@ -105,8 +109,15 @@ impl Engine {
             let image = member.image;
             let config = archive.blob(&image.raw, format)?;
             let (mut paths, mut layers) = (Vec::new(), Vec::new());
-            for layer in image.layers() {
-                let (path, layer) = self.write_layer(archive, layer, format, &member.form)?;
+            let kept = if oci { self.kept_by(member, &client)? } else { None };
+            for (at, layer) in image.layers().iter().enumerate() {
+                let original = kept.as_ref().and_then(|kept| Some((kept, kept.layers.get(at)?)));
+                let (path, layer) = match original {
+                    Some((kept, original)) => {
+                        self.write_original(archive, layer, original, kept, member.form.keep, &client)?
+                    }
+                    None => self.write_layer(archive, layer, format, &member.form)?,
+                };
                 paths.push(path);
                 layers.push(layer);
             }
@@ -145,6 +156,58 @@ impl Engine {
         Ok(manifests)
     }
 
+    /// The manifest that an image keeps. One that it must keep and cannot is an error before anything is written.
+    fn kept_by(&self, member: &Member<'_>, client: &LazyClient<'_>) -> Result<Option<Kept>> {
+        if member.form.keep == Keep::Free {
+            return Ok(None);
+        }
+        let kept = self.kept_manifest(member.image, member.manifest.as_ref())?;
+        if let Some(kept) = kept.as_ref().filter(|_| member.form.keep == Keep::Must) {
+            let mut reasons = Vec::new();
+            for (layer, original) in member.image.layers().iter().zip(&kept.layers) {
+                // What is compressed again is not tried twice.
+                if original.form.level.is_none() {
+                    reasons.extend(self.reach(client, layer, original)?.err().into_iter().flatten());
+                }
+            }
+            if !reasons.is_empty() {
+                return Err(saved_otherwise(kept, reasons));
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Writes a layer in the bytes that its manifest names, unless it is there.
+    fn write_original<W: Write>(
+        &self,
+        archive: &mut Archive<W>,
+        layer: &DiffId,
+        original: &Original,
+        kept: &Kept,
+        keep: Keep,
+        client: &LazyClient<'_>,
+    ) -> Result<(String, CompressedLayer)> {
+        let form = original.form.clone();
+        let path = format!("blobs/sha256/{}", form.digest.hex());
+        if archive.written.contains(&path) {
+            return Ok((path, form));
+        }
+        match self.reach(client, layer, original)? {
+            Ok(open) => {
+                let what = format!("layer {}", form.digest);
+                let bytes = open(0).with_context(|| format!("cannot read {what}"))?;
+                archive.written.insert(path.clone());
+                archive.member(&path, form.size, &mut VerifiedReader::new(bytes, what, form.digest, form.size))?;
+                Ok((path, form))
+            }
+            Err(_) if keep == Keep::Try => {
+                let compressed = Form { compression: Some(Compression::Gzip), ..Form::default() };
+                self.write_layer(archive, layer, ArchiveFormat::Oci, &compressed)
+            }
+            Err(reasons) => Err(saved_otherwise(kept, reasons)),
+        }
+    }
+
     /// Writes a layer unless it is there, compressed as the form says; gives its path in the archive and what it is.
     fn write_layer<W: Write>(
         &self,
@@ -158,7 +221,7 @@ impl Engine {
             ArchiveFormat::Oci | ArchiveFormat::OciDirectory => format!("blobs/sha256/{}", digest.hex()),
             ArchiveFormat::Docker => format!("{}.tar", layer.hex()),
         };
-        let media_type = layer_type(compression).to_owned();
+        let media_type = layer_type(compression);
         // Verified while it is read: an archive is never made of bytes that are not what their name says.
         let mut reader = self.store.layers().reader(layer)?;
         if compression == Compression::None {
@@ -167,18 +230,16 @@ impl Engine {
             if archive.written.insert(path.clone()) {
                 archive.member(&path, size, &mut reader)?;
             }
-            return Ok((path, CompressedLayer { media_type, digest: layer.0, size, origin: None }));
+            return Ok((path, CompressedLayer::new(media_type, layer.0, size)));
         }
         let mut scratch = self.store.scratch_file()?;
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let compressed = compress(reader, &mut scratch, compression, form.level, threads)?;
+        let compressed = compress(reader, &mut scratch, compression, form.level, threads())?;
         let path = place(&compressed.digest);
         if archive.written.insert(path.clone()) {
             scratch.rewind()?;
             archive.member(&path, compressed.size, &mut scratch)?;
         }
-        let (digest, size) = (compressed.digest, compressed.size);
-        Ok((path, CompressedLayer { media_type, digest, size, origin: None }))
+        Ok((path, CompressedLayer::new(media_type, compressed.digest, compressed.size)))
     }
 }
 
@@ -188,16 +249,24 @@ pub struct Member<'a> {
     pub image: &'a Image,
     /// Its canonical names.
     pub names: Vec<String>,
+    /// Which of its manifests is meant, if it has several.
+    pub manifest: Option<Digest>,
     /// How it is written.
     pub form: Form,
 }
 
 impl<'a> Member<'a> {
     /// A found image under the name it was found by.
-    fn of(found: &'a Found) -> Self {
+    fn of(found: &'a Found, keep: Keep) -> Self {
         let names = found.tag.iter().map(|tag| tag.name.clone()).collect();
-        Self { image: &found.image, names, form: Form::of(&found.image) }
+        let manifest = found.tag.as_ref().and_then(|tag| tag.manifest);
+        Self { image: &found.image, names, manifest, form: Form { keep, ..Form::of(&found.image) } }
     }
+}
+
+/// The error for an image that cannot be saved with its manifest.
+fn saved_otherwise(kept: &Kept, reasons: Vec<String>) -> CommandError {
+    out_of_reach(&kept.digest, reasons).hint("--uncompressed writes the layers as they are here, under a new manifest")
 }
 
 /// The lines of `index.json` for one image: one for each name, or one without.

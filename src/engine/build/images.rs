@@ -59,7 +59,7 @@ impl<'a> Images<'a> {
         match here {
             Some(found) => Ok(found.image),
             None => {
-                let options = PullOptions { platform: platform.map(str::to_owned) };
+                let options = PullOptions { platform: platform.map(str::to_owned), ..PullOptions::default() };
                 let pulled = self.engine.pull(reference, &options, self.watcher)?;
                 Ok(self.engine.store().images().get(&pulled.image)?)
             }

@@ -111,7 +111,8 @@ impl Engine {
         if here.is_none() {
             progress.event(Event::Note(&format!("{} is not here, pulling it", options.image)));
         }
-        let pulled = self.pull(&options.image, &PullOptions { platform: options.platform.clone() }, progress);
+        let how = PullOptions { platform: options.platform.clone(), ..PullOptions::default() };
+        let pulled = self.pull(&options.image, &how, progress);
         match (pulled, here) {
             (Ok(pulled), _) => Ok(self.store.images().get(&pulled.image)?),
             // What is here will do when there is no telling whether it is the newest.

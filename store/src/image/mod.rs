@@ -96,6 +96,17 @@ pub struct CompressedLayer {
     /// Registry and repository that have it, like `docker.io/library/ubuntu`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
+    /// The level at which this program compressed it: compressing at this level again gives the same bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<u32>,
+}
+
+impl CompressedLayer {
+    /// A form of which nothing more is known.
+    #[must_use]
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        Self { media_type: media_type.to_owned(), digest, size, origin: None, level: None }
+    }
 }
 
 /// An image.

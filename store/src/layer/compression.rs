@@ -91,6 +91,18 @@ pub struct Compressed {
     pub size: u64,
 }
 
+impl Compression {
+    /// The level that is taken where none is said.
+    #[must_use]
+    pub fn usual_level(self) -> Option<u32> {
+        match self {
+            Self::None => None,
+            Self::Gzip => Some(6),
+            Self::Zstd => Some(3),
+        }
+    }
+}
+
 /// Compresses all of `reader` into `writer` on `threads` threads (at least one is used). `level` is gzip's 0–9 or
 /// zstd's 1–22; `None` takes 6 or 3. The output does not depend on `threads`.
 ///

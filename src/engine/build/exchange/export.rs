@@ -75,7 +75,7 @@ impl Engine {
                 size = compressed.size;
                 Ok(compressed.digest)
             })?;
-            Ok(CompressedLayer { media_type: layer_type(how.compression).into(), digest, size, origin: None })
+            Ok(CompressedLayer::new(layer_type(how.compression), digest, size))
         };
         let (document, layers) = collect(steps, &mut put)?;
         let config = document.encode()?;
@@ -124,8 +124,7 @@ impl Engine {
         };
         client.push_blob(target, &descriptor, &open, None, None)?;
         progress.event(Event::Done(&id, "Cache pushed"));
-        let (digest, size) = (compressed.digest, compressed.size);
-        Ok(CompressedLayer { media_type: media_type.into(), digest, size, origin: None })
+        Ok(CompressedLayer::new(media_type, compressed.digest, compressed.size))
     }
 
     fn compress_layer(

@@ -99,7 +99,7 @@ impl<'a> SharedSteps<'a> {
             Place::Registry(reference) => {
                 let client = self.engine.client()?;
                 let descriptor = Descriptor::new(&blob.media_type, to_client(&blob.digest), blob.size);
-                self.engine.fetch_layer(&client, reference, &descriptor, layer, self.progress)?;
+                self.engine.fetch_layer(&client, reference, &descriptor, layer, false, self.progress)?;
             }
         }
         Ok(())

@@ -156,7 +156,7 @@ impl Engine {
                     let names = if names.is_empty() { tags.to_vec() } else { names };
                     let form = with_annotations(form, delivery);
                     delivered.annotations.clone_from(&form.annotations);
-                    let member = [Member { image, names, form }];
+                    let member = [Member { image, names, manifest: None, form }];
                     let written = match to {
                         Destination::Stdout => self.write_archive(&member, ArchiveFormat::Oci, io::stdout().lock())?,
                         Destination::File(path) => {
@@ -179,7 +179,7 @@ impl Engine {
                         delivered.annotations.clone_from(&form.annotations);
                         // Read anew: what was pushed just now is known in its compressed form.
                         let image = self.store.images().get(&image.id)?;
-                        let manifest = self.push_as(&image, &target, &form, progress)?;
+                        let manifest = self.push_as(&image, None, &target, &form, progress)?;
                         delivered.pushed.push((target.familiar(), store::Digest::of(&manifest.bytes)));
                         delivered.manifest = Some(manifest);
                     }
