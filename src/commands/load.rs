@@ -14,8 +14,8 @@ use crate::ui::{self, progress::Bars};
 
 /// Read images from an archive
 ///
-/// Takes what `img save`, `docker save`, `podman save` and `skopeo copy` write: OCI archives and docker archives,
-/// compressed or not, and directories that are OCI layouts. Members of the archive are only read as streams, never followed as links.
+/// Takes what `img save`, `docker save` (of any age), `podman save` and `skopeo copy` write: OCI archives and docker
+/// archives, compressed or not, and directories that are OCI layouts. Members of the archive are only read as streams, never followed as links.
 #[derive(Args)]
 pub struct Load {
     /// Read this file, or layout directory, instead of standard input

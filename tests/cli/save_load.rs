@@ -115,3 +115,65 @@ fn a_layout_directory_goes_out_and_comes_in() {
     let left: Vec<_> = std::fs::read_dir(sandbox.path("")).unwrap().flatten().map(|entry| entry.file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".part")), "{left:?}");
 }
+
+#[test]
+fn loads_what_dockers_before_manifests_wrote() {
+    let sandbox = Sandbox::new();
+    let archive = sandbox.text("old.tar");
+    let from = format!("oci:{}:latest", images::layout("odd").display());
+    // skopeo writes the old form beside the new one: the new one is taken away. Its layer.tar are links to the tars.
+    tools::run("skopeo", ["copy", "--quiet", &from, &format!("docker-archive:{archive}:made/old:1")]);
+    let manifest = tools::run("tar", ["-xOf", &archive, "manifest.json"]).json();
+    let config = manifest[0]["Config"].as_str().unwrap().to_owned();
+    let parts = sandbox.text("parts");
+    std::fs::create_dir(&parts).unwrap();
+    tools::run("tar", ["-xf", &archive, "-C", &parts]);
+    let pack = |without: &[&str]| {
+        let left_out = without.iter().map(|name| format!("--exclude={name}"));
+        let words = ["-cf", &archive, "-C", &parts].map(str::to_owned).into_iter().chain(left_out);
+        tools::run("tar", words.chain([".".to_owned()]));
+    };
+    pack(&["manifest.json", &config]);
+    sandbox.img(&["load", "-i", &archive]).ok().prints_exactly("Loaded image: made/old:1\n");
+    sandbox.pull("odd");
+    let (old, new) = (sandbox.inspect("made/old:1"), sandbox.inspect("odd"));
+    assert_eq!(old["RootFS"], new["RootFS"]);
+    assert_eq!(old["Config"]["Cmd"], new["Config"]["Cmd"]);
+    assert_eq!(old["Config"]["Labels"], new["Config"]["Labels"]);
+    tree::assert_same(&sandbox.flatten("made/old:1", "old"), &sandbox.flatten("odd", "new"), &[]);
+
+    // Without names: the layer that is nobody's parent.
+    pack(&["manifest.json", &config, "repositories"]);
+    let id = old["Id"].as_str().unwrap();
+    sandbox.img(&["load", "-i", &archive]).ok().prints_exactly(&format!("Loaded image ID: {id}\n"));
+}
+
+#[test]
+fn links_of_an_old_archive_lead_nowhere_outside() {
+    let sandbox = Sandbox::new();
+    let secret = sandbox.text("secret.tar");
+    tools::run("tar", ["-cf", &secret, "-C", "/etc", "hostname"]);
+    let up = "../".repeat(20);
+    for (name, target) in
+        [("absolute", secret.clone()), ("climbing", format!("{up}{secret}")), ("itself", "layer.tar".into())]
+    {
+        let folder = sandbox.path(name).join("aa");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("json"), r#"{"id":"aa"}"#).unwrap();
+        std::os::unix::fs::symlink(&target, folder.join("layer.tar")).unwrap();
+        let archive = sandbox.text(&format!("{name}.tar"));
+        tools::run("tar", ["-cf", &archive, "-C", &sandbox.text(name), "aa"]);
+        sandbox.img(&["load", "-i", &archive]).refuses(1, &["the archive"]);
+    }
+    // Layers that are their own parents.
+    let circle = sandbox.text("circle");
+    for (id, parent) in [("aa", "bb"), ("bb", "aa")] {
+        sandbox.write(&format!("circle/{id}/json"), format!(r#"{{"id":"{id}","parent":"{parent}"}}"#));
+        std::fs::copy(&secret, sandbox.path(format!("circle/{id}/layer.tar"))).unwrap();
+    }
+    sandbox.write("circle/repositories", r#"{"round":{"1":"aa"}}"#);
+    let archive = sandbox.text("circle.tar");
+    tools::run("tar", ["-cf", &archive, "-C", &circle, "aa", "bb", "repositories"]);
+    sandbox.img(&["load", "-i", &archive]).refuses(1, &["circle"]);
+    assert_eq!(sandbox.ok(&["images", "-q", "-a"]), "");
+}

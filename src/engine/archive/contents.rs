@@ -130,6 +130,11 @@ impl Contents {
         self.members.contains_key(path.as_bytes())
     }
 
+    /// The names of all members.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.members.keys().map(Vec::as_slice)
+    }
+
     /// A member's bytes as a stream, and how many there are.
     ///
     /// # Errors

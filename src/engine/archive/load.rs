@@ -11,6 +11,7 @@ use store::refs::Expect;
 use store::{DiffId, Digest, ImageId};
 
 use super::contents::Contents;
+use super::legacy::is_legacy;
 use super::{DockerImage, MANIFEST_MAX, NAME_ANNOTATION, REF_ANNOTATION};
 use crate::engine::Engine;
 use crate::engine::names::familiar_parts;
@@ -77,6 +78,8 @@ impl Engine {
             for image in &images {
                 loaded.extend(self.load_docker(&contents, image, progress)?);
             }
+        } else if is_legacy(&contents) {
+            loaded = self.load_legacy(&contents, progress)?;
         } else {
             return Err(CommandError::new("the archive has neither manifest.json nor index.json: it holds no images")
                 .hint("`img import` makes an image of the tar of a root file system"));
@@ -274,7 +277,8 @@ impl Engine {
         Ok(found)
     }
 
-    fn name_loaded(&self, id: &ImageId, name: &str, manifest: Option<Digest>) -> Result<Loaded> {
+    /// Gives a loaded image the name it has in the archive.
+    pub(super) fn name_loaded(&self, id: &ImageId, name: &str, manifest: Option<Digest>) -> Result<Loaded> {
         let canonical = self.tag_reference(name)?;
         self.store.refs().set(&canonical, id, manifest, Expect::Any)?;
         self.image_event("load", id, Some(&canonical));
