@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::descriptor::Descriptor;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::media_type::{Kind, MediaType};
 
@@ -39,6 +40,34 @@ pub struct Index {
     pub artifact_type: Option<String>,
     /// Free remarks.
     pub annotations: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// Reads a manifest that came as `media_type`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for an index or anything else, [`Error::Protocol`] for what is no such document.
+    pub fn parse(media_type: &str, bytes: &[u8]) -> Result<Self> {
+        let what = format!("manifest {}", Digest::of(bytes));
+        match parse(&what, &media_type.into(), bytes)?.1 {
+            Parsed::Manifest(manifest) => Ok(*manifest),
+            Parsed::Index(_) => Err(Error::Unsupported { what, why: "it is an index, not a manifest".into() }),
+        }
+    }
+}
+
+impl Index {
+    /// Reads an index that came as `media_type`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a manifest or anything else, [`Error::Protocol`] for what is no such document.
+    pub fn parse(media_type: &str, bytes: &[u8]) -> Result<Self> {
+        let what = format!("manifest {}", Digest::of(bytes));
+        match parse(&what, &media_type.into(), bytes)?.1 {
+            Parsed::Index(index) => Ok(*index),
+            Parsed::Manifest(_) => Err(Error::Unsupported { what, why: "it is a manifest, not an index".into() }),
+        }
+    }
 }
 
 /// A parsed document.

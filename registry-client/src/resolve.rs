@@ -75,12 +75,7 @@ impl RawManifest {
     /// # Errors
     /// [`Error::Unsupported`] if this is an index or anything else.
     pub fn manifest(&self) -> Result<Manifest> {
-        match self.parsed()? {
-            Parsed::Manifest(manifest) => Ok(*manifest),
-            Parsed::Index(_) => {
-                Err(Error::Unsupported { what: self.digest.to_string(), why: "it is an index, not a manifest".into() })
-            }
-        }
+        Manifest::parse(self.media_type.as_str(), &self.bytes)
     }
 
     /// The index.
@@ -88,16 +83,7 @@ impl RawManifest {
     /// # Errors
     /// [`Error::Unsupported`] if this is a manifest or anything else.
     pub fn index(&self) -> Result<Index> {
-        match self.parsed()? {
-            Parsed::Index(index) => Ok(*index),
-            Parsed::Manifest(_) => {
-                Err(Error::Unsupported { what: self.digest.to_string(), why: "it is a manifest, not an index".into() })
-            }
-        }
-    }
-
-    fn parsed(&self) -> Result<Parsed> {
-        manifest::parse(&format!("manifest {}", self.digest), &self.media_type, &self.bytes).map(|(_, parsed)| parsed)
+        Index::parse(self.media_type.as_str(), &self.bytes)
     }
 }
 

@@ -14,6 +14,14 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "copy",
+        &[
+            ("img copy docker://quay.io/team/app:1 docker://registry.local/app:1", "between registries, nothing kept"),
+            ("img copy --all docker://alpine oci-archive:alpine.tar:alpine:3", "all platforms, as one file"),
+            ("img copy oci-archive:alpine.tar alpine:3", "into this store"),
+        ],
+    ),
+    (
         "events",
         &[
             ("img events --filter type=container", "what happens to containers, as it happens"),

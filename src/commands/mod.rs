@@ -18,6 +18,7 @@ mod cgroup;
 mod commit;
 mod console;
 mod container;
+mod copy;
 mod cp;
 mod diff;
 mod doctor;

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 
 use super::{
-    Run, blame, build, builder, builder_cache, cgroup, commit, console, container, cp, diff, doctor, enter, events,
-    exec, export, generate, generate_systemd, healthcheck, history, images, import, inspect, is_option, load, login,
-    logs, monitor, mount, network, pause, port, ps, pull, push, rm, rmi, run, save, start, stats, stop, system,
+    Run, blame, build, builder, builder_cache, cgroup, commit, console, container, copy, cp, diff, doctor, enter,
+    events, exec, export, generate, generate_systemd, healthcheck, history, images, import, inspect, is_option, load,
+    login, logs, monitor, mount, network, pause, port, ps, pull, push, rm, rmi, run, save, start, stats, stop, system,
     system_df, system_prune, tag, top, unshare, update, version, volume, volume_copy, why,
 };
 use crate::config::Context;
@@ -75,6 +75,7 @@ use Group::{Containers, Hidden, Images, System};
 pub const COMMANDS: &[Command] = &[
     command::<pull::Pull>("pull", &[], Images),
     command::<push::Push>("push", &[], Images),
+    command::<copy::Copy>("copy", &[], Images),
     command::<build::Build>("build", &[], Images),
     command::<why::Why>("why", &[], Images),
     command::<blame::Blame>("blame", &[], Images),

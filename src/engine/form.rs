@@ -265,7 +265,7 @@ pub fn compression_of(media_type: &str) -> Option<Compression> {
 }
 
 /// The same layer's type in the other family; what has none there keeps its own.
-fn translate(media_type: &str, docker: bool) -> &str {
+pub fn translate(media_type: &str, docker: bool) -> &str {
     match (compression_of(media_type), docker) {
         (Some(Compression::None), true) => DOCKER_LAYER_PLAIN,
         (Some(Compression::Gzip), true) => MediaType::DOCKER_LAYER,

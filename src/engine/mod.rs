@@ -33,6 +33,7 @@ pub mod registry;
 pub mod roots;
 mod stubs;
 pub mod system;
+pub mod transport;
 pub mod tree;
 pub mod volumes;
 

@@ -94,6 +94,11 @@ impl<'a> LazyClient<'a> {
         Self { engine, client: std::sync::OnceLock::new() }
     }
 
+    /// One that is there.
+    pub fn of(engine: &'a Engine, client: Client) -> Self {
+        Self { engine, client: std::sync::OnceLock::from(client) }
+    }
+
     /// The client.
     ///
     /// # Errors

@@ -48,6 +48,22 @@ impl Engine {
         recompress: bool,
         progress: &dyn Progress,
     ) -> Result<Pushed> {
+        let keep = if recompress { Keep::Try } else { Keep::Must };
+        self.push_by(self.client()?, name, destination, keep, progress)
+    }
+
+    /// As [`Engine::push`], by a client of the caller's.
+    ///
+    /// # Errors
+    /// As [`Engine::push`].
+    pub(super) fn push_by(
+        &self,
+        client: Client,
+        name: &str,
+        destination: Option<&str>,
+        keep: Keep,
+        progress: &dyn Progress,
+    ) -> Result<Pushed> {
         let found = self.find_image(name)?;
         let target = match (destination, &found.tag) {
             (Some(destination), _) => self.reference(destination)?,
@@ -57,10 +73,10 @@ impl Engine {
                     .hint("`img tag` gives it a name, or name the destination as a second word"));
             }
         };
-        let keep = if recompress { Keep::Try } else { Keep::Must };
         let form = Form { keep, ..Form::of(&found.image) };
         let named = found.tag.as_ref().and_then(|tag| tag.manifest);
-        let manifest = self.push_as(&found.image, named, &target, &form, progress)?;
+        let client = LazyClient::of(self, client);
+        let manifest = self.push_with(&client, &found.image, named, &target, &form, progress)?;
         Ok(Pushed { name: target.familiar(), digest: Digest::of(&manifest.bytes) })
     }
 
@@ -86,13 +102,18 @@ impl Engine {
         Ok(tags)
     }
 
-    /// Pushes an image, whose manifest is `named` where it has several, to `target` in the form that is wished for; gives
-    /// the manifest it has there.
+    /// Pushes an image to `target` in the form that is wished for; gives the manifest it has there.
     ///
     /// # Errors
     /// As [`Engine::push`].
-    pub fn push_as(
+    pub fn push_as(&self, image: &Image, target: &Reference, form: &Form, progress: &dyn Progress) -> Result<Manifest> {
+        self.push_with(&LazyClient::new(self), image, None, target, form, progress)
+    }
+
+    /// As [`Engine::push_as`]; of several manifests that the image has, `named` is or lists the one that stays.
+    fn push_with(
         &self,
+        client: &LazyClient<'_>,
         image: &Image,
         named: Option<Digest>,
         target: &Reference,
@@ -101,7 +122,7 @@ impl Engine {
     ) -> Result<Manifest> {
         self.store.protect(&[image.id.0])?;
         let manifest = self
-            .push_image(image, named, target, form, progress)
+            .push_image(client, image, named, target, form, progress)
             .with_context(|| format!("cannot push {}", target.familiar()))?;
         let digest = Digest::of(&manifest.bytes);
         if self.store.refs().get(&target.canonical())?.is_some_and(|tag| tag.image == image.id) {
@@ -113,6 +134,7 @@ impl Engine {
 
     fn push_image(
         &self,
+        lazy: &LazyClient<'_>,
         image: &Image,
         named: Option<Digest>,
         target: &Reference,
@@ -120,8 +142,7 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Manifest> {
         let kept = if form.keep == Keep::Free { None } else { self.kept_manifest(image, named.as_ref())? };
-        let lazy = LazyClient::new(self);
-        let layers = self.push_layers(&lazy, image, kept.as_ref(), target, form, progress)?;
+        let layers = self.push_layers(lazy, image, kept.as_ref(), target, form, progress)?;
         let client = lazy.get()?;
 
         let config = Descriptor::of(MediaType::OCI_CONFIG, &image.raw);

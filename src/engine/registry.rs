@@ -6,8 +6,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use registry_client::{Client, Config, CredentialSource, DockerConfig, Mirror, Observer};
+use registry_client::{Client, Config, CredentialSource, DockerConfig, Mirror, Observer, Reference};
 
+use super::transport::Access;
 use super::{Engine, Settings};
 use crate::config::{Context, Registry};
 use crate::error::{CommandError, Context as _, Result};
@@ -58,6 +59,35 @@ impl Engine {
     /// # Errors
     /// As [`Engine::client`].
     pub fn client_observed(&self, observer: Option<Observer>) -> Result<Client> {
+        Ok(Client::new(self.client_config(observer)?)?)
+    }
+
+    /// A client for one side of a copy.
+    ///
+    /// # Errors
+    /// As [`Engine::client`], and credentials that are none.
+    pub(super) fn client_for(&self, access: &Access, reference: &Reference) -> Result<Client> {
+        let mut config = self.client_config(None)?;
+        let registry = reference.registry();
+        if access.anonymous || access.auth_file.is_some() {
+            config.credentials.clear();
+        }
+        if let Some(path) = &access.auth_file {
+            let file =
+                credentials(path)?.ok_or_else(|| CommandError::new(format!("there is no file {}", path.display())))?;
+            let helper_dirs = self.settings.helper_directories.clone();
+            config.credentials.push(CredentialSource::File { config: Arc::new(file), helper_dirs });
+        }
+        if let Some(own) = access.source(registry)? {
+            config.credentials.insert(0, own);
+        }
+        if access.insecure {
+            config.hosts.entry(registry.to_owned()).or_default().insecure = true;
+        }
+        Ok(Client::new(config)?)
+    }
+
+    fn client_config(&self, observer: Option<Observer>) -> Result<Config> {
         let mut config = Config { proxy: self.settings.proxy.clone(), observer, ..Config::default() };
         config.ca_bundle.clone_from(&self.settings.ca_bundle);
         apply(&self.settings.registries, &mut config)?;
@@ -69,7 +99,7 @@ impl Engine {
                 });
             }
         }
-        Ok(Client::new(config)?)
+        Ok(config)
     }
 }
 

@@ -28,6 +28,7 @@ mod build_steps;
 mod cgroup;
 mod commit;
 mod connect;
+mod copy;
 mod cp_diff;
 mod denied;
 mod diagnosis;

@@ -39,7 +39,7 @@ impl Engine {
     ///
     /// # Errors
     /// A file that cannot be read or is no tar.
-    pub(super) fn open_archive(&self, input: Option<&Path>) -> Result<Contents> {
+    pub(in crate::engine) fn open_archive(&self, input: Option<&Path>) -> Result<Contents> {
         let source: Box<dyn Read + Send> = match input {
             None => Box::new(io::stdin()),
             Some(path) => {
@@ -140,16 +140,26 @@ impl Contents {
     /// # Errors
     /// No such member, links in a circle.
     pub fn open(&self, path: &str) -> Result<(impl Read + Send + use<>, u64)> {
+        self.open_at(path, 0)
+    }
+
+    /// As [`Contents::open`], from `start` on.
+    ///
+    /// # Errors
+    /// As [`Contents::open`].
+    pub fn open_at(&self, path: &str, start: u64) -> Result<(impl Read + Send + use<>, u64)> {
         let mut at = LayerPath::parse(path.as_bytes())?;
         for _ in 0..LINKS_MAX {
             match self.members.get(at.as_bytes()) {
                 Some(Member::Link { target }) => at = target.clone(),
                 Some(Member::Data { offset, size }) => {
-                    let reader = At { file: self.file.try_clone()?, offset: *offset, left: *size };
+                    let reader =
+                        At { file: self.file.try_clone()?, offset: *offset + start, left: size.saturating_sub(start) };
                     return Ok((reader, *size));
                 }
                 Some(Member::File { path, size }) => {
-                    return Ok((At { file: File::open(path)?, offset: 0, left: *size }, *size));
+                    let left = size.saturating_sub(start);
+                    return Ok((At { file: File::open(path)?, offset: start, left }, *size));
                 }
                 None => return Err(CommandError::new(format!("the archive has no member {at}"))),
             }

@@ -90,12 +90,53 @@ impl Engine {
         Ok(loaded)
     }
 
-    fn load_docker(&self, contents: &Contents, image: &DockerImage, progress: &dyn Progress) -> Result<Vec<Loaded>> {
+    /// Takes in one image of docker's archive, without a name: the one of the name `wanted`, the one at `@POSITION`, or
+    /// the only one there is.
+    pub(in crate::engine) fn load_one(
+        &self,
+        path: &Path,
+        wanted: Option<&str>,
+        progress: &dyn Progress,
+    ) -> Result<ImageId> {
+        let contents = self.open_archive(Some(path))?;
+        if !contents.has("manifest.json") {
+            return Err(CommandError::new("it is no docker archive: it has no manifest.json")
+                .hint("oci-archive:PATH is for OCI layouts; `img load` takes the oldest archives too"));
+        }
+        let images: Vec<DockerImage> = contents.json("manifest.json")?;
+        let name = wanted.map(|wanted| self.tag_reference(wanted.trim_start_matches('@'))).transpose();
+        let has = |image: &DockerImage| {
+            let own = image.repo_tags.iter().flatten();
+            own.filter_map(|own| self.tag_reference(own).ok())
+                .any(|own| matches!(&name, Ok(Some(name)) if *name == own))
+        };
+        let found = match wanted.map(|wanted| (wanted, wanted.strip_prefix('@'))) {
+            Some((_, Some(position))) => position.parse::<usize>().ok().and_then(|at| images.get(at)),
+            Some((_, None)) => images.iter().find(|image| has(image)),
+            None => images.first().filter(|_| images.len() == 1),
+        };
+        let Some(image) = found else {
+            let names: Vec<&str> =
+                images.iter().flat_map(|image| image.repo_tags.iter().flatten()).map(String::as_str).collect();
+            return Err(CommandError::new(match wanted {
+                Some(wanted) => format!("the archive has no image {wanted}"),
+                None => format!("the archive has {} images: which one has to be said", images.len()),
+            })
+            .hint(format!("it has {}; @0 is the first", names.join(", "))));
+        };
+        self.load_docker_image(&contents, image, progress)
+    }
+
+    fn load_docker_image(&self, contents: &Contents, image: &DockerImage, progress: &dyn Progress) -> Result<ImageId> {
         let raw = contents.read(&image.config, CONFIG_MAX)?;
         let config = ImageConfig::parse(&raw)?;
-        let layers: Vec<Source> =
-            image.layers.iter().map(|path| Source { path: path.clone(), announced: None, keep: false }).collect();
-        let id = self.load_image(contents, &raw, &config, &layers, ImageRecord::default(), progress)?;
+        let source = |path: &String| Source { path: path.clone(), announced: None, keep: false };
+        let layers: Vec<Source> = image.layers.iter().map(source).collect();
+        self.load_image(contents, &raw, &config, &layers, ImageRecord::default(), progress)
+    }
+
+    fn load_docker(&self, contents: &Contents, image: &DockerImage, progress: &dyn Progress) -> Result<Vec<Loaded>> {
+        let id = self.load_docker_image(contents, image, progress)?;
         let mut loaded = Vec::new();
         for name in image.repo_tags.iter().flatten() {
             loaded.push(self.name_loaded(&id, name, None)?);
@@ -134,29 +175,8 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<ImageId> {
         let contents = Contents::layout(directory)?;
-        let index: Document = contents.json("index.json")?;
-        let name = |descriptor: &Descriptor| {
-            descriptor
-                .annotations
-                .as_ref()
-                .and_then(|all| all.get(REF_ANNOTATION))
-                .map(String::as_str)
-                .map(str::to_owned)
-        };
-        let is_wanted = |descriptor: &&Descriptor| match digest {
-            Some(digest) => descriptor.digest.to_string() == digest,
-            None => name(descriptor).as_deref() == Some(tag.unwrap_or("latest")),
-        };
-        let found = index.manifests.iter().find(is_wanted);
-        let only =
-            || index.manifests.first().filter(|_| index.manifests.len() == 1 && tag.is_none() && digest.is_none());
-        let descriptor = found.or_else(only).ok_or_else(|| {
-            let wanted = digest.or(tag).unwrap_or("latest");
-            let names: Vec<String> = index.manifests.iter().filter_map(name).collect();
-            let error = CommandError::new(format!("the layout {} has no image {wanted}", directory.display()));
-            if names.is_empty() { error } else { error.hint(format!("it has {}", names.join(", "))) }
-        })?;
-        let loaded = self.load_oci_image(&contents, descriptor, &|_| false, progress)?;
+        let descriptor = pick(&contents, &directory.display().to_string(), tag, digest)?;
+        let loaded = self.load_oci_image(&contents, &descriptor, &|_| false, progress)?;
         loaded.map(|(id, _)| id).ok_or_else(|| CommandError::new("the layout holds no image for this platform"))
     }
 
@@ -284,6 +304,32 @@ impl Engine {
         self.image_event("load", id, Some(&canonical));
         let (repository, tag) = familiar_parts(&canonical);
         Ok(Loaded { id: *id, name: Some(tag.map_or(repository.clone(), |tag| format!("{repository}:{tag}"))) })
+    }
+}
+
+/// The image of a layout that `tag` (its annotation) or `digest` names, or the only one there is.
+///
+/// # Errors
+/// What is no layout, no such image in it.
+pub fn pick(contents: &Contents, place: &str, tag: Option<&str>, digest: Option<&str>) -> Result<Descriptor> {
+    let mut index: Document = contents.json("index.json")?;
+    let names = |descriptor: &Descriptor| -> Vec<String> {
+        let annotations = descriptor.annotations.iter();
+        annotations.flat_map(|all| [all.get(REF_ANNOTATION), all.get(NAME_ANNOTATION)]).flatten().cloned().collect()
+    };
+    let is_wanted = |descriptor: &Descriptor| match digest {
+        Some(digest) => descriptor.digest.to_string() == digest,
+        None => names(descriptor).iter().any(|name| name == tag.unwrap_or("latest")),
+    };
+    let only = index.manifests.len() == 1 && tag.is_none() && digest.is_none();
+    match index.manifests.iter().position(is_wanted).or(only.then_some(0)) {
+        Some(at) => Ok(index.manifests.swap_remove(at)),
+        None => {
+            let wanted = digest.or(tag).unwrap_or("latest");
+            let names: Vec<String> = index.manifests.iter().flat_map(names).collect();
+            let error = CommandError::new(format!("the layout {place} has no image {wanted}"));
+            Err(if names.is_empty() { error } else { error.hint(format!("it has {}", names.join(", "))) })
+        }
     }
 }
 

@@ -10,12 +10,15 @@ mod save;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use contents::Contents;
+pub(super) use load::pick;
+pub(super) use save::append;
 pub use save::{Member, write_file};
 
 /// The annotation that carries a whole name in `index.json`.
 const NAME_ANNOTATION: &str = "io.containerd.image.name";
 /// The annotation that carries a tag, or a name, in `index.json` (OCI image spec, annotations.md).
-const REF_ANNOTATION: &str = "org.opencontainers.image.ref.name";
+pub(super) const REF_ANNOTATION: &str = "org.opencontainers.image.ref.name";
 /// Largest manifest or index read, bytes.
 const MANIFEST_MAX: u64 = 4 << 20;
 

@@ -318,17 +318,7 @@ impl<W: Write> Archive<W> {
                 return Ok(());
             }
         };
-        let entry = Entry {
-            path: LayerPath::parse(path.as_bytes())?,
-            kind: Kind::File { size, extents: Vec::new() },
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: Time::default(),
-            xattrs: Vec::new(),
-        };
-        tar.append(&entry, Some(data))?;
-        Ok(())
+        append(tar, path, size, data)
     }
 
     fn file(&mut self, path: &str, mut bytes: &[u8]) -> Result<()> {
@@ -347,6 +337,24 @@ impl<W: Write> Archive<W> {
         }
         Ok(path)
     }
+}
+
+/// Writes a member of an archive.
+///
+/// # Errors
+/// Data that cannot be read or has another size, a file that cannot be written.
+pub fn append<W: Write>(tar: &mut Writer<W>, path: &str, size: u64, data: &mut dyn Read) -> Result<()> {
+    let entry = Entry {
+        path: LayerPath::parse(path.as_bytes())?,
+        kind: Kind::File { size, extents: Vec::new() },
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        mtime: Time::default(),
+        xattrs: Vec::new(),
+    };
+    tar.append(&entry, Some(data))?;
+    Ok(())
 }
 
 /// Writes a file that appears under its name only when it is whole.

@@ -179,7 +179,7 @@ impl Engine {
                         delivered.annotations.clone_from(&form.annotations);
                         // Read anew: what was pushed just now is known in its compressed form.
                         let image = self.store.images().get(&image.id)?;
-                        let manifest = self.push_as(&image, None, &target, &form, progress)?;
+                        let manifest = self.push_as(&image, &target, &form, progress)?;
                         delivered.pushed.push((target.familiar(), store::Digest::of(&manifest.bytes)));
                         delivered.manifest = Some(manifest);
                     }
