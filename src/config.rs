@@ -42,6 +42,8 @@ pub struct File {
     pub keep_compressed: KeepCompressed,
     /// The bridge network.
     pub network: Network,
+    /// Patience with registries.
+    pub transfers: Transfers,
     /// The output of containers.
     pub log: Log,
     /// Builds.
@@ -76,6 +78,20 @@ pub struct Log {
 pub struct Build {
     /// What the build cache is kept below while builds go on, as `20g`.
     pub cache_budget: Option<String>,
+}
+
+/// `[transfers]`: how patient pulls and pushes are.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Transfers {
+    /// Seconds to wait for a connection.
+    pub connect_timeout: Option<u64>,
+    /// Seconds to wait for the next byte.
+    pub idle_timeout: Option<u64>,
+    /// Bytes a second that a download must make at least.
+    pub least_rate: Option<u64>,
+    /// How often one request is tried.
+    pub tries: Option<u32>,
 }
 
 /// `[registries."docker.io"]`

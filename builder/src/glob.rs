@@ -87,9 +87,10 @@ impl Glob {
                 if is(at, '/') {
                     at += 1;
                 }
+                // Several in a row mean what one means.
                 if at == chars.len() {
                     tokens.push(Token::Rest);
-                } else {
+                } else if tokens.last() != Some(&Token::DirectoriesInside) {
                     tokens.extend([Token::Directories, Token::DirectoriesInside]);
                 }
                 continue;
@@ -175,8 +176,8 @@ impl Glob {
 
     /// Marks `state` and all that follow without taking a character.
     fn enter(&self, states: &mut [bool], mut state: usize) {
-        loop {
-            states[state] = true;
+        // What is entered already was entered with all that follows from it: many `**` in a row cost no more than one.
+        while !std::mem::replace(&mut states[state], true) {
             match self.tokens.get(state) {
                 Some(Token::Star | Token::Rest) => state += 1,
                 Some(Token::Directories) => state += 2,
@@ -282,6 +283,9 @@ mod tests {
         for (pattern, path, expected) in [
             ("**", "a/b", true),
             ("**/x", "x", true),
+            ("**/**/**/x", "x", true),
+            ("**/**/x", "a/b/x", true),
+            ("a/**/**", "a/b/c", true),
             ("**/x", "a/b/x", true),
             ("**/x", "a/bx", false),
             ("a/**", "a/b/c", true),

@@ -229,7 +229,14 @@ impl Download {
         let url = endpoint.url(self.inner.transport.scheme(endpoint).await?, &self.path)?;
         let scopes = exchange::scope(&endpoint.repository, call.actions);
         let payload = crate::transport::Payload::Empty;
-        let incoming = exchange::once(&self.inner, endpoint, &call, &scopes, &url, payload).await?;
+        let incoming = match exchange::once(&self.inner, endpoint, &call, &scopes, &url, payload).await {
+            // A server that refuses the range, though it lies within the blob, knows no ranges.
+            Err(Failure { error: Error::Status { status: 416, .. }, .. }) if self.position > 0 => {
+                call.headers.remove(RANGE);
+                exchange::once(&self.inner, endpoint, &call, &scopes, &url, crate::transport::Payload::Empty).await?
+            }
+            other => other?,
+        };
         let length = incoming.response.content_length();
         let expected = match incoming.response.status().as_u16() {
             206 => {

@@ -249,7 +249,7 @@ impl Error {
                 Some("the registry, a mirror or a proxy sent wrong data; nothing of it was kept".into())
             }
             Self::NoPlatform { offered, .. } => Some(format!("available: {offered}; choose one with --platform")),
-            Self::Redirect { to, .. } => {
+            Self::Redirect { to, .. } if to.starts_with("http://") => {
                 Some(format!("if {to:?} is meant to be used without TLS, configure its host so"))
             }
             _ => None,

@@ -56,7 +56,7 @@ pub use download::{FileFacts, Sink, Validators};
 pub use endpoint::Endpoint;
 pub use error::{Error, Result};
 pub use login::LoginOutcome;
-pub use manifest::{Index, Manifest};
+pub use manifest::{Document, Index, Manifest};
 pub use media_type::MediaType;
 pub use platform::Platform;
 pub use push::PushOutcome;

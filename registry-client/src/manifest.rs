@@ -13,6 +13,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::media_type::{Kind, MediaType};
+use crate::redact;
 
 /// One image: its config and its layers, lowest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +51,8 @@ impl Manifest {
     pub fn parse(media_type: &str, bytes: &[u8]) -> Result<Self> {
         let what = format!("manifest {}", Digest::of(bytes));
         match parse(&what, &media_type.into(), bytes)?.1 {
-            Parsed::Manifest(manifest) => Ok(*manifest),
-            Parsed::Index(_) => Err(Error::Unsupported { what, why: "it is an index, not a manifest".into() }),
+            Document::Manifest(manifest) => Ok(*manifest),
+            Document::Index(_) => Err(Error::Unsupported { what, why: "it is an index, not a manifest".into() }),
         }
     }
 }
@@ -64,22 +65,65 @@ impl Index {
     pub fn parse(media_type: &str, bytes: &[u8]) -> Result<Self> {
         let what = format!("manifest {}", Digest::of(bytes));
         match parse(&what, &media_type.into(), bytes)?.1 {
-            Parsed::Index(index) => Ok(*index),
-            Parsed::Manifest(_) => Err(Error::Unsupported { what, why: "it is a manifest, not an index".into() }),
+            Document::Index(index) => Ok(*index),
+            Document::Manifest(_) => Err(Error::Unsupported { what, why: "it is a manifest, not an index".into() }),
         }
     }
 }
 
 /// A parsed document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Parsed {
+pub enum Document {
+    /// One image, or an artifact.
     Manifest(Box<Manifest>),
+    /// Several of them.
     Index(Box<Index>),
+}
+
+impl Document {
+    /// Reads `bytes`, which were announced as `media_type`, for the action `what`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for what could mean two things or is too old, [`Error::Protocol`] for what is no such
+    /// document.
+    pub fn parse(what: &str, media_type: &MediaType, bytes: &[u8]) -> Result<Self> {
+        parse(what, media_type, bytes).map(|(_, document)| document)
+    }
+}
+
+impl Manifest {
+    /// Refuses what is no container image, layers that are no tars, and unless `foreign` those that are elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`].
+    pub fn check_image(&self, what: &str, foreign: bool) -> Result<()> {
+        let refuse = |why: String| Err(Error::Unsupported { what: what.to_owned(), why });
+        if !self.config.media_type.is_image_config() {
+            let kind = self.artifact_type.as_deref().unwrap_or(self.config.media_type.as_str());
+            return refuse(format!("it is not a container image but an artifact of type {}", redact::text(kind)));
+        }
+        for layer in &self.layers {
+            let (kind, digest) = (&layer.media_type, layer.digest);
+            if kind.is_foreign_layer() && !foreign {
+                return refuse(format!("its layer {digest} is foreign: registries may not hold it"));
+            }
+            if kind.as_str().ends_with("+encrypted") {
+                return refuse(format!("its layer {digest} is encrypted"));
+            }
+            if !kind.is_layer() {
+                return refuse(format!(
+                    "its layer {digest} is of type {}, which is no tar",
+                    redact::text(kind.as_str())
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Document {
+struct Fields {
     schema_version: Option<u64>,
     media_type: Option<MediaType>,
     config: Option<Descriptor>,
@@ -96,12 +140,12 @@ struct Document {
 ///
 /// # Errors
 /// [`Error::Unsupported`] for what we refuse, [`Error::Protocol`] for what is no such document.
-pub(crate) fn parse(what: &str, content_type: &MediaType, bytes: &[u8]) -> Result<(MediaType, Parsed)> {
+pub(crate) fn parse(what: &str, content_type: &MediaType, bytes: &[u8]) -> Result<(MediaType, Document)> {
     let refuse = |why: String| Error::Unsupported { what: what.to_owned(), why };
     if content_type.kind() == Some(Kind::Schema1) {
         return Err(schema1(what));
     }
-    let document: Document = serde_json::from_slice(bytes)
+    let document: Fields = serde_json::from_slice(bytes)
         .map_err(|error| Error::Protocol { what: what.to_owned(), why: format!("not a manifest: {error}") })?;
     let has_manifest = document.config.is_some() || document.layers.is_some();
     let has_index = document.manifests.is_some();
@@ -133,9 +177,9 @@ pub(crate) fn parse(what: &str, content_type: &MediaType, bytes: &[u8]) -> Resul
     let parsed = match fields {
         Kind::Index => {
             let manifests = document.manifests.unwrap_or_default();
-            Parsed::Index(Box::new(Index { manifests, subject, artifact_type, annotations }))
+            Document::Index(Box::new(Index { manifests, subject, artifact_type, annotations }))
         }
-        _ => Parsed::Manifest(Box::new(Manifest {
+        _ => Document::Manifest(Box::new(Manifest {
             config: document.config.ok_or_else(|| missing("config"))?,
             layers: document.layers.ok_or_else(|| missing("layers"))?,
             subject,
@@ -183,7 +227,7 @@ mod tests {
         format!(r#"{{"mediaType":"{media_type}","digest":"sha256:{HEX}","size":3}}"#)
     }
 
-    fn read(content_type: &str, json: &str) -> Result<(MediaType, Parsed)> {
+    fn read(content_type: &str, json: &str) -> Result<(MediaType, Document)> {
         parse("test", &content_type.into(), json.as_bytes())
     }
 
@@ -193,7 +237,7 @@ mod tests {
         let manifest = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[]}}"#);
         let (media_type, parsed) = read("application/json", &manifest).unwrap();
         assert_eq!(media_type.as_str(), MediaType::OCI_MANIFEST);
-        assert!(matches!(parsed, Parsed::Manifest(manifest) if manifest.config.size == 3));
+        assert!(matches!(parsed, Document::Manifest(manifest) if manifest.config.size == 3));
         assert_eq!(read(MediaType::DOCKER_MANIFEST, &manifest).unwrap().0.as_str(), MediaType::DOCKER_MANIFEST);
         let index = format!(
             r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{},{{"mediaType":"x","digest":"sha256:{HEX}","size":1,"platform":
@@ -202,7 +246,7 @@ mod tests {
             descriptor(MediaType::OCI_MANIFEST)
         );
         let (_, parsed) = read(MediaType::OCI_INDEX, &index).unwrap();
-        let Parsed::Index(index) = parsed else { panic!("no index") };
+        let Document::Index(index) = parsed else { panic!("no index") };
         assert_eq!(index.manifests[1].platform.as_ref().unwrap().to_string(), "linux/arm/v7");
     }
 

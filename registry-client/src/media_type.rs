@@ -80,6 +80,20 @@ impl MediaType {
             || self.0.starts_with("application/vnd.docker.image.rootfs.foreign.diff.tar")
     }
 
+    /// Whether this is a tar of a layer, compressed or not; types that say nothing count as one.
+    #[must_use]
+    pub fn is_layer(&self) -> bool {
+        const TARS: [&str; 4] = [
+            "application/vnd.oci.image.layer.v1.tar",
+            "application/vnd.oci.image.layer.nondistributable.v1.tar",
+            "application/vnd.docker.image.rootfs.diff.tar",
+            "application/vnd.docker.image.rootfs.foreign.diff.tar",
+        ];
+        let compressed = |rest: &str| matches!(rest, "" | "+gzip" | "+zstd" | ".gzip" | ".zstd");
+        let silent = ["", "application/octet-stream", "application/x-tar", "application/gzip", "application/x-gzip"];
+        silent.contains(&self.as_str()) || TARS.iter().any(|tar| self.0.strip_prefix(tar).is_some_and(compressed))
+    }
+
     pub(crate) fn kind(&self) -> Option<Kind> {
         match self.as_str() {
             Self::OCI_MANIFEST | Self::DOCKER_MANIFEST => Some(Kind::Manifest),
@@ -125,6 +139,12 @@ mod tests {
         assert!(MediaType::from("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip").is_foreign_layer());
         assert!(!MediaType::from(MediaType::OCI_LAYER_ZSTD).is_foreign_layer());
         assert_eq!(MediaType::from("application/json").kind(), None);
+        for layer in [MediaType::OCI_LAYER, MediaType::OCI_LAYER_ZSTD, MediaType::DOCKER_LAYER, "application/x-tar"] {
+            assert!(MediaType::from(layer).is_layer(), "{layer}");
+        }
+        for other in [MediaType::OCI_CONFIG, "application/vnd.oci.image.layer.v1.tar+gzip+encrypted", "text/plain"] {
+            assert!(!MediaType::from(other).is_layer(), "{other}");
+        }
         assert_eq!(
             MediaType::from_content_type("application/vnd.OCI.image.index.v1+json; charset=utf-8").as_str(),
             MediaType::OCI_INDEX

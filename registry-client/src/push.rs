@@ -202,6 +202,7 @@ impl<'a> Upload<'a> {
     }
 
     fn check(&self, incoming: &Incoming) -> Result<()> {
+        check_created(&self.what, incoming)?;
         match stated_digest(&self.what, incoming.response.headers())? {
             Some(actual) if actual != self.descriptor.digest => {
                 Err(Error::DigestMismatch { what: self.what.clone(), expected: self.descriptor.digest, actual })
@@ -322,9 +323,18 @@ pub(crate) async fn manifest(inner: &Inner, reference: &Reference, media_type: &
     call.headers.insert(CONTENT_TYPE, HeaderValue::from_str(media_type).map_err(unfit)?);
     call.body = Some(bytes);
     let incoming = exchange::head(inner, &endpoint, &call).await?;
+    check_created(&what, &incoming)?;
     match stated_digest(&what, incoming.response.headers())? {
         Some(actual) if actual != digest => Err(Error::DigestMismatch { what, expected: digest, actual }),
         _ => Ok(digest),
+    }
+}
+
+/// Refuses an answer by which the registry puts off what it should have done: 201 is the spec's, 200 and 204 occur.
+fn check_created(what: &str, incoming: &Incoming) -> Result<()> {
+    match incoming.response.status().as_u16() {
+        200 | 201 | 204 => Ok(()),
+        status => Err(Error::Status { what: what.to_owned(), status, said: Default::default() }),
     }
 }
 

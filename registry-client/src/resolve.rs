@@ -12,7 +12,7 @@ use crate::endpoint::{self, Endpoint};
 use crate::error::{Error, Result};
 use crate::exchange::{self, Call, Inner};
 use crate::limit;
-use crate::manifest::{self, Index, Manifest, Parsed};
+use crate::manifest::{self, Document, Index, Manifest};
 use crate::media_type::MediaType;
 use crate::platform::Platform;
 use crate::reference::Reference;
@@ -166,19 +166,24 @@ pub(crate) async fn resolve(inner: &Inner, reference: &Reference, platform: &Pla
     let mut chosen = None;
     for _ in 0..limit::INDEX_DEPTH {
         let image = match manifest::parse(&what, &found.media_type, &found.bytes)?.1 {
-            Parsed::Manifest(image) => image,
-            Parsed::Index(document) => {
+            Document::Manifest(image) => image,
+            Document::Index(document) => {
                 let entry = choose(&what, &document, platform)?;
                 let pinned = reference.with_digest(entry.digest);
                 chosen = entry.platform.or(chosen);
                 let next = manifest(inner, &pinned, &[]).await?;
                 check_size(&what, entry.size, next.bytes.len() as u64)?;
+                if entry.media_type.kind() != next.media_type.kind() {
+                    let why =
+                        format!("its index calls {} {}, and it is {}", entry.digest, entry.media_type, next.media_type);
+                    return Err(Error::Unsupported { what, why: crate::redact::text(&why) });
+                }
                 index = index.or(Some(found));
                 found = next;
                 continue;
             }
         };
-        check_image(inner, &what, &image)?;
+        image.check_image(&what, inner.config().foreign_layers)?;
         let config_bytes = config(inner, reference, &image.config).await?;
         let platform = match chosen {
             Some(platform) => platform,
@@ -220,21 +225,6 @@ fn choose(what: &str, index: &Index, platform: &Platform) -> Result<Descriptor> 
     offered.dedup();
     let offered = if offered.is_empty() { "none".into() } else { crate::redact::text(&offered.join(", ")) };
     Err(Error::NoPlatform { what: what.to_owned(), wanted: platform.to_string(), offered })
-}
-
-/// Refuses what is no container image, and images that cannot be pulled whole.
-fn check_image(inner: &Inner, what: &str, image: &Manifest) -> Result<()> {
-    let refuse = |why: String| Err(Error::Unsupported { what: what.to_owned(), why });
-    if !image.config.media_type.is_image_config() {
-        let kind = image.artifact_type.as_deref().unwrap_or(image.config.media_type.as_str());
-        return refuse(format!("it is not a container image but an artifact of type {}", crate::redact::text(kind)));
-    }
-    if let Some(layer) = image.layers.iter().find(|layer| layer.media_type.is_foreign_layer())
-        && !inner.config().foreign_layers
-    {
-        return refuse(format!("its layer {} is foreign: registries may not hold it", layer.digest));
-    }
-    Ok(())
 }
 
 /// A config's bytes, verified.

@@ -8,7 +8,7 @@ use crate::endpoint;
 use crate::error::{Error, Result};
 use crate::exchange::{self, Call, Inner};
 use crate::limit;
-use crate::manifest::{self, Parsed};
+use crate::manifest::{self, Document};
 use crate::media_type::MediaType;
 use crate::reference::{self, Reference};
 use crate::resolve;
@@ -64,8 +64,8 @@ pub(crate) async fn referrers(
     let call = Call::new(&what, Method::GET, &path, "pull");
     let found = match exchange::fetch(inner, &endpoint, &call, limit::MANIFEST).await {
         Ok((_, body)) => match manifest::parse(&what, &MediaType::OCI_INDEX.into(), &body)?.1 {
-            Parsed::Index(index) => index.manifests,
-            Parsed::Manifest(_) => vec![],
+            Document::Index(index) => index.manifests,
+            Document::Manifest(_) => vec![],
         },
         // A registry without this API keeps them under a tag (distribution spec, "Referrers Tag Schema").
         Err(Error::NotFound { .. }) => {

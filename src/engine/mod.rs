@@ -84,6 +84,8 @@ pub struct Settings {
     pub keep_compressed: originals::KeepCompressed,
     /// The bridge network.
     pub network: crate::config::Network,
+    /// Patience with registries.
+    pub transfers: crate::config::Transfers,
     /// Bytes that the build cache is kept below.
     pub cache_budget: Option<u64>,
 }

@@ -41,8 +41,12 @@ pub fn settings(context: &Context) -> Result<Settings> {
         keep_compressed: context.file.keep_compressed,
         storage_driver: context.file.storage_driver.clone(),
         network: context.file.network.clone(),
+        transfers: context.file.transfers.clone(),
     })
 }
+
+/// Most tries that can be asked for.
+const TRIES_MAX: u32 = 100;
 
 impl Engine {
     /// A client as the configuration wants it. It owns threads, which end when it is dropped; nothing that forks may
@@ -90,6 +94,11 @@ impl Engine {
     fn client_config(&self, observer: Option<Observer>) -> Result<Config> {
         let mut config = Config { proxy: self.settings.proxy.clone(), observer, ..Config::default() };
         config.ca_bundle.clone_from(&self.settings.ca_bundle);
+        let patience = &self.settings.transfers;
+        config.connect_timeout = patience.connect_timeout.unwrap_or(config.connect_timeout);
+        config.idle_timeout = patience.idle_timeout.unwrap_or(config.idle_timeout);
+        config.least_rate = patience.least_rate.unwrap_or(config.least_rate);
+        config.tries = patience.tries.unwrap_or(config.tries).clamp(1, TRIES_MAX);
         apply(&self.settings.registries, &mut config)?;
         for path in &self.settings.credential_files {
             if let Some(file) = credentials(path)? {

@@ -16,6 +16,9 @@ pub struct Out {
     stderr: Vec<u8>,
     /// Wall time from start to end, the reading of both outputs included.
     pub took: Duration,
+    /// The most memory that the process itself was seen to have resident, KiB.
+    #[allow(dead_code)] // Not every test program that shares this looks at memory.
+    pub peak: u64,
 }
 
 impl Out {
@@ -34,7 +37,9 @@ impl Out {
         }
         let stdout = drain(child.stdout.take().expect("stdout is piped"));
         let stderr = drain(child.stderr.take().expect("stderr is piped"));
+        let mut peak = 0;
         let status = loop {
+            peak = peak.max(resident(child.id()));
             match child.try_wait().expect("a child of ours can be waited for") {
                 Some(status) => break status,
                 None if began.elapsed() > limit => {
@@ -50,7 +55,7 @@ impl Out {
         let held = |_| panic!("ended, but something it left behind still holds its output open: {line}");
         let stdout = stdout.recv_timeout(rest).unwrap_or_else(held);
         let stderr = stderr.recv_timeout(rest).unwrap_or_else(held);
-        Self { line, status, stdout, stderr, took: began.elapsed() }
+        Self { line, status, stdout, stderr, took: began.elapsed(), peak }
     }
 
     /// The exit status as a shell would show it: 128+n for a death by signal n.
@@ -178,4 +183,11 @@ fn clip(bytes: &[u8]) -> String {
     let cut = if bytes.len() > MOST { format!("… {} bytes in all", bytes.len()) } else { String::new() };
     let end = if text.is_empty() || text.ends_with('\n') && cut.is_empty() { "" } else { "\n" };
     format!("{text}{cut}{end}")
+}
+
+/// The high-water mark of a living process's resident memory, KiB (proc_pid_status(5)); 0 once it is gone.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

@@ -130,12 +130,15 @@ impl Ignore {
     }
 }
 
-/// The path without `.`, doubled and outer slashes, and with `..` resolved against what is before it.
+/// The path without `.`, doubled and outer slashes, and with `..` resolved against what is before it. Above the root is
+/// the root, for a pattern that begins there; of others the `..` stays, and matches nothing.
 fn clean(path: &[u8]) -> Vec<u8> {
+    let absolute = path.starts_with(b"/");
     let mut names: Vec<&[u8]> = Vec::new();
     for name in path.split(|&byte| byte == b'/') {
         match name {
             b"" | b"." => {}
+            b".." if !absolute && names.last().is_none_or(|name| *name == b"..") => names.push(name),
             b".." => {
                 names.pop();
             }
@@ -185,6 +188,9 @@ mod tests {
             ("", "x", false),
             (".", "x", false),
             ("..", "x", false),
+            ("../**", "x", false),
+            ("a/../../x", "x", false),
+            ("/../x", "x", true),
             ("\u{feff}x", "x", true),
             ("[a-z]*", "b1", true),
             ("a\\ b", "a b", true),

@@ -124,7 +124,12 @@ impl BuildContext {
     /// Opens `path` beneath the root without following any symbolic link.
     fn open_at(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
         let path: &[u8] = if path.is_empty() { b"." } else { path };
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        self.open_beneath(path, flags, ResolveFlags::NO_SYMLINKS)
+    }
+
+    /// Opens below the root, by way of links unless `more` says otherwise.
+    fn open_beneath(&self, path: &[u8], flags: OFlags, more: ResolveFlags) -> Result<OwnedFd, Errno> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | more;
         loop {
             match fs::openat2(self.root.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
                 // A rename beside us made the kernel unsure; the path is simply looked up again.
@@ -134,19 +139,25 @@ impl BuildContext {
         }
     }
 
-    /// The bytes of a small regular file, if there is one. Symbolic links are not followed.
+    /// The bytes of a small regular file, if there is one; links are followed within the context.
     fn read_small(&self, name: &str) -> Result<Option<Vec<u8>>, OpError> {
         if name.is_empty() || LayerPath::parse(name.as_bytes()).is_err() {
             return Ok(None);
         }
         let cannot = |error: io::Error| OpError::io(format!("read {name} in the build context"), error);
-        let file = match self.open_at(name.trim_start_matches('/').as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK) {
+        // A link may be in its place, to somewhere in the context. One that cannot be followed is no reason to go on
+        // without: what the file was to hide would be in the image.
+        let (path, flags) = (name.trim_start_matches('/').as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK);
+        let file = match self.open_beneath(path, flags, ResolveFlags::empty()) {
             Ok(fd) => File::from(fd),
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::INVAL) => return Ok(None),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::INVAL) => return Ok(None),
+            Err(Errno::LOOP | Errno::XDEV) => {
+                return Err(OpError::Message(format!("{name} is a link that leads out of the build context")));
+            }
             Err(error) => return Err(cannot(error.into())),
         };
         if !file.metadata().map_err(cannot)?.is_file() {
-            return Ok(None);
+            return Err(OpError::Message(format!("{name} in the build context is no regular file")));
         }
         let mut bytes = Vec::new();
         file.take(IGNORE_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;

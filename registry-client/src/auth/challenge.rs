@@ -34,7 +34,11 @@ fn parse(header: &str) -> Vec<Challenge> {
         if let (Some(value), Some((_, parameters))) = (after_spaces.strip_prefix('='), schemes.last_mut())
             && !value.starts_with('=')
         {
-            let (value, after) = parameter_value(value.trim_start_matches([' ', '\t']));
+            let Some((value, after)) = parameter_value(value.trim_start_matches([' ', '\t'])) else {
+                // A quote that is never closed: nobody knows where a challenge ends that it is in.
+                schemes.pop();
+                break;
+            };
             parameters.push((name.to_ascii_lowercase(), value));
             rest = after;
         } else {
@@ -55,22 +59,22 @@ fn understand(scheme: &str, parameters: Vec<(String, String)>) -> Option<Challen
     }
 }
 
-/// A token or quoted string at the start of `text`, and what follows it.
-fn parameter_value(text: &str) -> (String, &str) {
+/// A token or quoted string at the start of `text`, and what follows it; `None` for a quote that is never closed.
+fn parameter_value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([',', ' ', '\t']).unwrap_or(text.len());
-        return (text[..end].to_owned(), &text[end..]);
+        return Some((text[..end].to_owned(), &text[end..]));
     };
     let mut value = String::new();
     let mut characters = quoted.char_indices();
     while let Some((index, character)) = characters.next() {
         match character {
-            '"' => return (value, &quoted[index + 1..]),
+            '"' => return Some((value, &quoted[index + 1..])),
             '\\' => value.extend(characters.next().map(|(_, escaped)| escaped)),
             _ => value.push(character),
         }
     }
-    (value, "")
+    None
 }
 
 #[cfg(test)]
@@ -98,6 +102,7 @@ mod tests {
         assert_eq!(parse("Basic"), [Challenge::Basic]);
         assert_eq!(parse(r#"bearer Realm = "https://a/t" , service=x"#), [bearer("https://a/t", Some("x"), None)]);
         assert_eq!(parse(r#"Bearer realm="a\"b""#), [bearer("a\"b", None, None)]);
+        assert_eq!(parse(r#"Basic, Bearer realm="https://a/t"#), [Challenge::Basic]);
     }
 
     #[test]

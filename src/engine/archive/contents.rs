@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use store::Digest;
 use store::digest::VerifiedReader;
 use store::layer::tar::{MemberKind, Reader};
-use store::layer::{Compression, LayerPath};
+use store::layer::{Compression, LayerPath, Limits};
 
 use super::MANIFEST_MAX;
 use crate::engine::Engine;
@@ -17,8 +19,14 @@ use crate::error::{CommandError, Context as _, Result};
 
 /// Most members of an archive.
 const MEMBERS_MAX: usize = 100_000;
+/// Most bytes of their names and of where links lead: this much is held in memory.
+const NAMES_MAX: usize = 16 << 20;
+/// Documents that say what the archive holds: of two of them, readers disagree which one counts.
+const DECISIVE: [&[u8]; 4] = [b"manifest.json", b"index.json", b"oci-layout", b"repositories"];
 /// How many links may follow one another.
 const LINKS_MAX: usize = 8;
+/// Bytes of a compressed archive after which its limits are looked at.
+const INFLATED_AT_ONCE: u64 = 4 << 20;
 
 /// What a member is.
 enum Member {
@@ -63,9 +71,20 @@ impl Engine {
                 Box::new(file)
             }
         };
-        let (_, mut plain) = store::layer::compression::decompress(BufReader::with_capacity(1 << 20, source))?;
+        let arrived = AtomicU64::new(0);
+        let counted = BufReader::with_capacity(1 << 20, Counted { inner: source, count: &arrived });
+        let (_, mut plain) = store::layer::compression::decompress(counted)?;
         let mut scratch = self.store.scratch_file()?;
-        io::copy(&mut plain, &mut scratch).context("cannot read the archive")?;
+        let (limits, mut size) = (Limits::default(), 0);
+        loop {
+            let copied =
+                io::copy(&mut (&mut plain).take(INFLATED_AT_ONCE), &mut scratch).context("cannot read the archive")?;
+            if copied == 0 {
+                break;
+            }
+            size += copied;
+            limits.check(size, arrived.load(Ordering::Relaxed)).context("cannot read the archive")?;
+        }
         Contents::index(scratch)
     }
 }
@@ -75,6 +94,7 @@ impl Contents {
         file.rewind()?;
         let mut reader = Reader::new(BufReader::with_capacity(1 << 20, file.try_clone()?));
         let mut members = BTreeMap::new();
+        let mut names = 0;
         while let Some(member) = reader.next_member()? {
             let Ok(path) = LayerPath::parse(&member.path) else { continue };
             let found = match member.kind {
@@ -92,6 +112,19 @@ impl Contents {
                 MemberKind::HardLink { target } => Member::Link { target: LayerPath::parse(&target)? },
                 _ => continue,
             };
+            names += path.as_bytes().len();
+            if let Member::Link { target } = &found {
+                names += target.as_bytes().len();
+            }
+            if names > NAMES_MAX {
+                let limit = NAMES_MAX >> 20;
+                return Err(CommandError::new(format!("the names of the members take more than {limit} MiB")));
+            }
+            if DECISIVE.contains(&path.as_bytes()) && members.contains_key(path.as_bytes()) {
+                return Err(CommandError::new(format!(
+                    "the archive has two members {path}: two readers see two archives"
+                )));
+            }
             if members.len() >= MEMBERS_MAX {
                 return Err(CommandError::new(format!("the archive has more than {MEMBERS_MAX} members")));
             }
@@ -106,23 +139,45 @@ impl Contents {
     /// A directory that is none or cannot be read.
     pub fn layout(directory: &Path) -> Result<Self> {
         let mut members = BTreeMap::new();
-        let mut add = |name: String, path: PathBuf| {
-            let size = std::fs::metadata(&path).with_context(|| format!("cannot read {}", path.display()))?.len();
-            members.insert(name.into_bytes(), Member::File { path, size });
-            Ok::<_, CommandError>(())
-        };
-        add("index.json".to_owned(), directory.join("index.json"))?;
         let blobs = directory.join("blobs/sha256");
-        for entry in std::fs::read_dir(&blobs).with_context(|| format!("cannot read {}", blobs.display()))? {
-            let entry = entry?;
-            if let Some(name) =
-                entry.file_name().to_str().filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file()))
-            {
-                add(format!("blobs/sha256/{name}"), entry.path())?;
+        for part in [directory.join("blobs"), blobs.clone()] {
+            let about = std::fs::symlink_metadata(&part).with_context(|| format!("cannot read {}", part.display()))?;
+            if !about.is_dir() {
+                return Err(CommandError::new(format!("{} is no directory", part.display())));
             }
         }
-        let file = File::open(directory.join("index.json"))?;
+        let (file, size) = open_plain(&directory.join("index.json"))?;
+        members.insert(b"index.json".to_vec(), Member::File { path: directory.join("index.json"), size });
+        if let Ok((_, size)) = open_plain(&directory.join("oci-layout")) {
+            members.insert(b"oci-layout".to_vec(), Member::File { path: directory.join("oci-layout"), size });
+        }
+        for entry in std::fs::read_dir(&blobs).with_context(|| format!("cannot read {}", blobs.display()))? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if let Some(name) = name.to_str().filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file())) {
+                let size = entry.metadata()?.len();
+                members.insert(format!("blobs/sha256/{name}").into_bytes(), Member::File { path: entry.path(), size });
+            }
+        }
         Ok(Self { file, members })
+    }
+
+    /// Refuses an OCI layout of a version to come; one that does not say its version is taken for one of today.
+    ///
+    /// # Errors
+    /// Another version than 1.
+    pub fn check_version(&self) -> Result<()> {
+        if !self.has("oci-layout") {
+            return Ok(());
+        }
+        let layout: serde_json::Value = self.json("oci-layout")?;
+        match layout["imageLayoutVersion"].as_str() {
+            Some(version) if version.starts_with("1.") => Ok(()),
+            Some(version) => Err(CommandError::new(format!(
+                "the archive is an OCI layout of version {version:?}, which is not known"
+            ))),
+            None => Err(CommandError::new("oci-layout in the archive names no version")),
+        }
     }
 
     /// Whether there is a member of this name.
@@ -159,7 +214,7 @@ impl Contents {
                 }
                 Some(Member::File { path, size }) => {
                     let left = size.saturating_sub(start);
-                    return Ok((At { file: File::open(path)?, offset: start, left }, *size));
+                    return Ok((At { file: open_plain(path)?.0, offset: start, left }, *size));
                 }
                 None => return Err(CommandError::new(format!("the archive has no member {at}"))),
             }
@@ -205,17 +260,45 @@ impl Contents {
     }
 }
 
+/// Opens a regular file that whoever made the layout may have put anything in the place of: no link is followed, and
+/// nobody waits at a pipe. Gives its size too.
+fn open_plain(path: &Path) -> Result<(File, u64)> {
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
+    let context = || format!("cannot open {}", path.display());
+    let file = File::options().read(true).custom_flags(flags).open(path).with_context(context)?;
+    let about = file.metadata().with_context(context)?;
+    if !about.is_file() {
+        return Err(CommandError::new(format!("{} is no regular file", path.display())));
+    }
+    Ok((file, about.len()))
+}
+
+/// Counts the bytes that are read.
+struct Counted<'a, R> {
+    inner: R,
+    count: &'a AtomicU64,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.inner.read(buffer)?;
+        self.count.fetch_add(got as u64, Ordering::Relaxed);
+        Ok(got)
+    }
+}
+
 /// The path that a relative link in the directory `base` means.
 fn beside(base: &LayerPath, target: &[u8]) -> Result<LayerPath> {
-    let mut at = base.clone();
+    let mut at: Vec<&[u8]> = base.components().collect();
     for name in target.split(|&byte| byte == b'/') {
-        at = match name {
-            b"" | b"." => at,
-            b".." => at.parent().ok_or_else(|| CommandError::new("a link in the archive leads out of it"))?,
-            name => at.join(name)?,
-        };
+        match name {
+            b"" | b"." => {}
+            b".." if at.pop().is_none() => return Err(CommandError::new("a link in the archive leads out of it")),
+            b".." => {}
+            name => at.push(name),
+        }
     }
-    Ok(at)
+    Ok(LayerPath::parse(&at.join(&b'/'))?)
 }
 
 /// A stretch of a file, read by position: several may be read side by side.

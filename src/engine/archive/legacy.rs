@@ -9,7 +9,7 @@ use store::digest::DiffId;
 use store::image::{CONFIG_MAX, ImageConfig, ImageRecord, Provenance};
 
 use super::contents::Contents;
-use super::load::Loaded;
+use super::load::{Loaded, check_number};
 use crate::engine::Engine;
 use crate::engine::progress::{Event, Progress};
 use crate::error::{CommandError, Context as _, Result};
@@ -46,6 +46,7 @@ impl Engine {
         let mut loaded = Vec::new();
         if contents.has("repositories") {
             let repositories: Repositories = contents.json("repositories")?;
+            check_number(0, repositories.values().map(BTreeMap::len).sum())?;
             for (repository, tags) in &repositories {
                 for (tag, top) in tags {
                     loaded.push(self.name_loaded(&make(top)?, &format!("{repository}:{tag}"), None)?);
@@ -53,7 +54,9 @@ impl Engine {
             }
         }
         if loaded.is_empty() {
-            for top in tops(contents)? {
+            let tops = tops(contents)?;
+            check_number(tops.len(), 0)?;
+            for top in tops {
                 loaded.push(Loaded { id: make(&top)?, name: None });
             }
         }

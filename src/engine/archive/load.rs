@@ -4,8 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use registry_client::{Descriptor, Platform};
-use serde::Deserialize;
+use registry_client::{Descriptor, Document, Index, Manifest, MediaType, Platform};
 use store::image::{CONFIG_MAX, CompressedLayer, ImageConfig, ImageRecord, Provenance};
 use store::refs::Expect;
 use store::{DiffId, Digest, ImageId};
@@ -18,10 +17,14 @@ use crate::engine::names::familiar_parts;
 use crate::engine::originals::KeepCompressed;
 use crate::engine::progress::{Event, Progress};
 use crate::engine::pull::to_store;
-use crate::error::{CommandError, Context as _, Result};
+use crate::error::{CommandError, Context as _, Kind, Result};
 
 /// How deep indexes may lie in one another.
 const INDEX_DEPTH: usize = 4;
+/// Most images of an archive.
+const IMAGES_MAX: usize = 2000;
+/// Most names of its images.
+const NAMES_MAX: usize = 5000;
 
 /// An image that was loaded.
 #[derive(Clone, Debug)]
@@ -30,17 +33,6 @@ pub struct Loaded {
     pub id: ImageId,
     /// Its name as docker shows it, if the archive had one.
     pub name: Option<String>,
-}
-
-/// An OCI index or manifest, as much of it as is read here.
-#[derive(Deserialize)]
-struct Document {
-    #[serde(default)]
-    manifests: Vec<Descriptor>,
-    #[serde(default)]
-    config: Option<Descriptor>,
-    #[serde(default)]
-    layers: Vec<Descriptor>,
 }
 
 impl Engine {
@@ -69,12 +61,15 @@ impl Engine {
                 _ => BTreeSet::new(),
             };
             let keeps = |digest: &Digest| keep != KeepCompressed::Never && !fetchable.contains(digest);
-            let index: Document = contents.json("index.json")?;
+            contents.check_version()?;
+            let index = index(&contents)?;
+            check_number(index.manifests.len(), 0)?;
             for descriptor in &index.manifests {
                 loaded.extend(self.load_oci(&contents, descriptor, &keeps, progress)?);
             }
         } else if contents.has("manifest.json") {
             let images: Vec<DockerImage> = contents.json("manifest.json")?;
+            check_number(images.len(), images.iter().map(|image| image.repo_tags.iter().flatten().count()).sum())?;
             for image in &images {
                 loaded.extend(self.load_docker(&contents, image, progress)?);
             }
@@ -190,9 +185,8 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Option<(ImageId, Digest)>> {
         let Some((digest, document)) = choose(contents, descriptor, INDEX_DEPTH)? else { return Ok(None) };
-        let config_descriptor =
-            document.config.as_ref().ok_or_else(|| CommandError::new(format!("{digest} has no config")))?;
-        let raw = contents.blob(&to_store(&config_descriptor.digest), CONFIG_MAX)?;
+        document.check_image(&format!("image {digest}"), false)?;
+        let raw = contents.blob(&to_store(&document.config.digest), CONFIG_MAX)?;
         let config = ImageConfig::parse(&raw)?;
         let mut layers = Vec::new();
         let mut compressed = Vec::new();
@@ -299,7 +293,8 @@ impl Engine {
 
     /// Gives a loaded image the name it has in the archive.
     pub(super) fn name_loaded(&self, id: &ImageId, name: &str, manifest: Option<Digest>) -> Result<Loaded> {
-        let canonical = self.tag_reference(name)?;
+        // The name is the archive's and not a word of the command line.
+        let canonical = self.tag_reference(name).map_err(|error| error.kind(Kind::Failed))?;
         self.store.refs().set(&canonical, id, manifest, Expect::Any)?;
         self.image_event("load", id, Some(&canonical));
         let (repository, tag) = familiar_parts(&canonical);
@@ -312,7 +307,8 @@ impl Engine {
 /// # Errors
 /// What is no layout, no such image in it.
 pub fn pick(contents: &Contents, place: &str, tag: Option<&str>, digest: Option<&str>) -> Result<Descriptor> {
-    let mut index: Document = contents.json("index.json")?;
+    contents.check_version()?;
+    let mut index = index(contents)?;
     let names = |descriptor: &Descriptor| -> Vec<String> {
         let annotations = descriptor.annotations.iter();
         annotations.flat_map(|all| [all.get(REF_ANNOTATION), all.get(NAME_ANNOTATION)]).flatten().cloned().collect()
@@ -341,20 +337,40 @@ struct Source {
     keep: bool,
 }
 
+/// The index that an OCI layout begins with.
+fn index(contents: &Contents) -> Result<Index> {
+    let bytes = contents.read("index.json", MANIFEST_MAX)?;
+    match Document::parse("index.json in the archive", &MediaType::OCI_INDEX.into(), &bytes)? {
+        Document::Index(index) => Ok(*index),
+        Document::Manifest(_) => Err(CommandError::new("index.json in the archive is a manifest, not an index")),
+    }
+}
+
+/// Each image and each name is work on the disk, so that a small archive must not have any number of them.
+pub(super) fn check_number(images: usize, names: usize) -> Result<()> {
+    for (number, most, what) in [(images, IMAGES_MAX, "images"), (names, NAMES_MAX, "names")] {
+        if number > most {
+            return Err(CommandError::new(format!("the archive has more than {most} {what}: {number}")));
+        }
+    }
+    Ok(())
+}
+
 /// The manifest that `descriptor` leads to: itself, or in an index the one for this platform.
-fn choose(contents: &Contents, descriptor: &Descriptor, depth: usize) -> Result<Option<(Digest, Document)>> {
+fn choose(contents: &Contents, descriptor: &Descriptor, depth: usize) -> Result<Option<(Digest, Manifest)>> {
     if depth == 0 {
         return Err(CommandError::new("the indexes of the archive lie too deep in one another"));
     }
     let digest = to_store(&descriptor.digest);
     let bytes = contents.blob(&digest, MANIFEST_MAX)?;
-    let document: Document = serde_json::from_slice(&bytes).context(format!("{digest} is malformed"))?;
-    if document.config.is_some() && !document.manifests.is_empty() {
-        return Err(CommandError::new(format!("{digest} is both a manifest and an index")));
+    if bytes.len() as u64 != descriptor.size {
+        let text = format!("{digest} has {} bytes, its descriptor says a size of {}", bytes.len(), descriptor.size);
+        return Err(CommandError::new(text));
     }
-    if document.config.is_some() {
-        return Ok(Some((digest, document)));
-    }
+    let document = match Document::parse(&digest.to_string(), &descriptor.media_type, &bytes)? {
+        Document::Manifest(manifest) => return Ok(Some((digest, *manifest))),
+        Document::Index(index) => index,
+    };
     let host = Platform::host();
     let ranked = document.manifests.iter().filter_map(|inner| match &inner.platform {
         Some(platform) if platform.is_attestation() => None,

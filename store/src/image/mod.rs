@@ -17,6 +17,7 @@ use crate::Store;
 use crate::digest::{ChainId, DiffId, Digest, ImageId};
 use crate::error::{Error, Result};
 use crate::files::{self, Durability};
+use crate::layer::tree::Tree;
 use crate::lock::{self, LockFile, LockMode};
 
 pub use config::{CONFIG_MAX, Healthcheck, History, ImageConfig, RootFs, RunConfig};
@@ -185,9 +186,23 @@ impl<'a> Images<'a> {
                 return Err(Error::Invalid { what: "image record", reason });
             }
         }
+        self.check_links(layers)?;
         let id = ImageId(self.store.blobs().put(config)?);
         self.update(&id, |before| before.merge(record))?;
         Ok(id)
+    }
+
+    /// Refuses hard links whose file no layer has: such an image would be here and could never be used. Only layers
+    /// with links to files below are looked at, and what lies below them.
+    fn check_links(&self, layers: &[DiffId]) -> Result<()> {
+        let mut checked = 0;
+        for (index, layer) in layers.iter().enumerate() {
+            if self.store.layers().info(layer)?.foreign_links > 0 {
+                checked = index + 1;
+            }
+        }
+        let mut tree = Tree::new();
+        layers[..checked].iter().try_for_each(|layer| tree.apply(self.store.layers().toc(layer)?.entries()))
     }
 
     /// Changes the record of an image under its lock; makes it if it is not there.

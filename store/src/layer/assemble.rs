@@ -222,6 +222,12 @@ impl Assembler {
         if whole == self.parent && self.slots.contains_key(&whole) {
             return Ok(());
         }
+        // Whatever is here has directories above it: going through the names of a deep path each time would cost the
+        // square of its length.
+        if self.node(&whole).is_some_and(Entry::is_directory) {
+            self.parent = whole;
+            return Ok(());
+        }
         let mut above = LayerPath::root();
         self.enter_one(&above)?;
         for name in path.components() {

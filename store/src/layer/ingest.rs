@@ -47,6 +47,23 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Whether `arrived` compressed bytes may become as many as `size`.
+    ///
+    /// # Errors
+    /// [`Error::Limit`].
+    pub fn check(&self, size: u64, arrived: u64) -> Result<()> {
+        let what = || "uncompressed layer".to_owned();
+        if size > self.tar_size {
+            return Err(Error::Limit { what: what(), limit: format!("{} bytes", self.tar_size) });
+        }
+        if size > self.ratio_from && size / self.ratio > arrived {
+            return Err(Error::Limit { what: what(), limit: format!("{} bytes for each compressed one", self.ratio) });
+        }
+        Ok(())
+    }
+}
+
 /// How a layer is taken in.
 #[derive(Clone, Copy, Debug)]
 pub struct IngestOptions {
@@ -197,7 +214,7 @@ fn pump_inflated(raw: Receiver<Message>, out: &[SyncSender<Message>], arrived: &
             return;
         }
         size += chunk.len() as u64;
-        if let Err(error) = check_limits(size, arrived.load(Ordering::Relaxed), limits) {
+        if let Err(error) = limits.check(size, arrived.load(Ordering::Relaxed)) {
             return fail(io::Error::new(io::ErrorKind::InvalidData, error));
         }
         for receiver in out {
@@ -206,18 +223,6 @@ fn pump_inflated(raw: Receiver<Message>, out: &[SyncSender<Message>], arrived: &
             }
         }
     }
-}
-
-fn check_limits(size: u64, arrived: u64, limits: &Limits) -> Result<()> {
-    if size > limits.tar_size {
-        let limit = format!("{} bytes", limits.tar_size);
-        return Err(Error::Limit { what: "uncompressed layer".to_owned(), limit });
-    }
-    if size > limits.ratio_from && size / limits.ratio > arrived {
-        let limit = format!("{} bytes for each compressed one", limits.ratio);
-        return Err(Error::Limit { what: "uncompressed layer".to_owned(), limit });
-    }
-    Ok(())
 }
 
 /// Writes what is in `tar` to the disk each time it is due. The kernel tells an error of the disk once only, so it must

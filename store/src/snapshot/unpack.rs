@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, XattrFlags};
+use rustix::io::Errno;
 
 use crate::erofs::{OPAQUE_MARK, ORIGIN_MARK, Source, is_visible};
 use crate::error::{Error, Result};
@@ -168,7 +169,7 @@ impl<F: Fn(usize) -> usize> Unpack<'_, F> {
         fs::fchown(&fd, Some(uid), Some(gid))?;
         fs::fchmod(&fd, Mode::from_raw_mode(entry.mode & 0o7777))?;
         for (name, value) in self.xattrs(entry) {
-            fs::fsetxattr(&fd, name, value, XattrFlags::empty())?;
+            fs::fsetxattr(&fd, name, value, XattrFlags::empty()).map_err(|error| attribute(name, error))?;
         }
         Ok(())
     }
@@ -196,7 +197,7 @@ impl<F: Fn(usize) -> usize> Unpack<'_, F> {
         for (xattr, value) in self.xattrs(entry) {
             // The way through the descriptor of the directory: there is no call relative to one before Linux 6.13.
             let path = Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string()).join(OsStr::from_bytes(name));
-            fs::lsetxattr(&path, xattr, value, XattrFlags::empty())?;
+            fs::lsetxattr(&path, xattr, value, XattrFlags::empty()).map_err(|error| attribute(xattr, error))?;
         }
         Ok(fs::utimensat(parent, name, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)?)
     }
@@ -230,6 +231,16 @@ impl<F: Fn(usize) -> usize> Unpack<'_, F> {
             .filter(move |(name, _)| is_visible(&entry.kind, name) && allowed(name))
             .map(|(name, value)| (name.as_slice(), value.as_slice()))
     }
+}
+
+/// What became of an extended attribute. Some file systems (ext4) have 4 KiB for all those of a file, and say then that
+/// the disk is full, which it is not.
+fn attribute(name: &[u8], error: Errno) -> io::Error {
+    if error == Errno::NOSPC {
+        let name = name.escape_ascii();
+        return io::Error::other(format!("the file system has no room for its extended attribute {name}"));
+    }
+    error.into()
 }
 
 fn create(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<File> {
