@@ -22,6 +22,17 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "image tree",
+        &[("img image tree", "which images share which layers"), ("img image tree app", "only what leads to it")],
+    ),
+    (
+        "image diff",
+        &[
+            ("img image diff app:1 app:2", "what the second has other than the first"),
+            ("img image diff app:2", "what its uppermost layer changed"),
+        ],
+    ),
+    (
         "events",
         &[
             ("img events --filter type=container", "what happens to containers, as it happens"),

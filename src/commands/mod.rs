@@ -32,6 +32,7 @@ mod generate;
 mod generate_systemd;
 mod healthcheck;
 mod history;
+mod image_tree;
 mod images;
 mod import;
 mod inspect;

@@ -6,6 +6,7 @@ pub mod blame;
 pub mod build;
 pub mod changes;
 pub mod commit;
+pub mod compare;
 pub mod container;
 pub mod copy;
 pub mod disk_usage;

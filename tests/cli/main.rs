@@ -43,6 +43,7 @@ mod folding;
 mod guests;
 mod health;
 mod history;
+mod image_compare;
 mod images;
 mod import_export;
 mod interactive;

@@ -1,0 +1,255 @@
+//! Images beside one another: which layers they share, what each path of one is in the other, and the tree that all images
+//! of the store make with their layers. Nothing is mounted; the tables of contents say it all but for the bytes of files
+//! that are equal in size, which are read.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use serde::Serialize;
+use store::layer::Kind;
+use store::layer::tree::NodeRef;
+use store::{DiffId, Digest};
+
+use super::Engine;
+use super::names::familiar;
+use super::tree::Merged;
+use crate::error::{CommandError, Result};
+
+/// One path that two images do not have alike.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Difference {
+    /// `A`: only the second image has it; `D`: only the first; `C`: both, and not alike.
+    pub kind: char,
+    /// The path.
+    pub path: String,
+    /// Bytes in the first image, if it is a file there.
+    pub size_before: Option<u64>,
+    /// Bytes in the second, if it is a file there.
+    pub size: Option<u64>,
+    /// In what they differ: type, content, mode, owner, attributes, time.
+    pub what: Vec<&'static str>,
+}
+
+/// A layer and where it is.
+#[derive(Clone, Debug, Serialize)]
+pub struct LayerLine {
+    /// The layer.
+    pub layer: DiffId,
+    /// Bytes of its files.
+    pub size: u64,
+    /// The instruction that made it.
+    pub created_by: String,
+}
+
+/// The layers of two images.
+#[derive(Clone, Debug, Serialize)]
+pub struct Shared {
+    /// Those that both have.
+    pub shared_layers: Vec<LayerLine>,
+    /// Bytes of their files: kept once for both.
+    pub shared_bytes: u64,
+    /// Those that only the first has.
+    pub only_first: Vec<LayerLine>,
+    /// Those that only the second has.
+    pub only_second: Vec<LayerLine>,
+}
+
+/// A layer on top of others, and what stands on it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TreeNode {
+    /// The layer.
+    pub layer: DiffId,
+    /// Bytes of its files.
+    pub size: u64,
+    /// The instruction that made it.
+    pub created_by: String,
+    /// The images that end here: their names, or ids where they have none.
+    pub images: Vec<String>,
+    /// In how many images the layer is, here or elsewhere in the tree.
+    pub shared_by: usize,
+    /// The layers that stand on it.
+    pub children: Vec<TreeNode>,
+}
+
+impl Engine {
+    /// What `second` has other than `first`; without it, what the uppermost layer of `first` changed.
+    ///
+    /// # Errors
+    /// No such image, a damaged layer.
+    pub fn compare_images(&self, first: &str, second: Option<&str>, times: bool) -> Result<Vec<Difference>> {
+        let (before, after) = match (self.find_image(first)?.image, second) {
+            (first, Some(second)) => (first.layers().to_vec(), self.find_image(second)?.image.layers().to_vec()),
+            (image, None) => {
+                let layers = image.layers();
+                (layers[..layers.len().saturating_sub(1)].to_vec(), layers.to_vec())
+            }
+        };
+        let (left, right) = (Merged::new(&self.store, &before)?, Merged::new(&self.store, &after)?);
+        let (mut ours, mut theirs) = (left.tree.walk().peekable(), right.tree.walk().peekable());
+        let mut found = Vec::new();
+        // Both walks are in the order of paths.
+        loop {
+            let order = match (ours.peek(), theirs.peek()) {
+                (None, None) => return Ok(found),
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some(one), Some(other)) => one.path().cmp(&other.path()),
+            };
+            if order.is_ne() {
+                let (kind, node) = if order.is_lt() { ('D', ours.next()) } else { ('A', theirs.next()) };
+                found.extend(node.map(|node| one_sided(kind, &node)));
+            } else if let (Some(one), Some(other)) = (ours.next(), theirs.next()) {
+                let from = |layers: &[DiffId], node: &NodeRef<'_>| layers.get(node.source()).copied();
+                let same = from(&before, &one).is_some() && from(&before, &one) == from(&after, &other);
+                let what = differences((&left, &one), (&right, &other), same, times)?;
+                if !what.is_empty() {
+                    let (size_before, size) = (file_size(&one), file_size(&other));
+                    found.push(Difference { kind: 'C', path: other.path().to_string(), size_before, size, what });
+                }
+            }
+        }
+    }
+
+    /// Which layers two images have in common.
+    ///
+    /// # Errors
+    /// No such image, a damaged store.
+    pub fn shared_layers(&self, first: &str, second: &str) -> Result<Shared> {
+        let (first, second) = (self.layer_lines(first)?, self.layer_lines(second)?);
+        let is_in = |lines: &[LayerLine], line: &LayerLine| lines.iter().any(|other| other.layer == line.layer);
+        let (shared_layers, only_first): (Vec<_>, Vec<_>) =
+            first.iter().cloned().partition(|line| is_in(&second, line));
+        let only_second = second.into_iter().filter(|line| !is_in(&first, line)).collect();
+        // A layer may be in an image twice and is here once all the same.
+        let each: BTreeMap<DiffId, u64> = shared_layers.iter().map(|line| (line.layer, line.size)).collect();
+        Ok(Shared { shared_bytes: each.values().sum(), shared_layers, only_first, only_second })
+    }
+
+    /// The layers of an image, lowest first.
+    fn layer_lines(&self, name: &str) -> Result<Vec<LayerLine>> {
+        let steps = self.history(name)?.into_iter().rev();
+        let lines = steps.filter_map(|step| {
+            step.diff_id.map(|layer| LayerLine { layer, size: step.size, created_by: step.created_by })
+        });
+        Ok(lines.collect())
+    }
+
+    /// The tree of the layers of all images; with `name`, what of it leads to that image, and with `above` also what
+    /// stands on it.
+    ///
+    /// # Errors
+    /// No such image, a damaged store.
+    pub fn layer_tree(&self, name: Option<&str>, above: bool) -> Result<Vec<TreeNode>> {
+        let wanted = name.map(|name| self.find_image(name)).transpose()?.map(|found| found.image);
+        let tags = self.store.refs().list()?;
+        let mut roots = Vec::new();
+        let mut users: BTreeMap<DiffId, usize> = BTreeMap::new();
+        for id in self.store.images().list()? {
+            let image = self.store.images().get(&id)?;
+            let mut own = image.layers().to_vec();
+            own.sort();
+            own.dedup();
+            own.iter().for_each(|layer| *users.entry(*layer).or_default() += 1);
+            let leads = wanted.as_ref().is_none_or(|wanted| {
+                wanted.id == id
+                    || above && image.layers().starts_with(wanted.layers())
+                    || wanted.layers().starts_with(image.layers())
+            });
+            if !leads {
+                continue;
+            }
+            let mut names: Vec<String> =
+                tags.iter().filter(|tag| tag.image == id).map(|tag| familiar(&tag.name)).collect();
+            if names.is_empty() {
+                names.push(id.short());
+            }
+            plant(&mut roots, &self.layer_lines(&id.to_string())?, names);
+        }
+        count(&mut roots, &users);
+        Ok(roots)
+    }
+}
+
+/// Puts an image's layers into the tree.
+fn plant(level: &mut Vec<TreeNode>, lines: &[LayerLine], names: Vec<String>) {
+    let Some((line, rest)) = lines.split_first() else { return };
+    let at = level.iter().position(|node| node.layer == line.layer).unwrap_or_else(|| {
+        let (layer, size, created_by) = (line.layer, line.size, line.created_by.clone());
+        level.push(TreeNode { layer, size, created_by, images: Vec::new(), shared_by: 0, children: Vec::new() });
+        level.len() - 1
+    });
+    if rest.is_empty() {
+        level[at].images.extend(names);
+    } else {
+        plant(&mut level[at].children, rest, names);
+    }
+}
+
+fn count(level: &mut [TreeNode], users: &BTreeMap<DiffId, usize>) {
+    for node in level {
+        node.shared_by = users.get(&node.layer).copied().unwrap_or(0);
+        count(&mut node.children, users);
+    }
+}
+
+fn one_sided(kind: char, node: &NodeRef<'_>) -> Difference {
+    let size = file_size(node);
+    let (size_before, size) = if kind == 'D' { (size, None) } else { (None, size) };
+    Difference { kind, path: node.path().to_string(), size_before, size, what: Vec::new() }
+}
+
+fn file_size(node: &NodeRef<'_>) -> Option<u64> {
+    match node.kind() {
+        Kind::File { size, .. } => Some(*size),
+        _ => None,
+    }
+}
+
+/// In what two files of one path differ. Bytes are read unless `same`: both come from one layer.
+fn differences(
+    (left, one): (&Merged, &NodeRef<'_>),
+    (right, other): (&Merged, &NodeRef<'_>),
+    same: bool,
+    times: bool,
+) -> Result<Vec<&'static str>> {
+    let mut what = Vec::new();
+    let content = match (one.kind(), other.kind()) {
+        (Kind::File { size, extents }, Kind::File { size: now, extents: pieces }) => {
+            if size != now {
+                true
+            } else if *size == 0 || same && extents == pieces {
+                false
+            } else {
+                hash(left, one)? != hash(right, other)?
+            }
+        }
+        (Kind::Directory { .. }, Kind::Directory { .. }) => false,
+        (one, other) if std::mem::discriminant(one) != std::mem::discriminant(other) => {
+            // Everything else goes without saying.
+            return Ok(vec!["type"]);
+        }
+        (one, other) => one != other,
+    };
+    for (differ, word) in [
+        (content, "content"),
+        (one.mode() != other.mode(), "mode"),
+        ((one.uid(), one.gid()) != (other.uid(), other.gid()), "owner"),
+        (one.xattrs() != other.xattrs(), "attributes"),
+        (times && one.mtime() != other.mtime(), "time"),
+    ] {
+        if differ {
+            what.push(word);
+        }
+    }
+    Ok(what)
+}
+
+fn hash(tree: &Merged, node: &NodeRef<'_>) -> Result<Digest> {
+    tree.with_data(node, |data: &mut dyn Read| {
+        let mut digester = store::digest::Digester::new();
+        std::io::copy(data, &mut digester).map_err(CommandError::from)?;
+        Ok(digester.finish())
+    })
+}
