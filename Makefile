@@ -18,7 +18,7 @@ RELEASE = $(TARGET)/$(HOST)/release/img
 RUNTIME = $(TARGET)/$(HOST)/release/img-runtime
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench vm fuzz install uninstall clean toolchain
+.PHONY: help build demo test check bench vm sweep fuzz install uninstall clean toolchain
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -56,6 +56,10 @@ vm: toolchain ## boot Debian's kernels in QEMU and try the release binary on pur
 	$(CARGO) build --release --locked
 	$(CARGO) build --release --locked --package runner --bins
 	@scripts/vm $(ARGS)
+
+sweep: toolchain ## interrupt every command at every system call, and write docs/sweep.md (root; an hour)
+	@scripts/install-deps test
+	@scripts/sweep $(ARGS)
 
 fuzz: toolchain ## run every fuzz target for a minute (ARGS=600 for ten)
 	@scripts/fuzz $(ARGS)

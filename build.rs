@@ -5,6 +5,7 @@
 use std::env;
 
 fn main() {
+    wrapped_calls();
     let directory = env::var("CARGO_MANIFEST_DIR").expect("cargo names the directory");
     let list = format!("{directory}/link-order.txt");
     println!("cargo::rerun-if-changed={list}");
@@ -14,5 +15,25 @@ fn main() {
     let is_lld = env::var("TARGET").is_ok_and(|target| target == "x86_64-unknown-linux-gnu") && !chosen;
     if is_lld && env::var("PROFILE").is_ok_and(|profile| profile == "release") {
         println!("cargo::rustc-link-arg-bin=img=-Wl,--symbol-ordering-file={list},--no-warn-symbol-ordering");
+    }
+}
+
+/// With the feature `faults`: calls of the C library go through the wrappers of `runner/src/faults/sys.rs`, whose names are
+/// read from there. Never in a release.
+fn wrapped_calls() {
+    if env::var_os("CARGO_FEATURE_FAULTS").is_none() {
+        return;
+    }
+    assert!(
+        env::var("PROFILE").is_ok_and(|profile| profile != "release"),
+        "the feature `faults` is for tests, not for a release"
+    );
+    let directory = env::var("CARGO_MANIFEST_DIR").expect("cargo names the directory");
+    let file = format!("{directory}/runner/src/faults/sys.rs");
+    println!("cargo::rerun-if-changed={file}");
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+    for name in text.lines().filter_map(|line| line.trim().strip_prefix("__wrap_")?.split(' ').next()) {
+        // What only has weak references is not taken from the archive without being asked for.
+        println!("cargo::rustc-link-arg-bin=img=-Wl,--wrap={name},--undefined={name}");
     }
 }

@@ -30,6 +30,8 @@ mod error;
 pub mod exec;
 mod exec_records;
 mod exec_spaces;
+#[cfg(feature = "faults")]
+mod faults;
 mod foreign;
 mod forward;
 #[cfg(feature = "fuzzing")]

@@ -333,9 +333,10 @@ pub fn load(dir: &Path) -> Result<State> {
                     None => return Err(Error::NotFound(name())),
                 }
             }
-            if let Some(now) = read(dir)?.filter(|now| *now != state) {
-                return Ok(now);
-            }
+        }
+        // It may have written how it ended, and be gone, between our reading and our looking for it.
+        if let Some(now) = read(dir)?.filter(|now| *now != state) {
+            return Ok(now);
         }
         state.status = Status::Stopped;
         state.process = None;

@@ -12,6 +12,7 @@ use super::flags::attach::AttachFlags;
 use super::flags::preserve::PreserveFlags;
 use super::flags::timing::TimingFlag;
 use crate::config::Context;
+use crate::engine::container::clone::own_process;
 use crate::engine::container::run::Attachment;
 use crate::error::{CommandError, Kind, Result};
 use crate::ui::{self, progress::Bars};
@@ -71,6 +72,9 @@ impl RunCommand {
         }
         let foreground = !(self.detach || options.interactive || options.tty);
         let passed_on = self.preserve.descriptors(foreground)?;
+        if options.remove {
+            options.run_by = own_process()?;
+        }
         let container = engine.create(&options, self.cidfile.as_deref(), &bars).map_err(container_failed)?;
         drop(bars);
         if self.detach {

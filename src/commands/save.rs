@@ -10,6 +10,7 @@ use super::Run;
 use crate::config::Context;
 use crate::engine::archive::ArchiveFormat;
 use crate::engine::form::Keep;
+use crate::error::Context as _;
 use crate::error::{CommandError, Result};
 
 /// Write images to an archive
@@ -57,7 +58,11 @@ impl Run for Save {
             (_, true) => Keep::Try,
             _ => Keep::Must,
         };
-        context.engine()?.save(&self.images, format, keep, self.output.as_deref())?;
+        let engine = context.engine()?;
+        engine.save(&self.images, format, keep, self.output.as_deref()).with_context(|| {
+            let to = self.output.as_deref().map_or_else(|| "standard output".into(), |path| path.display().to_string());
+            format!("cannot save to {to}")
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -204,6 +204,8 @@ impl Engine {
         let mut missing: Vec<(&Descriptor, &DiffId)> = Vec::new();
         for (descriptor, diff_id) in descriptors.iter().zip(diff_ids) {
             if complete(descriptor, diff_id) {
+                // One that was killed after its last byte was taken in may have left its download.
+                self.store.blobs().discard_partial(&to_store(&descriptor.digest))?;
                 progress.event(Event::Done(&short(descriptor), "Already exists"));
             } else if !missing.iter().any(|(_, other)| *other == diff_id) {
                 missing.push((descriptor, diff_id));

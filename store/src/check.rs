@@ -63,10 +63,9 @@ impl Checker<'_> {
         if !self.repair {
             return Ok(());
         }
-        let trash = self.store.root().join("trash").join(crate::random_hex(16)?);
-        files::optional(fs::rename(path, &trash).map_err(Error::io("rename", path)))?;
+        let aside = files::move_aside(self.store.root(), path)?;
         files::sync_parent(path)?;
-        files::remove_all(&trash)
+        aside.map_or(Ok(()), |aside| files::remove_all(&aside))
     }
 
     fn permissions(&mut self) -> Result<()> {

@@ -275,7 +275,10 @@ impl Write for Ingest {
                 },
             ));
         }
-        let written = self.file.write(bytes)?;
+        // Whoever copies into this knows only that copying failed, not where to.
+        let written = self.file.write(bytes).map_err(|source| {
+            io::Error::new(source.kind(), Error::Io { action: "write", path: self.path.clone(), source })
+        })?;
         self.offset += written as u64;
         Ok(written)
     }

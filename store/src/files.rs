@@ -4,7 +4,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
@@ -97,6 +97,34 @@ pub(crate) fn commit_dir(from: &Path, to: &Path) -> Result<bool> {
             remove_all(from)?;
             Ok(false)
         }
+    }
+}
+
+/// Takes what is at `path` out of sight in one step: into the trash of the store at `root`. Gives where it is now, to be removed;
+/// nothing if there was nothing.
+///
+/// On a full disk even a new name may find no room. Then it stays where it is, without the file that makes it count.
+pub(crate) fn move_aside(root: &Path, path: &Path) -> Result<Option<PathBuf>> {
+    let trash = root.join("trash").join(crate::random_hex(16)?);
+    match fs::rename(path, &trash) {
+        Ok(()) => Ok(Some(trash)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) => {
+            if !path.is_dir() {
+                return fs::remove_file(path).map(|()| None).map_err(Error::io("remove", path));
+            }
+            for file in ["record.json", "layer.json", "layers"] {
+                let file = path.join(file);
+                match fs::remove_file(&file) {
+                    Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                        return Err(Error::io("remove", &file)(error));
+                    }
+                    _ => {}
+                }
+            }
+            Ok(Some(path.to_path_buf()))
+        }
+        Err(error) => Err(Error::io("rename", path)(error)),
     }
 }
 

@@ -99,6 +99,9 @@ pub(crate) fn collector_lock(store: &Store) -> Result<LockFile> {
 /// [`Error::Damaged`] if an image that stays cannot be read, for then nobody knows what it needs; [`Error::Io`],
 /// [`Error::LockTimeout`].
 pub fn collect(store: &Store, options: &GcOptions<'_>) -> Result<GcReport> {
+    if !options.dry_run {
+        lease::sweep(store.root())?;
+    }
     let mut collector = Collector { store, options, report: GcReport::default(), gone: Vec::new() };
     {
         let _alone = collector_lock(store)?;
@@ -205,10 +208,7 @@ impl Collector<'_> {
             self.gone.push(path.to_path_buf());
             return Ok(());
         }
-        let trash = self.store.root().join("trash").join(crate::random_hex(16)?);
-        if files::optional(fs::rename(path, &trash).map_err(Error::io("rename", path)))?.is_some() {
-            self.gone.push(trash);
-        }
+        self.gone.extend(files::move_aside(self.store.root(), path)?);
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 //! what a worker has seen after `protect` stays. The directory of a dead owner is swept by the next one.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -108,11 +108,12 @@ pub(crate) fn leased(root: &Path) -> Result<HashSet<Digest>> {
     Ok(digests)
 }
 
-/// Removes what dead owners left: their directories, trash, partial downloads of more than a day ago. Skips its turn
-/// when somebody else is at it.
+/// Removes what dead owners left: their directories, lock files, trash, partial downloads of more than a day ago. Skips its
+/// turn when somebody else is at it.
 pub(crate) fn sweep(root: &Path) -> Result<()> {
     let (tmp, trash, ingest) = (root.join("tmp"), root.join("trash"), root.join("ingest"));
     let Some(alone) = LockFile::try_acquire(&root.join("locks/owners"), LockMode::Exclusive)? else { return Ok(()) };
+    let mut doomed = Vec::new();
     for owner in files::names(&tmp)? {
         let dir = tmp.join(&owner);
         let lease = dir.join(LEASE);
@@ -123,10 +124,19 @@ pub(crate) fn sweep(root: &Path) -> Result<()> {
         };
         if dead {
             // An owner that ends right now removes its directory itself.
-            files::optional(fs::rename(&dir, trash.join(format!("tmp-{owner}"))).map_err(Error::io("rename", &dir)))?;
+            doomed.extend(files::move_aside(root, &dir)?);
         }
     }
     drop(alone);
+    for name in files::names(&root.join("locks"))? {
+        // Locks of single things are removed by their holders; those of the whole store stay.
+        if name.contains('-') {
+            drop(
+                LockFile::try_acquire(&root.join("locks").join(name), LockMode::Exclusive)?
+                    .map(LockFile::removed_on_release),
+            );
+        }
+    }
     for name in files::names(&ingest)? {
         let path = ingest.join(name);
         let Some(file) = files::optional(File::open(&path).map_err(Error::io("open", &path)))? else { continue };
@@ -136,14 +146,14 @@ pub(crate) fn sweep(root: &Path) -> Result<()> {
             files::remove_all(&path)?;
         }
     }
-    for name in files::names(&trash)? {
-        files::remove_all(&trash.join(name))?;
-    }
-    Ok(())
+    doomed.extend(files::names(&trash)?.iter().map(|name| trash.join(name)));
+    doomed.iter().try_for_each(|path| files::remove_all(path))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::Store;
 

@@ -217,6 +217,28 @@ impl Store {
         Ok(made)
     }
 
+    /// Removes what was left by processes that were killed or found the disk full: unfinished work, and containers, volumes and
+    /// networks that never came to have a record. Skips the latter while somebody makes one.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn sweep(&self) -> Result<()> {
+        lease::sweep(self.root())?;
+        let mut doomed = Vec::new();
+        if let Some(_alone) = LockFile::try_acquire(&self.root().join("locks/gc"), LockMode::Exclusive)? {
+            for records in [self.containers(), self.volumes(), self.networks()] {
+                doomed.extend(records.sweep_unfinished()?);
+            }
+            let images = self.root().join("images");
+            for image in files::names(&images)?.iter().map(|name| images.join(name)) {
+                if !image.join("record.json").exists() {
+                    doomed.extend(files::move_aside(self.root(), &image)?);
+                }
+            }
+        }
+        doomed.iter().try_for_each(|path| files::remove_all(path))
+    }
+
     /// Holds off the garbage collector's decision for the short time in which a record that names content is written.
     pub(crate) fn hold_collector(&self) -> Result<LockFile> {
         LockFile::acquire(&self.root().join("locks/gc"), LockMode::Shared, lock::SHORT)
@@ -249,6 +271,10 @@ fn create(root: &Path) -> Result<()> {
         let path = root.join(directory);
         files::create_dir(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).map_err(Error::io("set the mode of", &path))?;
+    }
+    // Made now, so that nothing needs a new file in order to remove something from a full disk.
+    for lock in ["gc", "owners", "journal", "containers", "volumes", "networks"] {
+        drop(LockFile::try_acquire(&root.join("locks").join(lock), LockMode::Shared)?);
     }
     let temporary = root.join(format!("version-{}", random_hex(8)?));
     let text = format!("{FORMAT}\n");

@@ -28,6 +28,7 @@ use crate::lock::{self, LockFile, LockMode};
 const FILE: &str = "record.json";
 /// A record that is being written.
 const NEW_FILE: &str = "record.new";
+const CHANGED_FILE: &str = "record.changed";
 /// What the next record is written over, in a directory that is used again.
 const SPARE_FILE: &str = "record.spare";
 const RECORD_MAX: u64 = 16 << 20;
@@ -223,7 +224,8 @@ impl<'a> Records<'a> {
             self.take_name(&record.name, &record.id)
         })();
         if let Err(error) = made {
-            self.discard(&directory)?;
+            // What cannot be cleared away either is for the collector; the first error is the one to tell.
+            let _ = self.discard(&directory);
             return Err(error);
         }
         Ok(())
@@ -268,9 +270,11 @@ impl<'a> Records<'a> {
 
     fn write<T: Serialize>(&self, record: &Record<T>) -> Result<()> {
         let directory = self.path(&record.id)?;
-        let temporary = directory.join(format!("record-{}", crate::random_hex(6)?));
+        let temporary = directory.join(CHANGED_FILE);
         let bytes = encode(self.class, record)?;
         let _collector = self.store.hold_collector()?;
+        // Whoever holds the record's lock is alone here: one that is there was left by a kill.
+        files::remove_all(&temporary)?;
         files::replace_file(&directory.join(FILE), &temporary, &bytes, self.durability)
     }
 
@@ -305,11 +309,22 @@ impl<'a> Records<'a> {
         Ok(ids)
     }
 
-    /// All records, by id. One that vanishes meanwhile is left out.
+    /// All records, by id. One that vanishes meanwhile is left out; one whose maker was killed before it had its name gets it.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Damaged`].
     pub fn list<T: DeserializeOwned>(&self) -> Result<Vec<Record<T>>> {
+        let records = self.read_all()?;
+        for record in &records {
+            if fs::symlink_metadata(self.name_path(&record.name)).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+                // On a read-only disk it has to wait, and is listed nevertheless.
+                let _ = self.take_name(&record.name, &record.id);
+            }
+        }
+        Ok(records)
+    }
+
+    fn read_all<T: DeserializeOwned>(&self) -> Result<Vec<Record<T>>> {
         let mut records = Vec::new();
         for id in self.ids()? {
             records.extend(files::optional(self.read(&id))?);
@@ -365,9 +380,8 @@ impl<'a> Records<'a> {
 
     /// Moves a directory of this class out of sight in one step.
     fn move_to_trash(&self, directory: &Path) -> Result<PathBuf> {
-        let trash = self.store.root().join("trash").join(crate::random_hex(16)?);
-        fs::rename(directory, &trash).map_err(Error::io("rename", directory))?;
-        Ok(trash)
+        let missing = || Error::NotFound { kind: self.class.noun(), name: directory.display().to_string() };
+        files::move_aside(self.store.root(), directory)?.ok_or_else(missing)
     }
 
     fn discard(&self, directory: &Path) -> Result<()> {
@@ -401,7 +415,7 @@ impl<'a> Records<'a> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(Error::io("create the name", &path)(error)),
         };
-        if !link()? {
+        if !link()? && self.named(name)?.as_deref() != Some(id) {
             // Taken, or left by a removal that was cut short. Who takes a stale name away must be alone with it.
             let _lock = self.lock_names()?;
             let stale = self.named(name)?.is_none();
@@ -430,7 +444,7 @@ impl<'a> Records<'a> {
     /// it is free. Returns the ids.
     pub(crate) fn unreserved(&self, repair: bool) -> Result<Vec<String>> {
         let mut ids = Vec::new();
-        for record in self.list::<serde_json::Value>()? {
+        for record in self.read_all::<serde_json::Value>()? {
             if self.named(&record.name)?.as_deref() != Some(&record.id) {
                 if repair {
                     self.take_name(&record.name, &record.id)?;
@@ -441,9 +455,18 @@ impl<'a> Records<'a> {
         Ok(ids)
     }
 
-    /// Moves away directories without a record, left by a kill. Only for the collector, which holds off creators.
+    /// Moves away directories without a record, and names without one, left by a kill. Only for who holds off creators.
     pub(crate) fn sweep_unfinished(&self) -> Result<Vec<PathBuf>> {
         let mut swept = Vec::new();
+        for name in files::names(&self.directory().join("names"))? {
+            // One that cannot be read is for `check` to tell.
+            if matches!(self.named(&name), Ok(None)) {
+                let _lock = self.lock_names()?;
+                if matches!(self.named(&name), Ok(None)) {
+                    files::remove_all(&self.name_path(&name))?;
+                }
+            }
+        }
         for name in files::names(&self.directory())? {
             let directory = self.directory().join(&name);
             if validate_id(&name).is_ok() && !directory.join(FILE).exists() {

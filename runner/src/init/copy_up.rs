@@ -64,10 +64,9 @@ fn give(at: BorrowedFd<'_>, name: &std::ffi::CStr, stat: &Stat) -> io::Result<()
     if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
         rustix::fs::chmodat(at, name, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())?;
     }
-    let time = |seconds, nanoseconds: u64| Timespec { tv_sec: seconds, tv_nsec: nanoseconds as _ };
     let times = Timestamps {
-        last_access: time(stat.st_atime, stat.st_atime_nsec),
-        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+        last_access: Timespec { tv_sec: stat.st_atime, tv_nsec: stat.st_atime_nsec as _ },
+        last_modification: Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ },
     };
     rustix::fs::utimensat(at, name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(())

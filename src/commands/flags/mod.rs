@@ -183,6 +183,7 @@ impl ContainerFlags {
         }
         Ok(Options {
             incomplete: None,
+            run_by: None,
             name: self.name,
             // A system has a console, which somebody may come to later.
             interactive: self.interactive || system.system,

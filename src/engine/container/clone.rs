@@ -50,6 +50,7 @@ impl Engine {
             options.image.clone_from(&image);
         }
         let copies = !clone.config_only && clone.image.is_none();
+        options.run_by = None;
         options.incomplete = if copies { own_process()? } else { None };
         let mut made = self.create(&options, None, progress)?;
         let asked = |data: &mut ContainerData| (data.options.image, data.options.pull) = (image, pull);
@@ -92,7 +93,8 @@ impl Engine {
     }
 }
 
-fn own_process() -> Result<Option<runner::ProcessId>> {
+/// This process, for records of what is theirs who make it.
+pub fn own_process() -> Result<Option<runner::ProcessId>> {
     let own = i32::try_from(std::process::id()).map_err(|_| CommandError::new("a process id that is none"))?;
     Ok(runner::ProcessId::of(own)?)
 }

@@ -70,15 +70,14 @@ impl Engine {
             .flat_map(|image| std::iter::once(image.id.0).chain(image.layers().iter().map(|layer| layer.0)))
             .chain(mounted)
             .collect();
-        self.make_volumes(&id, &mut data, &merged.volumes)?;
-        if options.privileged {
-            progress.event(Event::Note(&opened(options)));
-        }
-        if let (true, Some(name)) = (options.replace, &options.name) {
-            self.replace(name)?;
-        }
         let mut record = Record { id: id.clone(), name: String::new(), created: Timestamp::now(), uses, data };
-        self.write_record(&mut record)?;
+        if let Err(error) = self.write_all(&mut record, &merged.volumes, progress) {
+            for volume in record.data.anonymous_volumes.iter().filter_map(|line| Some(line.rsplit_once('=')?.1)) {
+                // What cannot be removed now either is for `volume prune`.
+                let _ = crate::engine::volumes::attach::remove(self.store.volumes(), volume);
+            }
+            return Err(error);
+        }
         self.explain_boot(options)?;
         // The record protects the image from now on, without the cost of a lease; until now nothing did.
         if record.data.image.is_some_and(|image| !self.store.images().has(&image)) {
@@ -95,6 +94,25 @@ impl Engine {
         self.container_event(&record, "create");
         timing::mark(Mark::Recorded);
         Ok(Startable { record, image: image.map(|image| image.config.config) })
+    }
+
+    /// The volumes that a new container needs, and its record.
+    fn write_all(
+        &self,
+        record: &mut super::ContainerRecord,
+        declared: &[String],
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let id = record.id.clone();
+        self.make_volumes(&id, &mut record.data, declared)?;
+        let options = &record.data.options;
+        if options.privileged {
+            progress.event(Event::Note(&opened(options)));
+        }
+        if let (true, Some(name)) = (options.replace, &options.name) {
+            self.replace(name)?;
+        }
+        self.write_record(record)
     }
 
     /// The image of a new container, pulled as `--pull` says.

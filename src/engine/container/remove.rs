@@ -1,5 +1,6 @@
 //! Removing containers, and sweeping up after those whose monitor was killed.
 
+use std::io;
 use std::path::PathBuf;
 
 use super::run::{Removal, remove_all, tell_end};
@@ -45,6 +46,11 @@ impl Engine {
     /// # Errors
     /// Something that is left cannot be removed.
     pub fn sweep(&self) -> Result<()> {
+        match self.store.sweep() {
+            // What only reads works on a full disk, and on one that cannot be written.
+            Err(store::Error::Io { source, .. }) if is_no_room(&source) => {}
+            other => other?,
+        }
         self.sweep_of(None)
     }
 
@@ -108,7 +114,7 @@ impl Engine {
         let mut others = Vec::new();
         for record in self.store.containers().list::<ContainerData>()? {
             let cut_short = self.is_cut_short(&record)?;
-            if cut_short || record.data.options.remove && self.is_left(&record.id)? {
+            if cut_short || record.data.options.remove && self.is_left(&record)? {
                 self.remove_container(&record.id, true, true)?;
             } else {
                 others.push(record);
@@ -118,14 +124,22 @@ impl Engine {
     }
 
     /// Whether a container has ended, and neither its monitor nor somebody who restarts it is there to see to it.
-    fn is_left(&self, id: &str) -> Result<bool> {
+    fn is_left(&self, record: &ContainerRecord) -> Result<bool> {
+        let id = &record.id;
         match self.state(id)? {
             Some(state) if state.status == runner::Status::Stopped => {
                 Ok(!is_monitored(&state)? && !super::restarting::is_restarted(&self.state_dir(id), &state)?)
             }
-            _ => Ok(false),
+            Some(_) => Ok(false),
+            // Nobody began to run it, and who meant to is gone.
+            None => Ok(record.data.options.run_by.map(|by| by.open()).transpose()?.is_some_and(|by| by.is_none())),
         }
     }
+}
+
+fn is_no_room(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull)
 }
 
 /// Whether the monitor that a container had is still there.

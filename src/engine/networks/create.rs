@@ -49,6 +49,7 @@ impl Engine {
                 CommandError::new(format!("network name {name} has a meaning of its own")).hint("choose another name")
             );
         }
+        self.store.sweep()?;
         let id = self.store.networks().new_id()?;
         let mut data = parse(asked)?;
         if data.interface.is_empty() {

@@ -110,6 +110,7 @@ impl Engine {
             let id = self.store.volumes().new_id()?;
             return self.new_volume_with_id(id.clone(), id, data);
         };
+        self.store.sweep()?;
         match self.store.volumes().find(name) {
             Ok(id) => {
                 let there: Record<VolumeData> = self.store.volumes().read(&id)?;

@@ -7,7 +7,6 @@
 pub mod config;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -22,6 +21,7 @@ use crate::lock::{self, LockFile, LockMode};
 
 pub use config::{CONFIG_MAX, Healthcheck, History, ImageConfig, RootFs, RunConfig};
 
+const RECORD: &str = "record.json";
 const RECORD_MAX: u64 = 16 << 20;
 
 /// Annotations by key.
@@ -153,7 +153,7 @@ impl<'a> Images<'a> {
     }
 
     fn record_path(&self, id: &ImageId) -> PathBuf {
-        self.directory(id).join("record.json")
+        self.directory(id).join(RECORD)
     }
 
     /// Whether the image is here.
@@ -218,10 +218,16 @@ impl<'a> Images<'a> {
         record.stored.get_or_insert_with(Timestamp::now);
         let bytes = serde_json::to_vec(&record)
             .map_err(|error| Error::Invalid { what: "image record", reason: error.to_string() })?;
-        let directory = self.directory(id);
-        if !directory.exists() {
-            files::create_dir(&directory)?;
-            files::sync_parent(&directory)?;
+        let (directory, temporary) = (self.directory(id), self.store.lease()?.temporary("image"));
+        if directory.exists() {
+            return files::replace_file(&self.record_path(id), &temporary, &bytes, Durability::Synced);
+        }
+        // The directory appears with the record in it, never without.
+        files::create_dir(&temporary)?;
+        let record = temporary.join(RECORD);
+        files::replace_file(&record, &record.with_extension("new"), &bytes, Durability::Synced)?;
+        if files::commit_dir(&temporary, &directory)? {
+            return Ok(());
         }
         let temporary = self.store.lease()?.temporary("image");
         files::replace_file(&self.record_path(id), &temporary, &bytes, Durability::Synced)
@@ -323,10 +329,10 @@ impl<'a> Images<'a> {
             }
         }
         let directory = self.directory(id);
-        let trash = self.store.root().join("trash").join(crate::random_hex(16)?);
-        fs::rename(&directory, &trash).map_err(Error::io("rename", &directory))?;
-        files::sync_parent(&directory)?;
-        files::remove_all(&trash)
+        let aside = files::move_aside(self.store.root(), &directory)?;
+        let synced = files::sync_parent(&directory);
+        aside.map_or(Ok(()), |aside| files::remove_all(&aside))?;
+        synced
     }
 
     /// The chain id of the image's layers; `None` for an image without layers.

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 
@@ -27,7 +28,8 @@ pub struct LayerWriter {
 impl LayerWriter {
     pub(crate) fn new(store: &Store) -> Result<Self> {
         let (staging, file) = Staging::new(store)?;
-        Ok(Self { staging, tar: Writer::new(TarFile::new(file)), assembler: Assembler::default() })
+        let path = staging.tar_path();
+        Ok(Self { staging, tar: Writer::new(TarFile::new(file, path)), assembler: Assembler::default() })
     }
 
     /// Adds an entry; `data` gives exactly the bytes of a regular file's size (its extents are ignored; holes are
@@ -59,6 +61,7 @@ impl LayerWriter {
 /// The tar file: whole chunks are written and handed to the hashing thread.
 struct TarFile {
     file: File,
+    path: PathBuf,
     pool: Pool,
     buffer: Vec<u8>,
     hash: SyncSender<Message>,
@@ -66,7 +69,7 @@ struct TarFile {
 }
 
 impl TarFile {
-    fn new(file: File) -> Self {
+    fn new(file: File, path: PathBuf) -> Self {
         let (hash, messages) = channel();
         let hasher = std::thread::spawn(move || {
             let mut digester = Digester::new();
@@ -80,14 +83,17 @@ impl TarFile {
             None
         });
         let pool = Pool::default();
-        Self { file, buffer: pool.buffer(), pool, hash, hasher }
+        Self { file, path, buffer: pool.buffer(), pool, hash, hasher }
     }
 
     fn drain(&mut self) -> io::Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        self.file.write_all(&self.buffer)?;
+        // Whoever writes a tar into this does not know the file.
+        self.file.write_all(&self.buffer).map_err(|source| {
+            io::Error::new(source.kind(), Error::Io { action: "write", path: self.path.clone(), source })
+        })?;
         let full = std::mem::replace(&mut self.buffer, self.pool.buffer());
         self.hash
             .send(Message::Chunk(self.pool.chunk(full)))
@@ -95,7 +101,10 @@ impl TarFile {
     }
 
     fn close(mut self, staging: &Staging) -> Result<(File, Digest, u64)> {
-        self.drain().map_err(Error::io("write", staging.tar_path()))?;
+        self.drain().map_err(|source| match source.downcast::<Error>() {
+            Ok(inner) => inner,
+            Err(source) => Error::Io { action: "write", path: staging.tar_path(), source },
+        })?;
         let ended = || Error::Conflict("the hashing thread ended early".to_owned());
         self.hash.send(Message::End).map_err(|_| ended())?;
         let (digest, size) = self.hasher.join().map_err(|_| ended())?.ok_or_else(ended)?;

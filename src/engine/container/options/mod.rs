@@ -31,6 +31,9 @@ pub struct Options {
     /// The process that copies another container's files into this one, until it is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incomplete: Option<runner::ProcessId>,
+    /// The process that makes it in order to run it once (`run --rm`): when that is gone before a monitor took over, so is it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_by: Option<runner::ProcessId>,
     /// `--name`
     pub name: Option<String>,
     /// `-i`: keep standard input open.

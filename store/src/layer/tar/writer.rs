@@ -180,7 +180,10 @@ impl<W: Write> Writer<W> {
 }
 
 fn write_error(source: io::Error) -> Error {
-    Error::Read { what: "what was to be written to a tar".to_owned(), source }
+    match source.downcast::<Error>() {
+        Ok(inner) => inner,
+        Err(source) => Error::Io { action: "write", path: "the tar".into(), source },
+    }
 }
 
 fn directory_path(path: &LayerPath) -> Vec<u8> {
