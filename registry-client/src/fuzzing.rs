@@ -1,6 +1,7 @@
 //! What the fuzz targets call: the readers of a registry's answers, which are nobody else's business.
 
 use crate::auth::challenge;
+use crate::failure;
 use crate::manifest;
 use crate::media_type::MediaType;
 
@@ -13,4 +14,10 @@ pub fn manifest(content_type: &str, bytes: &[u8]) {
 /// Chooses among the challenges of `headers`.
 pub fn challenge(headers: &[String]) {
     drop(challenge::choose(headers));
+}
+
+/// What is shown of an error's body.
+#[must_use]
+pub fn error(body: &[u8]) -> String {
+    failure::said(body)
 }

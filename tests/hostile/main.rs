@@ -24,6 +24,7 @@ mod registry;
 mod sparse;
 #[allow(dead_code)]
 mod tar;
+mod tars;
 mod whiteouts;
 
 use std::collections::BTreeSet;
@@ -110,6 +111,11 @@ fn registry_authorization() {
 #[test]
 fn registry_pushes() {
     registry::try_all(&registry::pushes(), &["push"]);
+}
+
+#[test]
+fn tars_are_what_gnu_tar_makes_of_them() {
+    tars::try_all();
 }
 
 /// As many rules as the documentation says, rows that prove the same one counted once.

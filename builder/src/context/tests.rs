@@ -79,8 +79,12 @@ fn nothing_leads_out() {
     symlink("..", case.at("parent")).unwrap();
     symlink("/inside", case.at("rooted")).unwrap();
     symlink("../../outside", case.at(".dockerignore")).unwrap();
+    let refused = BuildContext::open(&case.store, &case.at(""), "Buildfile", None).unwrap_err().to_string();
+    assert!(refused.contains(".dockerignore is a link that leads out"), "{refused}");
+    unix::remove_file(case.at(".dockerignore")).unwrap();
+    symlink("inside/file", case.at(".dockerignore")).unwrap();
     let context = case.open();
-    assert_eq!(context.ignore_name(), None, "an ignore file that is a link is not followed");
+    assert_eq!(context.ignore_name(), Some(".dockerignore"), "a link within is followed");
     let leads_to = |name: &[u8]| resolve(&context, name).unwrap().map(|(path, _)| path.to_string());
     assert_eq!(leads_to(b"up"), None);
     assert_eq!(leads_to(b"absolute"), None);

@@ -184,7 +184,15 @@ impl Assembler {
             .and_then(|old| if let Kind::Directory { opaque, .. } = old.kind { Some(opaque) } else { None });
         let mut entry = entry;
         match (&mut entry.kind, old) {
-            (Kind::Directory { opaque, .. }, Some(was_opaque)) => *opaque |= was_opaque,
+            (Kind::Directory { opaque, .. }, Some(was_opaque)) => {
+                *opaque |= was_opaque;
+                // Who unpacks makes the directory once: what the later member does not speak of stays.
+                let before = self.node(&key).map_or(&[][..], |old| &old.xattrs);
+                let kept = before.iter().filter(|(name, _)| entry.xattrs.iter().all(|(other, _)| other != name));
+                let kept: Vec<_> = kept.cloned().collect();
+                entry.xattrs.extend(kept);
+                entry.xattrs.sort();
+            }
             (_, Some(_)) => self.remove_below(&key),
             (_, None) => {}
         }
