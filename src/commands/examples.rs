@@ -33,6 +33,13 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "manifest inspect",
+        &[
+            ("img manifest inspect docker://alpine", "the platforms that a registry has"),
+            ("img manifest inspect --raw alpine | sha256sum", "the digest, recomputed"),
+        ],
+    ),
+    (
         "events",
         &[
             ("img events --filter type=container", "what happens to containers, as it happens"),

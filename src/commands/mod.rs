@@ -39,6 +39,7 @@ mod inspect;
 mod load;
 mod login;
 mod logs;
+mod manifest;
 mod monitor;
 mod mount;
 mod network;

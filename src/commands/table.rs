@@ -9,8 +9,8 @@ use clap::ArgMatches;
 use super::{
     Run, blame, build, builder, builder_cache, cgroup, commit, console, container, copy, cp, diff, doctor, enter,
     events, exec, export, generate, generate_systemd, healthcheck, history, image_tree, images, import, inspect,
-    is_option, load, login, logs, monitor, mount, network, pause, port, ps, pull, push, rm, rmi, run, save, start,
-    stats, stop, system, system_df, system_prune, tag, top, unshare, update, version, volume, volume_copy, why,
+    is_option, load, login, logs, manifest, monitor, mount, network, pause, port, ps, pull, push, rm, rmi, run, save,
+    start, stats, stop, system, system_df, system_prune, tag, top, unshare, update, version, volume, volume_copy, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -127,6 +127,7 @@ pub const COMMANDS: &[Command] = &[
     command::<system_prune::PruneImages>("image prune", &[], Images),
     command::<image_tree::ImageTree>("image tree", &[], Images),
     command::<image_tree::ImageDiff>("image diff", &[], Images),
+    command::<manifest::Inspect>("manifest inspect", &[], Images),
     command::<mount::MountImage>("image mount", &[], Images),
     command::<mount::UnmountImage>("image unmount", &["umount"], Images),
     command::<commit::Commit>("commit", &[], Containers),

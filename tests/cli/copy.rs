@@ -135,6 +135,20 @@ fn an_index_is_copied_whole_or_one_of_its_images() {
         .hints();
     sandbox.img(&["copy", "--all", "--platform", "linux/arm64", &archive, &one]).refuses(125, &["--all", "--platform"]);
 
+    // What is there can be looked at, everywhere.
+    for place in [&far, &archive, &directory, &name] {
+        let seen = sandbox.img(&["manifest", "inspect", "--raw", place]);
+        assert_eq!(store::Digest::of(seen.ok().bytes()).to_string(), whole, "{place}");
+    }
+    let shown = sandbox.img(&["manifest", "inspect", &far]).ok().json();
+    assert_eq!(shown["manifests"][1]["platform"]["architecture"], "arm64");
+    sandbox.ok(&["pull", "-q", &name]);
+    assert_eq!(
+        store::Digest::of(sandbox.img(&["manifest", "inspect", "--raw", &name]).ok().bytes()).to_string(),
+        whole
+    );
+    sandbox.img(&["manifest", "inspect", &first.name("nothing:1")]).refuses(1, &["cannot read the manifest"]);
+
     // In the other family of types: two new manifests and a new list.
     let docker = format!("docker://{}", second.name("multi:docker"));
     let changed = sandbox.ok(&["copy", "-q", "--all", "--format", "v2s2", &far, &docker]);

@@ -127,6 +127,25 @@ impl Engine {
         }
     }
 
+    /// The bytes of the manifest or index that a place has under its name. What is not in this store is asked for at the
+    /// registry of its name.
+    ///
+    /// # Errors
+    /// It is nowhere, or cannot be read.
+    pub fn manifest_at(&self, place: &Place, access: &Access) -> Result<Vec<u8>> {
+        let options = CopyOptions { source: access.clone(), ..CopyOptions::default() };
+        let Place::Store(name) = place else { return Ok(self.open_source(place, &options)?.root()?.bytes) };
+        let Some(found) = self.look_up_image(name)? else {
+            return Ok(self.open_source(&Place::Registry(name.clone()), &options)?.root()?.bytes);
+        };
+        let newest = found.image.record.manifests.last().copied();
+        let Some(digest) = found.tag.and_then(|tag| tag.manifest).or(newest) else {
+            return Err(CommandError::new(format!("{name} was made here and has no manifest yet"))
+                .hint("`img push` and `img save` make one"));
+        };
+        Ok(self.store.blobs().get(&digest, 4 << 20)?)
+    }
+
     fn open_source(&self, place: &Place, options: &CopyOptions) -> Result<Box<dyn Source + '_>> {
         Ok(match place {
             Place::Registry(name) => {
