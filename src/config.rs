@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::commands::Globals;
 use crate::engine::Engine;
 use crate::engine::originals::KeepCompressed;
+use crate::engine::registries::SystemFiles;
 use crate::error::{CommandError, Kind, Result};
 
 /// Largest configuration file read, bytes.
@@ -40,6 +41,10 @@ pub struct File {
     pub storage_driver: Option<String>,
     /// Whether compressed layers stay beside the layers: `auto`, `always` or `never`.
     pub keep_compressed: KeepCompressed,
+    /// Short names and what they stand for.
+    pub aliases: BTreeMap<String, String>,
+    /// Whether the files of other tools about registries count; they do unless said otherwise.
+    pub system_registries: Option<bool>,
     /// The bridge network.
     pub network: Network,
     /// Patience with registries.
@@ -80,32 +85,74 @@ pub struct Build {
     pub cache_budget: Option<String>,
 }
 
-/// `[transfers]`: how patient pulls and pushes are.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Transfers {
-    /// Seconds to wait for a connection.
-    pub connect_timeout: Option<u64>,
-    /// Seconds to wait for the next byte.
-    pub idle_timeout: Option<u64>,
-    /// Bytes a second that a download must make at least.
-    pub least_rate: Option<u64>,
-    /// How often one request is tried.
-    pub tries: Option<u32>,
-}
-
 /// `[registries."docker.io"]`
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Registry {
-    /// Asked before the registry itself, in this order; `http://` or `https://` and a host, perhaps a path.
-    pub mirrors: Vec<String>,
+    /// Asked before the registry itself, in this order.
+    pub mirrors: Vec<Mirror>,
+    /// The real place: put instead of the key.
+    pub location: Option<String>,
     /// Plain HTTP, and certificates that cannot be verified, are accepted.
     pub insecure: bool,
     /// Never contacted.
     pub blocked: bool,
     /// Certificate authorities trusted for this registry, PEM.
     pub ca: Option<PathBuf>,
+    /// Our certificate for this registry, PEM, and its key.
+    pub client_cert: Option<PathBuf>,
+    /// The key of our certificate.
+    pub client_key: Option<PathBuf>,
+}
+
+/// A mirror: `http://` or `https://` and a host, perhaps a path; or a table that says more.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Mirror {
+    /// The location alone.
+    Location(String),
+    /// With what it is asked for.
+    Table(MirrorTable),
+}
+
+/// `{ location = "https://…", digest-only = true }`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MirrorTable {
+    /// As the location alone.
+    pub location: String,
+    /// Asked for digests only, so that it cannot choose what a tag means.
+    #[serde(default)]
+    pub digest_only: bool,
+    /// Asked for tags only.
+    #[serde(default)]
+    pub tag_only: bool,
+}
+
+/// `[transfers]`: docs/limits.md has the defaults.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Transfers {
+    /// Downloads at one time.
+    pub streams: Option<usize>,
+    /// How often a request is tried.
+    pub tries: Option<u32>,
+    /// Seconds to wait for a connection.
+    pub connect_timeout: Option<u64>,
+    /// Seconds to wait for the next byte.
+    pub idle_timeout: Option<u64>,
+    /// Bytes a second that a download must make at least; 0 for no such limit.
+    pub least_rate: Option<u64>,
+    /// The longest wait, in seconds, that a registry may ask for.
+    pub retry_after: Option<u64>,
+    /// Bytes of one request of an upload, as `16m`; else a blob goes in one.
+    pub upload_chunk: Option<String>,
+    /// Largest manifest or index, as `4m`.
+    pub manifest_size: Option<String>,
+    /// Largest image configuration, as `8m`.
+    pub config_size: Option<String>,
+    /// Redirects followed for one request.
+    pub redirects: Option<usize>,
 }
 
 /// Everything a command knows about where it runs.
@@ -201,6 +248,23 @@ impl Context {
         self.variable("REGISTRY_AUTH_FILE").map(PathBuf::from).or_else(runtime)
     }
 
+    /// Where other tools keep what they know of registries: podman, docker, containerd.
+    #[must_use]
+    pub fn system_files(&self) -> SystemFiles {
+        if self.file.system_registries == Some(false) {
+            return SystemFiles::default();
+        }
+        let own = self.home().map(|home| home.join(".config/containers"));
+        let conf = self.variable("CONTAINERS_REGISTRIES_CONF").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let conf = conf.or_else(|| own.as_ref().map(|own| own.join("registries.conf")).filter(|path| path.exists()));
+        let system = ["/etc/containers/certs.d", "/etc/docker/certs.d", "/etc/containerd/certs.d"];
+        let own = own.map(|own| own.join("certs.d"));
+        SystemFiles {
+            registries_conf: Some(conf.unwrap_or_else(|| "/etc/containers/registries.conf".into())),
+            folders: own.into_iter().chain(system.map(PathBuf::from)).collect(),
+        }
+    }
+
     /// The user's home directory.
     #[must_use]
     pub fn home(&self) -> Option<PathBuf> {
@@ -219,6 +283,16 @@ impl Context {
 pub fn colours_wanted() -> bool {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Says that a registry makes us wait, where it is longer than a user would take for work.
+pub fn waiting(event: &registry_client::Event) {
+    if let registry_client::Event::Retry { what, cause, delay, rate_limited } = event
+        && (*rate_limited || delay.as_secs() >= 2)
+    {
+        let (what, cause) = (crate::ui::Escaped(what), crate::ui::Escaped(cause));
+        crate::ui::note(format_args!("waiting {} s to try {what} again: {cause}", delay.as_secs()));
+    }
 }
 
 /// Fails for an ordinary user, until that is supported.
@@ -260,7 +334,7 @@ mod tests {
              [registries.\"docker.io\"]\nmirrors = [\"http://127.0.0.1:5000\"]\ninsecure = true\n",
         )
         .unwrap();
-        assert_eq!(file.registries["docker.io"].mirrors, ["http://127.0.0.1:5000"]);
+        assert_eq!(file.registries["docker.io"].mirrors.len(), 1);
         assert!(toml::from_str::<File>("[registries.x]\nmirors = []\n").is_err());
     }
 }

@@ -71,6 +71,17 @@ impl CommandError {
         Self { kind: Kind::Failed, message: message.into(), source: None, hints: Vec::new() }
     }
 
+    /// The error with `message` first, itself as the cause.
+    #[must_use]
+    pub fn within(self, message: impl Into<String>) -> Self {
+        let (kind, hints) = (self.kind, self.hints.clone());
+        let source: Box<dyn StdError + Send + Sync> = match self {
+            Self { message, source: Some(source), .. } if message.is_empty() => source,
+            other => Box::new(Cause(other)),
+        };
+        Self { kind, message: message.into(), source: Some(source), hints }
+    }
+
     /// An error in the words on the command line.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(message).kind(Kind::Usage)
@@ -142,15 +153,7 @@ impl<T, E: Into<CommandError>> Context<T> for std::result::Result<T, E> {
     }
 
     fn with_context<S: Into<String>>(self, message: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|error| {
-            let error: CommandError = error.into();
-            let (kind, hints) = (error.kind, error.hints.clone());
-            let source: Box<dyn StdError + Send + Sync> = match error {
-                CommandError { message, source: Some(source), .. } if message.is_empty() => source,
-                other => Box::new(Cause(other)),
-            };
-            CommandError { kind, message: message().into(), source: Some(source), hints }
-        })
+        self.map_err(|error| error.into().within(message()))
     }
 }
 

@@ -143,6 +143,22 @@ impl Client {
         self.runtime.block_on(push::delete_manifest(&self.inner, reference))
     }
 
+    /// Removes the reference's tag and leaves the manifest, where the registry can.
+    ///
+    /// # Errors
+    /// Any of [`Error`]; many registries delete by digest only.
+    pub fn delete_tag(&self, reference: &Reference) -> Result<()> {
+        self.runtime.block_on(push::delete_tag(&self.inner, reference))
+    }
+
+    /// Removes a blob from the reference's repository.
+    ///
+    /// # Errors
+    /// Any of [`Error`]; many registries allow no deletion.
+    pub fn delete_blob(&self, reference: &Reference, digest: &Digest) -> Result<()> {
+        self.runtime.block_on(push::delete_blob(&self.inner, reference, digest))
+    }
+
     /// The tags of the reference's repository.
     ///
     /// # Errors

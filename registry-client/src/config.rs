@@ -24,6 +24,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::credentials::CredentialSource;
+use crate::limit;
 
 /// Everything a [`crate::Client`] is told.
 #[derive(Clone, Serialize, Deserialize)]
@@ -53,6 +54,14 @@ pub struct Config {
     pub tries: u32,
     /// Milliseconds before the second try; doubled before each further one.
     pub retry_delay: u64,
+    /// The longest wait, in seconds, that a `Retry-After` may ask for; the request is given up at once instead.
+    pub retry_after: u64,
+    /// Bytes of a manifest or index.
+    pub manifest_size: u64,
+    /// Bytes of an image config.
+    pub config_size: u64,
+    /// Redirects followed for one request.
+    pub redirects: usize,
     /// Bytes of one PATCH request of an upload; `None` sends a blob in one PUT.
     pub upload_chunk: Option<u64>,
     /// Whether images with layers that registries may not hold are resolved. Their `urls` are not followed in any case.
@@ -115,6 +124,9 @@ pub struct Mirror {
     /// Ask it for digests only, so that it cannot choose what a tag means.
     #[serde(default)]
     pub digest_only: bool,
+    /// Ask it for tags only.
+    #[serde(default)]
+    pub tag_only: bool,
 }
 
 /// How to talk to one host.
@@ -160,6 +172,10 @@ impl Default for Config {
             least_rate: 1024,
             tries: 5,
             retry_delay: 250,
+            retry_after: limit::RETRY_AFTER.as_secs(),
+            manifest_size: limit::MANIFEST,
+            config_size: limit::CONFIG,
+            redirects: limit::REDIRECTS,
             upload_chunk: None,
             foreign_layers: false,
             credentials: vec![],

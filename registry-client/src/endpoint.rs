@@ -1,7 +1,7 @@
 //! Which places may answer for a reference: mirrors in their order, then the registry itself.
 //!
-//! Pure: configuration and reference in, list out. A rule's key is a prefix of `registry/repository` that ends at a slash;
-//! the longest one counts, and its mirrors and location replace that prefix.
+//! Pure: configuration and reference in, list out. A rule's key is a prefix of `registry/repository` that ends at a slash, or
+//! `*.domain`; the longest one counts, and its mirrors and location replace that prefix.
 
 use reqwest::Url;
 
@@ -52,7 +52,11 @@ pub(crate) fn for_pull(config: &Config, reference: &Reference) -> Result<Vec<End
     let (rule, rest) = find(config, reference)?;
     let Some(rule) = rule else { return Ok(vec![upstream(reference)]) };
     let mut endpoints = Vec::with_capacity(rule.mirrors.len() + 1);
-    for mirror in rule.mirrors.iter().filter(|mirror| !mirror.digest_only || reference.digest().is_some()) {
+    for mirror in rule
+        .mirrors
+        .iter()
+        .filter(|mirror| if reference.digest().is_some() { !mirror.tag_only } else { !mirror.digest_only })
+    {
         endpoints.push(place(&mirror.location, &rest, true)?);
     }
     endpoints.push(
@@ -79,7 +83,13 @@ fn upstream(reference: &Reference) -> Endpoint {
 /// The rule with the longest matching prefix, and what of the name is left after that prefix.
 fn find<'a>(config: &'a Config, reference: &'a Reference) -> Result<(Option<&'a RegistryRule>, String)> {
     let name = reference.name();
-    let rest = |prefix: &str| name.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    let rest = |prefix: &str| match prefix.strip_prefix('*') {
+        // `*.example.org` stands for every host below; what was matched is the host.
+        Some(domain) if domain.starts_with('.') => {
+            name.split_once('/').filter(|(host, _)| host.ends_with(domain)).map(|(host, _)| &name[host.len()..])
+        }
+        _ => name.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/')),
+    };
     let best =
         config.registries.iter().filter(|(prefix, _)| rest(prefix).is_some()).max_by_key(|(prefix, _)| prefix.len());
     let Some((prefix, rule)) = best else { return Ok((None, String::new())) };

@@ -261,7 +261,7 @@ pub(crate) async fn failure(transport: &Transport, what: &str, registry: &str, i
         429 => Error::RateLimited { what, retry_after, said },
         _ => Error::Status { what, status, said },
     };
-    Failure { error, verdict: retry::verdict(status, retry_after) }
+    Failure { error, verdict: retry::verdict(status, retry_after, Duration::from_secs(transport.config.retry_after)) }
 }
 
 /// The wait that a Retry-After header asks for (RFC 9110, section 10.2.3): seconds, or a date.

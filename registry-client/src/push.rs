@@ -313,8 +313,8 @@ pub(crate) async fn manifest(inner: &Inner, reference: &Reference, media_type: &
     if let Some(expected) = reference.digest().filter(|expected| **expected != digest) {
         return Err(Error::DigestMismatch { what, expected: *expected, actual: digest });
     }
-    if bytes.len() as u64 > limit::MANIFEST {
-        return Err(Error::TooLarge { what, limit: limit::MANIFEST });
+    if bytes.len() as u64 > inner.config().manifest_size {
+        return Err(Error::TooLarge { what, limit: inner.config().manifest_size });
     }
     let endpoint = endpoint::for_push(inner.config(), reference)?;
     let path = format!("/manifests/{}", reference.selector());
@@ -346,5 +346,24 @@ pub(crate) async fn delete_manifest(inner: &Inner, reference: &Reference) -> Res
     };
     let endpoint = endpoint::for_push(inner.config(), reference)?;
     let path = format!("/manifests/{digest}");
+    exchange::head(inner, &endpoint, &Call::new(&what, Method::DELETE, &path, "delete")).await.map(drop)
+}
+
+/// Removes a tag and leaves the manifest (distribution spec, "Deleting tags"); not every registry can.
+pub(crate) async fn delete_tag(inner: &Inner, reference: &Reference) -> Result<()> {
+    let what = format!("deletion of the tag of {}", reference.canonical());
+    let (Some(tag), None) = (reference.tag(), reference.digest()) else {
+        return Err(Error::Unsupported { what, why: "it is no tag".into() });
+    };
+    let endpoint = endpoint::for_push(inner.config(), reference)?;
+    let path = format!("/manifests/{tag}");
+    exchange::head(inner, &endpoint, &Call::new(&what, Method::DELETE, &path, "delete")).await.map(drop)
+}
+
+/// Removes a blob from the reference's repository.
+pub(crate) async fn delete_blob(inner: &Inner, reference: &Reference, digest: &Digest) -> Result<()> {
+    let what = format!("deletion of blob {digest} of {}", reference.name());
+    let endpoint = endpoint::for_push(inner.config(), reference)?;
+    let path = format!("/blobs/{digest}");
     exchange::head(inner, &endpoint, &Call::new(&what, Method::DELETE, &path, "delete")).await.map(drop)
 }

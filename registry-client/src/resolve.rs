@@ -111,7 +111,7 @@ async fn manifest_at(
     let path = format!("/manifests/{}", reference.selector());
     let mut call = Call::new(what, Method::GET, &path, "pull");
     call.headers.insert(ACCEPT, accept_header(what, accept)?);
-    let (incoming, bytes) = exchange::fetch(inner, endpoint, &call, limit::MANIFEST).await?;
+    let (incoming, bytes) = exchange::fetch(inner, endpoint, &call, inner.config().manifest_size).await?;
     let headers = incoming.response.headers();
     let digest = Digest::of(&bytes);
     let stated = stated_digest(what, headers)?;
@@ -230,14 +230,14 @@ fn choose(what: &str, index: &Index, platform: &Platform) -> Result<Descriptor> 
 /// A config's bytes, verified.
 async fn config(inner: &Inner, reference: &Reference, descriptor: &Descriptor) -> Result<Vec<u8>> {
     let what = format!("config of {}", reference.canonical());
-    if descriptor.size > limit::CONFIG {
-        return Err(Error::TooLarge { what, limit: limit::CONFIG });
+    if descriptor.size > inner.config().config_size {
+        return Err(Error::TooLarge { what, limit: inner.config().config_size });
     }
     let endpoints = endpoint::for_pull(inner.config(), &reference.with_digest(descriptor.digest))?;
     let path = format!("/blobs/{}", descriptor.digest);
     for (index, endpoint) in endpoints.iter().enumerate() {
         let call = Call::new(&what, Method::GET, &path, "pull");
-        let result = match exchange::fetch(inner, endpoint, &call, limit::CONFIG).await {
+        let result = match exchange::fetch(inner, endpoint, &call, inner.config().config_size).await {
             Ok((_, bytes)) => check_content(&what, descriptor, &bytes).map(|()| bytes),
             Err(error) => Err(error),
         };

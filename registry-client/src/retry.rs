@@ -7,8 +7,6 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-use crate::limit;
-
 /// The longest wait of our own choosing.
 const LONGEST: Duration = Duration::from_secs(10);
 
@@ -23,10 +21,10 @@ pub(crate) enum Verdict {
     After(Duration),
 }
 
-/// What `status` means, with the value of a Retry-After header in seconds.
-pub(crate) fn verdict(status: u16, retry_after: Option<Duration>) -> Verdict {
+/// What `status` means, with the wait that a Retry-After header asks for and the longest one allowed.
+pub(crate) fn verdict(status: u16, retry_after: Option<Duration>, longest: Duration) -> Verdict {
     match (status, retry_after) {
-        (429 | 503, Some(wait)) if wait > limit::RETRY_AFTER => Verdict::GiveUp,
+        (429 | 503, Some(wait)) if wait > longest => Verdict::GiveUp,
         (429 | 503, Some(wait)) => Verdict::After(wait),
         (408 | 429 | 500 | 502 | 503 | 504, _) => Verdict::Again,
         _ => Verdict::GiveUp,
@@ -49,12 +47,12 @@ mod tests {
     #[test]
     fn what_is_tried_again() {
         let second = Duration::from_secs(1);
-        assert_eq!(verdict(500, None), Verdict::Again);
-        assert_eq!(verdict(429, None), Verdict::Again);
-        assert_eq!(verdict(429, Some(second)), Verdict::After(second));
-        assert_eq!(verdict(429, Some(Duration::from_secs(86_400))), Verdict::GiveUp);
+        assert_eq!(verdict(500, None, second), Verdict::Again);
+        assert_eq!(verdict(429, None, second), Verdict::Again);
+        assert_eq!(verdict(429, Some(second), second), Verdict::After(second));
+        assert_eq!(verdict(429, Some(Duration::from_secs(86_400)), second), Verdict::GiveUp);
         for status in [400, 401, 403, 404, 416, 501] {
-            assert_eq!(verdict(status, None), Verdict::GiveUp);
+            assert_eq!(verdict(status, None, second), Verdict::GiveUp);
         }
     }
 

@@ -62,7 +62,7 @@ pub(crate) async fn referrers(
     let endpoint = endpoint::for_push(inner.config(), reference)?;
     let path = format!("/referrers/{digest}");
     let call = Call::new(&what, Method::GET, &path, "pull");
-    let found = match exchange::fetch(inner, &endpoint, &call, limit::MANIFEST).await {
+    let found = match exchange::fetch(inner, &endpoint, &call, inner.config().manifest_size).await {
         Ok((_, body)) => match manifest::parse(&what, &MediaType::OCI_INDEX.into(), &body)?.1 {
             Document::Index(index) => index.manifests,
             Document::Manifest(_) => vec![],

@@ -146,7 +146,7 @@ impl Transport {
     pub(crate) async fn send(&self, outgoing: Outgoing<'_>) -> Result<Incoming, Failure> {
         let Outgoing { what, method, mut url, headers, mut authorization, mut payload } = outgoing;
         let mut foreign = false;
-        for _ in 0..=limit::REDIRECTS {
+        for _ in 0..=self.config.redirects {
             let mut request = self.client(&url)?.request(method.clone(), url.clone()).headers(headers.clone());
             request = request.header(ACCEPT_ENCODING, "identity");
             if let Some(authorization) = &authorization {
@@ -179,7 +179,8 @@ impl Transport {
             }
             url = next;
         }
-        Err(Error::Protocol { what: what.to_owned(), why: format!("more than {} redirects", limit::REDIRECTS) }.into())
+        Err(Error::Protocol { what: what.to_owned(), why: format!("more than {} redirects", self.config.redirects) }
+            .into())
     }
 
     /// Waits for the head of a response, as long as something moves.

@@ -13,6 +13,18 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             ("img pull --platform linux/arm64 alpine", "for another machine"),
         ],
     ),
+    ("list-tags", &[("img list-tags quay.io/team/app", "every tag that the registry has")]),
+    (
+        "referrers",
+        &[("img referrers --artifact-type application/spdx+json registry.local/app:1", "the SBOMs of an image")],
+    ),
+    (
+        "delete",
+        &[
+            ("img delete registry.local/app:1", "the manifest, and so every tag that it has"),
+            ("img delete --tag-only registry.local/app:old", "the tag alone"),
+        ],
+    ),
     (
         "copy",
         &[

@@ -48,6 +48,7 @@ mod port;
 mod ps;
 mod pull;
 mod push;
+mod remote;
 mod rm;
 mod rmi;
 mod run;

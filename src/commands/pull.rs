@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Run;
+use super::flags::registry::RegistryFlags;
 use crate::config::Context;
 use crate::engine::Engine;
 use crate::engine::originals::KeepCompressed;
 use crate::engine::pull::PullOptions;
-use crate::error::Result;
+use crate::engine::transport::Access;
+use crate::error::{CommandError, Result};
 use crate::ui::{self, progress::Bars};
 
 /// Fetch images from a registry into the store
@@ -31,6 +33,8 @@ pub struct Pull {
     /// Keep the compressed layers: always, never, or auto, which keeps what cannot be fetched again
     #[arg(long, value_name = "WHEN", value_parser = KeepCompressed::WORDS, hide_possible_values = true)]
     keep_compressed: Option<String>,
+    #[command(flatten)]
+    registry: RegistryFlags,
     /// Print the image id only
     #[arg(long, short)]
     quiet: bool,
@@ -40,8 +44,8 @@ impl Run for Pull {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         let keep = self.keep_compressed.map(|word| word.parse::<KeepCompressed>()).transpose()?;
-        let options = PullOptions { platform: self.platform, keep };
-        let images = if self.all_tags { all_tags(engine, &self.images)? } else { self.images };
+        let options = PullOptions { platform: self.platform, keep, access: self.registry.into() };
+        let images = if self.all_tags { all_tags(engine, &self.images, &options.access)? } else { self.images };
         for image in &images {
             let bars = Bars::new(self.quiet);
             let pulled = engine.pull(image, &options, &bars)?;
@@ -58,10 +62,14 @@ impl Run for Pull {
 }
 
 /// The names of all tags of these repositories.
-fn all_tags(engine: &Engine, repositories: &[String]) -> Result<Vec<String>> {
+fn all_tags(engine: &Engine, repositories: &[String], access: &Access) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for repository in repositories {
-        names.extend(engine.remote_tags(repository)?);
+        let found = engine.list_remote_tags(repository, access)?.tags;
+        if found.is_empty() {
+            return Err(CommandError::new(format!("{repository} has no tags")));
+        }
+        names.extend(found.into_iter().map(|tag| format!("{repository}:{tag}")));
     }
     Ok(names)
 }

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Run;
+use super::flags::registry::RegistryFlags;
 use crate::config::Context;
+use crate::engine::transport::Access;
 use crate::error::{Context as _, Result};
 use crate::ui::{self, progress::Bars};
 
@@ -30,6 +32,8 @@ pub struct Push {
     /// Write the digest of the pushed manifest to this file
     #[arg(long, value_name = "FILE", conflicts_with = "all_tags")]
     digestfile: Option<PathBuf>,
+    #[command(flatten)]
+    registry: RegistryFlags,
     /// Print nothing but the digest
     #[arg(long, short)]
     quiet: bool,
@@ -39,9 +43,10 @@ impl Run for Push {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         let images = if self.all_tags { engine.local_tags(&self.image)? } else { vec![self.image] };
+        let access = Access::from(self.registry);
         for image in &images {
             let bars = Bars::new(self.quiet);
-            let pushed = engine.push(image, self.destination.as_deref(), self.recompress, &bars)?;
+            let pushed = engine.push(image, self.destination.as_deref(), self.recompress, &access, &bars)?;
             drop(bars);
             if let Some(file) = &self.digestfile {
                 std::fs::write(file, pushed.digest.to_string())

@@ -9,8 +9,9 @@ use clap::ArgMatches;
 use super::{
     Run, blame, build, builder, builder_cache, cgroup, commit, console, container, copy, cp, diff, doctor, enter,
     events, exec, export, generate, generate_systemd, healthcheck, history, image_tree, images, import, inspect,
-    is_option, load, login, logs, manifest, monitor, mount, network, pause, port, ps, pull, push, rm, rmi, run, save,
-    start, stats, stop, system, system_df, system_prune, tag, top, unshare, update, version, volume, volume_copy, why,
+    is_option, load, login, logs, manifest, monitor, mount, network, pause, port, ps, pull, push, remote, rm, rmi, run,
+    save, start, stats, stop, system, system_df, system_prune, tag, top, unshare, update, version, volume, volume_copy,
+    why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -87,6 +88,9 @@ pub const COMMANDS: &[Command] = &[
     command::<save::Save>("save", &[], Images),
     command::<load::Load>("load", &[], Images),
     command::<import::Import>("import", &[], Images),
+    command::<remote::ListTags>("list-tags", &[], Images),
+    command::<remote::Referrers>("referrers", &[], Images),
+    command::<remote::Delete>("delete", &[], Images),
     command::<login::Login>("login", &[], Images),
     command::<login::Logout>("logout", &[], Images),
     command::<run::RunCommand>("run", &[], Containers),

@@ -30,7 +30,9 @@ pub mod prune;
 pub mod prune_filter;
 pub mod pull;
 pub mod push;
+pub mod registries;
 pub mod registry;
+pub mod remote;
 pub mod roots;
 mod stubs;
 pub mod system;
@@ -65,6 +67,10 @@ pub struct Engine {
 pub struct Settings {
     /// By registry: mirrors, trust.
     pub registries: BTreeMap<String, crate::config::Registry>,
+    /// What other tools say about registries.
+    pub system_files: registries::SystemFiles,
+    /// Short names and what they stand for.
+    pub aliases: BTreeMap<String, String>,
     /// Proxies.
     pub proxy: registry_client::ProxyConfig,
     /// Directories in which credential helpers are looked for.
@@ -87,6 +93,8 @@ pub struct Settings {
     pub network: crate::config::Network,
     /// Patience with registries.
     pub transfers: crate::config::Transfers,
+    /// Who is told that a registry makes us wait.
+    pub notice: Option<registry_client::Observer>,
     /// Bytes that the build cache is kept below.
     pub cache_budget: Option<u64>,
 }

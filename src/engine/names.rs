@@ -5,6 +5,7 @@ use store::image::Image;
 use store::refs::Tag;
 
 use super::Engine;
+use super::registries::{is_qualified, split};
 use crate::error::{CommandError, Result};
 
 /// An image and the tag by which it was found.
@@ -22,6 +23,10 @@ impl Engine {
     /// Text that is no reference.
     pub fn reference(&self, text: &str) -> Result<Reference> {
         let reference = Reference::parse(text)?;
+        let (name, rest) = split(text);
+        if let Some(alias) = self.settings.aliases.get(name) {
+            return Ok(Reference::parse(&format!("{alias}{rest}"))?);
+        }
         match &self.settings.unqualified_registry {
             Some(registry) if reference.registry() == "docker.io" && !text.starts_with("docker.io/") => {
                 Ok(Reference::parse(&format!("{registry}/{text}"))?)
@@ -46,6 +51,14 @@ impl Engine {
                 let image = self.store.images().get(&tag.image)?;
                 return Ok(Some(Found { image, tag: Some(tag) }));
             }
+        }
+        // A short name that podman's files give to another registry than ours.
+        if !is_qualified(name)
+            && let Ok(remote) = self.remote_reference(name)
+            && remote.registry() != "docker.io"
+            && let Some(tag) = self.store.refs().get(&remote.canonical())?
+        {
+            return Ok(Some(Found { image: self.store.images().get(&tag.image)?, tag: Some(tag) }));
         }
         match self.store.images().find(name) {
             Ok(id) => Ok(Some(Found { image: self.store.images().get(&id)?, tag: None })),

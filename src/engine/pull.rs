@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use registry_client::{Client, Descriptor, Observer, Platform, Reference, ResolvedImage};
+use registry_client::{Client, Descriptor, Observer, Platform, RateLimit, Reference, ResolvedImage};
 use store::digest::VerifiedReader;
 use store::image::{CompressedLayer, ImageConfig, ImageRecord, Provenance};
 use store::refs::Expect;
@@ -25,6 +25,7 @@ use super::Engine;
 use super::names::canonical_by_digest;
 use super::originals::KeepCompressed;
 use super::progress::{Event, Progress};
+use super::transport::Access;
 use crate::error::{CommandError, Context as _, Result};
 
 /// Layers fetched at one time.
@@ -41,6 +42,8 @@ pub struct PullOptions {
     pub platform: Option<String>,
     /// `--keep-compressed`
     pub keep: Option<KeepCompressed>,
+    /// `--creds`, `--authfile`, `--tls-verify`
+    pub access: Access,
 }
 
 /// What came of it.
@@ -88,32 +91,15 @@ impl Engine {
     /// A name that is none, a registry that has it not or cannot be reached, content that is not what it was announced
     /// as, a full disk.
     pub fn pull(&self, name: &str, options: &PullOptions, progress: &dyn Progress) -> Result<Pulled> {
-        let reference = self.reference(name)?;
+        let reference = self.remote_reference(name)?;
         self.pull_reference(&reference, options, progress)
             .with_context(|| format!("cannot pull {}", reference.familiar()))
-    }
-
-    /// The names, with their tags, of all that the registry has in a repository.
-    ///
-    /// # Errors
-    /// A name that says which tag, a registry that cannot be reached or does not list.
-    pub fn remote_tags(&self, repository: &str) -> Result<Vec<String>> {
-        let reference = self.reference(repository)?;
-        if names_one(repository, &reference) {
-            return Err(CommandError::usage(format!("{repository} names one image already"))
-                .hint("all tags are those of a repository: leave tag and digest out"));
-        }
-        let tags = self.client()?.tags(&reference).with_context(|| format!("cannot list the tags of {repository}"))?;
-        if tags.is_empty() {
-            return Err(CommandError::new(format!("{repository} has no tags")));
-        }
-        Ok(tags.into_iter().map(|tag| format!("{repository}:{tag}")).collect())
     }
 
     fn pull_reference(&self, reference: &Reference, options: &PullOptions, progress: &dyn Progress) -> Result<Pulled> {
         let platform = self.platform(options.platform.as_deref())?;
         let mirrors = MirrorFailures::default();
-        let client = self.client_observed(Some(mirrors.observer()))?;
+        let client = self.client_for(&options.access, reference, Some(mirrors.observer()))?;
         let fetched = self.pull_with(&client, reference, &platform, options, progress);
         drop(client);
         fetched.map_err(|error| mirrors.explain(error))
@@ -128,6 +114,9 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Pulled> {
         let resolved = client.resolve(reference, platform)?;
+        if let Some(left) = &resolved.manifest.origin.rate_limit {
+            progress.event(Event::Note(&allowance(&resolved.manifest.origin.endpoint.registry, left)));
+        }
         let config = ImageConfig::parse(&resolved.config_bytes)?;
         if options.platform.is_some() {
             check_platform(&config, platform)?;
@@ -368,6 +357,13 @@ impl MirrorFailures {
         }
         error
     }
+}
+
+/// What a registry said about the pulls that are left.
+fn allowance(registry: &str, left: &RateLimit) -> String {
+    let of = left.limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
+    let within = left.window.map(|seconds| format!(" within {} min", seconds.div_ceil(60))).unwrap_or_default();
+    format!("{registry} allows {} more pulls{of}{within}", left.remaining)
 }
 
 /// How listings show a blob.

@@ -22,6 +22,7 @@ use super::names::familiar_parts;
 use super::originals::{KeepCompressed, Kept, LazyClient, Original, opener, out_of_reach, threads};
 use super::progress::{Event, Progress};
 use super::pull::{names_one, to_client};
+use super::transport::Access;
 use crate::error::{CommandError, Context as _, Result};
 
 /// Layers pushed at one time.
@@ -46,10 +47,16 @@ impl Engine {
         name: &str,
         destination: Option<&str>,
         recompress: bool,
+        access: &Access,
         progress: &dyn Progress,
     ) -> Result<Pushed> {
         let keep = if recompress { Keep::Try } else { Keep::Must };
-        self.push_by(self.client()?, name, destination, keep, progress)
+        let client = match self.reference(destination.unwrap_or(name)) {
+            Ok(target) => self.client_for(access, &target, None)?,
+            // An image id, say: what is wrong with it is said below.
+            Err(_) => self.client()?,
+        };
+        self.push_by(client, name, destination, keep, progress)
     }
 
     /// As [`Engine::push`], by a client of the caller's.

@@ -10,7 +10,7 @@ use registry_client::{Client, Config, CredentialSource, DockerConfig, Mirror, Ob
 
 use super::transport::Access;
 use super::{Engine, Settings};
-use crate::config::{Context, Registry};
+use crate::config::{self, Context, MirrorTable, Registry, Transfers};
 use crate::error::{CommandError, Context as _, Result};
 
 /// Largest file of credentials read, bytes.
@@ -28,6 +28,8 @@ pub fn settings(context: &Context) -> Result<Settings> {
         cache_budget,
         log: context.file.log.clone(),
         registries: context.file.registries.clone(),
+        system_files: context.system_files(),
+        aliases: context.file.aliases.clone(),
         proxy: registry_client::ProxyConfig {
             http: context.proxy("http_proxy").map(str::to_owned),
             https: context.proxy("https_proxy").map(str::to_owned),
@@ -42,6 +44,7 @@ pub fn settings(context: &Context) -> Result<Settings> {
         storage_driver: context.file.storage_driver.clone(),
         network: context.file.network.clone(),
         transfers: context.file.transfers.clone(),
+        notice: Some(Arc::new(config::waiting)),
     })
 }
 
@@ -55,23 +58,20 @@ impl Engine {
     /// # Errors
     /// A configuration that contradicts itself, credentials that cannot be read.
     pub fn client(&self) -> Result<Client> {
-        self.client_observed(None)
+        Ok(Client::new(self.client_config(None)?)?)
     }
 
-    /// As [`Engine::client`], with somebody who is told about mirrors that failed.
-    ///
-    /// # Errors
-    /// As [`Engine::client`].
-    pub fn client_observed(&self, observer: Option<Observer>) -> Result<Client> {
-        Ok(Client::new(self.client_config(observer)?)?)
-    }
-
-    /// A client for one side of a copy.
+    /// A client for one registry, spoken to as the user said, and somebody who is told about mirrors that failed.
     ///
     /// # Errors
     /// As [`Engine::client`], and credentials that are none.
-    pub(super) fn client_for(&self, access: &Access, reference: &Reference) -> Result<Client> {
-        let mut config = self.client_config(None)?;
+    pub(super) fn client_for(
+        &self,
+        access: &Access,
+        reference: &Reference,
+        observer: Option<Observer>,
+    ) -> Result<Client> {
+        let mut config = self.client_config(observer)?;
         let registry = reference.registry();
         if access.anonymous || access.auth_file.is_some() {
             config.credentials.clear();
@@ -92,14 +92,15 @@ impl Engine {
     }
 
     fn client_config(&self, observer: Option<Observer>) -> Result<Config> {
-        let mut config = Config { proxy: self.settings.proxy.clone(), observer, ..Config::default() };
+        let notice = self.settings.notice.clone();
+        let observer: Observer = Arc::new(move |event| {
+            notice.iter().chain(&observer).for_each(|told| told(event));
+        });
+        let mut config = Config { proxy: self.settings.proxy.clone(), observer: Some(observer), ..Config::default() };
         config.ca_bundle.clone_from(&self.settings.ca_bundle);
-        let patience = &self.settings.transfers;
-        config.connect_timeout = patience.connect_timeout.unwrap_or(config.connect_timeout);
-        config.idle_timeout = patience.idle_timeout.unwrap_or(config.idle_timeout);
-        config.least_rate = patience.least_rate.unwrap_or(config.least_rate);
-        config.tries = patience.tries.unwrap_or(config.tries).clamp(1, TRIES_MAX);
         apply(&self.settings.registries, &mut config)?;
+        self.settings.system_files.apply(&mut config)?;
+        limits(&self.settings.transfers, &mut config)?;
         for path in &self.settings.credential_files {
             if let Some(file) = credentials(path)? {
                 config.credentials.push(CredentialSource::File {
@@ -117,7 +118,14 @@ fn apply(registries: &BTreeMap<String, Registry>, config: &mut Config) -> Result
     for (name, registry) in registries {
         let rule = config.registries.entry(name.clone()).or_default();
         rule.blocked = registry.blocked;
+        rule.location.clone_from(&registry.location);
         for mirror in &registry.mirrors {
+            let (mirror, digest_only, tag_only) = match mirror {
+                config::Mirror::Location(location) => (location, false, false),
+                config::Mirror::Table(MirrorTable { location, digest_only, tag_only }) => {
+                    (location, *digest_only, *tag_only)
+                }
+            };
             let (plain_http, location) = match mirror.split_once("://") {
                 Some(("http", rest)) => (true, rest),
                 Some(("https", rest)) => (false, rest),
@@ -134,15 +142,42 @@ fn apply(registries: &BTreeMap<String, Registry>, config: &mut Config) -> Result
                 let host = location.split('/').next().unwrap_or(&location).to_owned();
                 config.hosts.entry(host).or_default().plain_http = true;
             }
-            rule.mirrors.push(Mirror { location, digest_only: false });
+            rule.mirrors.push(Mirror { location, digest_only, tag_only });
         }
-        if registry.insecure || registry.ca.is_some() {
-            let host = name.split('/').next().unwrap_or(name).to_owned();
+        let host = registry.location.as_ref().unwrap_or(name);
+        let host = host.split('/').next().unwrap_or(host).to_owned();
+        if registry.insecure || registry.ca.is_some() || registry.client_cert.is_some() || registry.client_key.is_some()
+        {
             let host = config.hosts.entry(host).or_default();
             host.insecure |= registry.insecure;
             host.ca_files.extend(registry.ca.clone());
+            host.client_cert.clone_from(&registry.client_cert);
+            host.client_key.clone_from(&registry.client_key);
         }
     }
+    Ok(())
+}
+
+/// Our `[transfers]` as the client's limits.
+fn limits(transfer: &Transfers, config: &mut Config) -> Result<()> {
+    let size = |key: &'static str, text: &Option<String>, into: &mut u64| -> Result<()> {
+        if let Some(text) = text {
+            *into = runner::spec::parse::size(key, text)?;
+        }
+        Ok(())
+    };
+    config.least_rate = transfer.least_rate.unwrap_or(config.least_rate);
+    size("manifest-size in the configuration", &transfer.manifest_size, &mut config.manifest_size)?;
+    size("config-size in the configuration", &transfer.config_size, &mut config.config_size)?;
+    let mut chunk = 0;
+    size("upload-chunk in the configuration", &transfer.upload_chunk, &mut chunk)?;
+    config.upload_chunk = Some(chunk).filter(|chunk| *chunk > 0);
+    config.max_concurrent = transfer.streams.unwrap_or(config.max_concurrent);
+    config.tries = transfer.tries.unwrap_or(config.tries).clamp(1, TRIES_MAX);
+    config.connect_timeout = transfer.connect_timeout.unwrap_or(config.connect_timeout);
+    config.idle_timeout = transfer.idle_timeout.unwrap_or(config.idle_timeout);
+    config.retry_after = transfer.retry_after.unwrap_or(config.retry_after);
+    config.redirects = transfer.redirects.unwrap_or(config.redirects);
     Ok(())
 }
 
@@ -167,7 +202,9 @@ mod tests {
     #[test]
     fn mirrors_become_rules() {
         let registry = Registry {
-            mirrors: vec!["http://127.0.0.1:5000".into(), "https://m.example/hub/".into()],
+            mirrors: ["http://127.0.0.1:5000", "https://m.example/hub/"]
+                .map(|m| config::Mirror::Location(m.into()))
+                .to_vec(),
             ..Registry::default()
         };
         let mut config = Config::default();
@@ -180,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_strange_scheme_is_refused() {
-        let registry = Registry { mirrors: vec!["ftp://x".into()], ..Registry::default() };
+        let registry = Registry { mirrors: vec![config::Mirror::Location("ftp://x".into())], ..Registry::default() };
         assert!(apply(&BTreeMap::from([("a.example".to_owned(), registry)]), &mut Config::default()).is_err());
     }
 }

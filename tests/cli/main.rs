@@ -68,6 +68,8 @@ mod preserve_fds;
 mod ps_inspect;
 mod pull;
 mod push;
+mod registries;
+mod remote;
 mod restart;
 mod run;
 mod run_flags;

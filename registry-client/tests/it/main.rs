@@ -52,8 +52,10 @@ fn observed(config: Config) -> (Config, Arc<Mutex<Vec<Event>>>) {
 
 /// `reg.example` at `upstream`, with mirrors.
 fn mirrored(upstream: &Registry, mirrors: &[&Registry]) -> Config {
-    let mirrors =
-        mirrors.iter().map(|mirror| Mirror { location: mirror.host().to_owned(), digest_only: false }).collect();
+    let mirrors = mirrors
+        .iter()
+        .map(|mirror| Mirror { location: mirror.host().to_owned(), digest_only: false, tag_only: false })
+        .collect();
     let rule = RegistryRule { location: Some(upstream.host().to_owned()), mirrors, blocked: false };
     Config { registries: [("reg.example".to_owned(), rule)].into(), ..quick() }
 }

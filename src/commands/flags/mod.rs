@@ -10,6 +10,7 @@ mod network;
 mod place;
 pub mod preserve;
 mod refused;
+pub mod registry;
 mod storage;
 mod supervision;
 mod system;

@@ -89,7 +89,7 @@ impl Engine {
             (Place::Store(from), Place::Store(to)) => return self.tag(from, to).map(|()| None),
             (Place::Store(name), Place::Registry(to)) if family.is_none() && !options.all => {
                 let keep = if options.recompress { Keep::Try } else { Keep::Must };
-                let client = self.client_for(&options.target, &self.reference(to)?)?;
+                let client = self.client_for(&options.target, &self.reference(to)?, None)?;
                 return self.push_by(client, name, Some(to), keep, progress).map(|pushed| Some(pushed.digest));
             }
             _ => {}
@@ -104,7 +104,7 @@ impl Engine {
         match to {
             Place::Registry(name) => {
                 let reference = self.reference(name)?;
-                copied(&Registry { client: self.client_for(&options.target, &reference)?, reference })
+                copied(&Registry { client: self.client_for(&options.target, &reference, None)?, reference })
             }
             Place::Directory(path) => copied(&Directory::create(path)?),
             Place::Layout { path, name, archive: false } => copied(&LayoutDirectory::create(path, name.clone())?),
@@ -150,7 +150,7 @@ impl Engine {
         Ok(match place {
             Place::Registry(name) => {
                 let reference = self.reference(name)?;
-                Box::new(Registry { client: self.client_for(&options.source, &reference)?, reference })
+                Box::new(Registry { client: self.client_for(&options.source, &reference, None)?, reference })
             }
             Place::Layout { path, name, .. } => Box::new(Layout::open(self, path, name.as_deref())?),
             Place::Directory(path) => Box::new(Directory::open(path)),
