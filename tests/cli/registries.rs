@@ -162,4 +162,5 @@ fn limits_are_raised_and_lowered_by_the_configuration() {
     sandbox.img(&["pull", &name]).ok();
     configure(&sandbox, "[transfer]\nmanifest-sice = \"8m\"\n");
     sandbox.img(&["pull", &name]).refuses(1, &["manifest-sice"]);
+    configure(&sandbox, "");
 }

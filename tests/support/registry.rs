@@ -95,7 +95,8 @@ impl Registry {
             // Read to the end, so that the registry never waits for a full pipe.
             for line in BufReader::new(log).lines().map_while(Result::ok) {
                 if let Some((_, rest)) = line.split_once("listening on ") {
-                    let address: String = rest.chars().take_while(|c| !c.is_whitespace() && *c != '"').collect();
+                    let address: String =
+                        rest.chars().take_while(|c| !c.is_whitespace() && !['"', ','].contains(c)).collect();
                     drop(sender.send(address));
                 }
             }
