@@ -154,13 +154,13 @@ fn limits_are_raised_and_lowered_by_the_configuration() {
     let registry = Registry::fresh();
     let sandbox = Sandbox::new();
     let name = registry.put("busybox", "tool:1");
-    configure(&sandbox, "[transfer]\nmanifest-size = \"100b\"\n");
+    configure(&sandbox, "[transfers]\nmanifest-size = \"100b\"\n");
     sandbox.img(&["pull", &name]).refuses(1, &["larger than the limit of 100 bytes"]);
-    configure(&sandbox, "[transfer]\nconfig-size = \"100b\"\n");
+    configure(&sandbox, "[transfers]\nconfig-size = \"100b\"\n");
     sandbox.img(&["pull", &name]).refuses(1, &["config", "larger than the limit of 100 bytes"]);
-    configure(&sandbox, "[transfer]\nmanifest-size = \"8m\"\nconfig-size = \"16m\"\nstreams = 1\nleast-rate = \"0\"\n");
+    configure(&sandbox, "[transfers]\nmanifest-size = \"8m\"\nconfig-size = \"16m\"\nstreams = 1\nleast-rate = 0\n");
     sandbox.img(&["pull", &name]).ok();
-    configure(&sandbox, "[transfer]\nmanifest-sice = \"8m\"\n");
+    configure(&sandbox, "[transfers]\nmanifest-sice = \"8m\"\n");
     sandbox.img(&["pull", &name]).refuses(1, &["manifest-sice"]);
     configure(&sandbox, "");
 }
