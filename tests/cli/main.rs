@@ -87,7 +87,6 @@ mod system;
 mod system_container;
 mod sysvinit;
 mod timing;
-mod tokens;
 mod top_stats;
 mod transfer;
 mod tripwire;
