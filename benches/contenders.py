@@ -65,7 +65,23 @@ def registry(place, storage):
     return Daemon(["docker-registry", "serve", config], place / "registry.log", ready)
 
 
-class Img:
+class Moves:
+    """Commands that are the same words for img, podman and docker."""
+
+    def tag(self, name, target):
+        return self.words("tag", name, target)
+
+    def push(self, target):
+        return self.words("push", "--quiet", target)
+
+    def save(self, name, file):
+        return self.words("save", "--output", file, name)
+
+    def load(self, file):
+        return self.words("load", "--quiet", "--input", file)
+
+
+class Img(Moves):
     name = "img"
 
     def __init__(self, binary, place, address):
@@ -88,6 +104,9 @@ class Img:
     def remove(self, reference):
         return self.words("rmi", "--force", reference)
 
+    def storage(self):
+        return self.place / "root"
+
     def start(self, network):
         return self.words("run", "--rm", "--network", network, "busybox", "true")
 
@@ -101,7 +120,7 @@ class Img:
         run(self.words("system", "unmount"))
 
 
-class Podman:
+class Podman(Moves):
     name = "podman"
 
     def __init__(self, place, address):
@@ -121,6 +140,12 @@ class Podman:
     def words(self, *more):
         store = ["--root", self.place / "root", "--runroot", self.run, "--cgroup-manager", "cgroupfs"]
         return ["podman", *store, "--runtime", "runc", "--storage-driver", "overlay", *more]
+
+    def storage(self):
+        return self.place / "root"
+
+    def push(self, target):
+        return self.words("push", "--quiet", "--tls-verify=false", target)
 
     def buildah(self, *more):
         store = ["--root", self.place / "root", "--runroot", self.run, "--storage-driver", "overlay"]
@@ -150,7 +175,7 @@ class Podman:
         shutil.rmtree(self.run, ignore_errors=True)
 
 
-class Docker:
+class Docker(Moves):
     """One dockerd for the whole run, in the benchmark's own network namespace."""
 
     name = "docker"
@@ -167,6 +192,9 @@ class Docker:
 
         self.daemon = Daemon(words, self.place / "log", ready)
         os.environ["DOCKER_BUILDKIT"] = "1"
+
+    def storage(self):
+        return self.place / "data"
 
     def words(self, *more):
         # By its path: /usr/local/bin may have another one.
@@ -187,6 +215,57 @@ class Docker:
 
     def version(self):
         return run(["/usr/bin/docker", "--version"]).strip()
+
+    def close(self):
+        self.daemon.stop()
+
+
+class Containerd:
+    """containerd's own client, `ctr`, beside a containerd of its own."""
+
+    name = "ctr (containerd)"
+
+    def __init__(self, place, address):
+        self.place, self.registry = place / "containerd", address
+        self.place.mkdir()
+        self.socket = self.place / "containerd.sock"
+        config = self.place / "config.toml"
+        config.write_text(f'version = 2\nroot = "{self.place}/data"\nstate = "/run/ctr-bench"\n[grpc]\naddress = "{self.socket}"\n')
+
+        def ready(_):
+            return subprocess.run(self.words("version"), capture_output=True, check=False).returncode == 0
+
+        self.daemon = Daemon(["containerd", "--config", config], self.place / "log", ready)
+
+    def storage(self):
+        return self.place / "data"
+
+    def words(self, *more):
+        return ["ctr", "--address", self.socket, *more]
+
+    def name_of(self, name):
+        return name if "/" in name else f"{self.registry}/library/{name}:latest"
+
+    def pull(self, name):
+        return self.words("images", "pull", "--plain-http", self.name_of(name))
+
+    def remove(self, name):
+        return self.words("images", "rm", "--sync", self.name_of(name))
+
+    def tag(self, name, target):
+        return self.words("images", "tag", "--force", self.name_of(name), f"{target}:latest")
+
+    def push(self, target):
+        return self.words("images", "push", "--plain-http", f"{target}:latest")
+
+    def save(self, name, file):
+        return self.words("images", "export", file, self.name_of(name))
+
+    def load(self, file):
+        return self.words("images", "import", file)
+
+    def version(self):
+        return run(["containerd", "--version"]).split()[2]
 
     def close(self):
         self.daemon.stop()

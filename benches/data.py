@@ -71,6 +71,83 @@ def images(base_images, place):
     return storage
 
 
+# Name and what it is, of the images that only `transfers.py` moves.
+MOVED = [
+    ("mixed", "650 MB in six layers (1 GB of tar, 20,000 small files among it), gzip"),
+    ("half", "one layer of 500 MB, gzip"),
+    ("half-zstd", "one layer of 500 MB, zstd"),
+    ("eight", "eight layers of 60 MB, gzip"),
+    ("eight-zstd", "eight layers of 60 MB, zstd"),
+]
+
+
+def _noise(seed, total, share):
+    """A filler: files of 8 MB of which `share` is noise and the rest repeats it, so that it compresses to about `share`."""
+    def fill(tar):
+        chance = random.Random(seed)
+        left, number = total, 0
+        while left > 0:
+            size = min(left, 8_000_000)
+            content = bytearray()
+            while len(content) < size:
+                # Short enough for the window of deflate, 32 KiB.
+                block = chance.randbytes(16_000)
+                content += block + block[: int(len(block) / share) - len(block)]
+            info = tarfile.TarInfo(f"noise/{seed}/{number:03}")
+            info.size = size
+            tar.addfile(info, io.BytesIO(bytes(content[:size])))
+            left -= size
+            number += 1
+    return fill
+
+
+def _same(extra):
+    """The files of `many` and one more, which makes a layer of its own of them."""
+    def fill(tar):
+        info = tarfile.TarInfo(f"extra-{extra}")
+        info.size = 1
+        tar.addfile(info, io.BytesIO(b"x"))
+        _many(tar)
+    return fill
+
+
+def moved(base_images, place):
+    """OCI layouts of MOVED and of same-a, same-b, same-c (the same files in three layers)."""
+    done = place / "moved"
+    if done.exists():
+        return
+    plans = {
+        "mixed": ("debian", [_many, *(_noise(10 + n, 195_000_000, 0.65) for n in range(4))]),
+        "half": ("busybox", [_noise(20, 500_000_000, 0.6)]),
+        "eight": ("busybox", [_noise(30 + n, 60_000_000, 0.6) for n in range(8)]),
+        **{f"same-{one}": ("busybox", [_same(one)]) for one in "abc"},
+    }
+    for name, (base, layers) in plans.items():
+        print(f"making the image '{name}'", file=sys.stderr)
+        shutil.rmtree(place / name, ignore_errors=True)
+        shutil.copytree(base_images / base, place / name)
+        for fill in layers:
+            layer = place / f"{name}.tar"
+            _tar(layer, fill)
+            run(["umoci", "raw", "add-layer", "--image", f"{place / name}:latest", layer])
+            layer.unlink()
+    for name in ("half", "eight"):
+        words = ["skopeo", "copy", "--quiet", "--dest-compress", "--dest-compress-format", "zstd"]
+        shutil.rmtree(place / f"{name}-plain", ignore_errors=True)
+        shutil.rmtree(place / f"{name}-zstd", ignore_errors=True)
+        run(["skopeo", "copy", "--quiet", "--dest-decompress", f"oci:{place / name}:latest", f"dir:{place / name}-plain"])
+        run([*words, f"dir:{place / name}-plain", f"oci:{place / name}-zstd:latest"])
+        shutil.rmtree(place / f"{name}-plain")
+    done.touch()
+
+
+def push_moved(place, address):
+    """Puts the images of `moved` into the registry."""
+    for name in [*(name for name, _ in MOVED), "same-a", "same-b", "same-c"]:
+        words = ["skopeo", "copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false"]
+        run([*words, f"oci:{place / name}:latest", f"docker://{address}/library/{name}"])
+
+
 def push(place, address):
     """Puts both images into the registry (blobs that are there already are not sent again)."""
     for name in ("many", "large"):
@@ -165,10 +242,16 @@ def pieces(place, name):
     results = dict.fromkeys(["inflate (zlib)", *(["inflate (igzip)"] if shutil.which("igzip") else []), "hash", "write and sync"], 0)
     for layer in layers:
         packed = blob(layer["digest"]).read_bytes()
-        began = time.perf_counter()
-        data = zlib.decompress(packed, 31) if packed[:2] == b"\x1f\x8b" else packed
-        results["inflate (zlib)"] += time.perf_counter() - began
-        if "inflate (igzip)" in results and data is not packed:
+        gzip, zstd = packed[:2] == b"\x1f\x8b", packed[:4] == b"\x28\xb5\x2f\xfd"
+        if zstd:
+            began = time.perf_counter()
+            data = subprocess.run(["zstd", "-dc"], input=packed, stdout=subprocess.PIPE, check=True).stdout
+            results["inflate (zstd)"] = results.get("inflate (zstd)", 0) + time.perf_counter() - began
+        else:
+            began = time.perf_counter()
+            data = zlib.decompress(packed, 31) if gzip else packed
+            results["inflate (zlib)"] += time.perf_counter() - began
+        if "inflate (igzip)" in results and gzip:
             began = time.perf_counter()
             subprocess.run(["igzip", "-dc"], input=packed, stdout=subprocess.DEVNULL, check=True)
             results["inflate (igzip)"] += time.perf_counter() - began
@@ -183,4 +266,5 @@ def pieces(place, name):
             os.fsync(out.fileno())
         results["write and sync"] += time.perf_counter() - began
         target.unlink()
-    return results
+    # An image of zstd alone has nothing for the others to inflate.
+    return {key: value for key, value in results.items() if value}

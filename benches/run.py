@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import data  # noqa: E402
 from builds import builds  # noqa: E402
 import crowds  # noqa: E402
-from contenders import Bubblewrap, Docker, Floor, Img, Podman, Runc, present, registry, run  # noqa: E402
+import transfers  # noqa: E402
+from contenders import Bubblewrap, Containerd, Docker, Floor, Img, Podman, Runc, present, registry, run  # noqa: E402
 from race import race, say, table  # noqa: E402
 
 INSIDE = "IMG_BENCH_INSIDE"
@@ -102,7 +103,7 @@ def main():
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--img", required=True, help="the release binary")
     parse.add_argument("--rounds", type=int, default=20, help="rounds for starts; a fifth of it for pulls and builds")
-    parse.add_argument("--only", default="start,build,pull,remove", help="tables, separated by commas; build-steps, build-stages, build-context, build-large for one of build; limits, deep, exec, many, staying")
+    parse.add_argument("--only", default="start,build,pull,remove", help="tables, separated by commas; build-steps, build-stages, build-context, build-large for one of build; limits, deep, exec, many, staying; transfer, or transfer-pull, transfer-push, transfer-archive, transfer-disk, transfer-memory")
     parse.add_argument("--keep", default="target/bench", help="folder for test images and stores")
     parse.add_argument("--without", default="", help="contenders to leave out: podman, docker, img")
     options = parse.parse_args()
@@ -115,6 +116,8 @@ def main():
         # Debian's mirror is reached from out here only.
         run([Path(__file__).parent.parent / "scripts/base-images", base])
         data.images(base, place / "images")
+        if "transfer" in options.only:
+            data.moved(base, place / "images")
         os.environ[INSIDE] = "1"
         os.execvp("unshare", ["unshare", "--net", "--mount", "--propagation", "private", sys.executable, *sys.argv])
 
@@ -160,6 +163,13 @@ def main():
             pulls(made, few, work, address, place / "images")
         if "remove" in wanted:
             removals(made, few)
+        if "transfer" in options.only:
+            data.push_moved(place / "images", address)
+            ctr = Containerd(work, address) if present("containerd") and "ctr" not in left_out else None
+            if ctr:
+                closing.append(ctr.close)
+            entrants = [one for one in [*made[:3], ctr] if one]
+            transfers.transfers(entrants, few, work, address, place / "images", wanted)
         if {"limits", "deep", "exec", "many", "staying"} & set(wanted):
             for one in made[:3]:
                 if one:

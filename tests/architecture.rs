@@ -188,3 +188,21 @@ fn files_are_short_and_open_with_what_they_are() {
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
+
+/// `docs/guarantees.md` names a proof for each promise; a renamed or removed test must not leave an empty promise there.
+#[test]
+fn each_guarantee_has_tests_that_exist() {
+    let page = std::fs::read_to_string(root().join("docs/guarantees.md")).expect("docs/guarantees.md");
+    let promises: Vec<&str> = page.split("\n## ").skip(1).collect();
+    assert_eq!(promises.len(), 13, "thirteen guarantees");
+    for promise in promises {
+        let title = promise.lines().next().unwrap_or_default();
+        let proofs: Vec<&str> = promise.lines().filter_map(|line| line.strip_prefix("* `")?.strip_suffix('`')).collect();
+        assert!(!proofs.is_empty(), "no test proves '{title}'");
+        for proof in proofs {
+            let (file, test) = proof.split_once("::").unwrap_or_else(|| panic!("'{proof}' is no file::test"));
+            let text = std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+            assert!(text.contains(&format!("fn {test}(")), "'{title}': there is no {test} in {file}");
+        }
+    }
+}
