@@ -197,7 +197,8 @@ fn each_guarantee_has_tests_that_exist() {
     assert_eq!(promises.len(), 13, "thirteen guarantees");
     for promise in promises {
         let title = promise.lines().next().unwrap_or_default();
-        let proofs: Vec<&str> = promise.lines().filter_map(|line| line.strip_prefix("* `")?.strip_suffix('`')).collect();
+        let proofs: Vec<&str> =
+            promise.lines().filter_map(|line| line.strip_prefix("* `")?.strip_suffix('`')).collect();
         assert!(!proofs.is_empty(), "no test proves '{title}'");
         for proof in proofs {
             let (file, test) = proof.split_once("::").unwrap_or_else(|| panic!("'{proof}' is no file::test"));
