@@ -19,5 +19,5 @@ pub fn challenge(headers: &[String]) {
 /// What is shown of an error's body.
 #[must_use]
 pub fn error(body: &[u8]) -> String {
-    failure::said(body)
+    crate::redact::text(&failure::said(body))
 }
