@@ -18,7 +18,7 @@ RELEASE = $(TARGET)/$(HOST)/release/img
 RUNTIME = $(TARGET)/$(HOST)/release/img-runtime
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench vm sweep fuzz install uninstall clean toolchain
+.PHONY: help build demo test check bench vm sweep fuzz crowd install uninstall clean toolchain
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -63,6 +63,10 @@ sweep: toolchain ## interrupt every command at every system call, and write docs
 
 fuzz: toolchain ## run every fuzz target for a minute (ARGS=600 for ten)
 	@scripts/fuzz $(ARGS)
+
+crowd: toolchain ## many processes on one store for ten minutes (root; ARGS="SECONDS SEED")
+	@scripts/install-deps test
+	@scripts/crowd $(ARGS)
 
 # `make install` after `make build` needs no toolchain: sudo often has none.
 install: ## install the binaries, completions and man pages under PREFIX (needs `make build` before)

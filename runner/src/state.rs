@@ -384,8 +384,11 @@ pub(crate) fn update(dir: &Path, change: impl FnOnce(&mut State)) -> Result<Stat
     let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut state = read(dir)?.ok_or(Error::NotFound(name))?;
     change(&mut state);
-    state.save(dir)?;
-    Ok(state)
+    match state.save(dir) {
+        // Removed this very moment.
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Err(Error::NotFound(state.id)),
+        saved => saved.map(|()| state),
+    }
 }
 
 /// The lock of one container's state; let go when dropped.

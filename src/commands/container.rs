@@ -68,12 +68,12 @@ impl Run for Clone {
             invocation: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
         };
         let old = engine.find_container(&original)?;
-        let made = engine.clone_container(&old, &options, &Bars::new(false))?;
+        let mut made = engine.clone_container(&old, &options, &Bars::new(false))?;
         if self.destroy {
             engine.remove_container(&old, self.force, false)?;
         }
         if self.run {
-            engine.start_detached(&made)?;
+            engine.start_detached(&mut made)?;
         }
         ui::outln(&made.record.id)?;
         Ok(ExitCode::SUCCESS)

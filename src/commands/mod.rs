@@ -58,6 +58,7 @@ mod stats;
 mod stop;
 mod switches;
 mod system;
+mod system_check;
 mod system_df;
 mod system_prune;
 mod table;

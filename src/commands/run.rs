@@ -75,21 +75,21 @@ impl RunCommand {
         if options.remove {
             options.run_by = own_process()?;
         }
-        let container = engine.create(&options, self.cidfile.as_deref(), &bars).map_err(container_failed)?;
+        let mut container = engine.create(&options, self.cidfile.as_deref(), &bars).map_err(container_failed)?;
         drop(bars);
         if self.detach {
-            engine.start_detached(&container).map_err(container_failed)?;
+            engine.start_detached(&mut container).map_err(container_failed)?;
             ui::outln(&container.record.id)?;
             return Ok(ExitCode::SUCCESS);
         }
         let attachment = Attachment { stdin: options.interactive, signals: self.sig_proxy, passed_on };
         let _dropped = self.attach.drop_others()?;
         if self.explain_denied {
-            let (code, denials) = engine.run_explained(&container, &attachment).map_err(container_failed)?;
+            let (code, denials) = engine.run_explained(&mut container, &attachment).map_err(container_failed)?;
             ui::denied::show(&denials);
             return Ok(ExitCode::from(code));
         }
-        engine.run_attached(&container, &attachment).map(ExitCode::from).map_err(container_failed)
+        engine.run_attached(&mut container, &attachment).map(ExitCode::from).map_err(container_failed)
     }
 }
 

@@ -51,8 +51,8 @@ impl Start {
         if !self.attach && !self.interactive {
             return Ok(each(&names, |name| {
                 // One that runs already is left alone, as docker has it.
-                if let Some(container) = engine.startable(&engine.find_container(name)?)? {
-                    engine.start_detached(&container)?;
+                if let Some(mut container) = engine.startable(&engine.find_container(name)?)? {
+                    engine.start_detached(&mut container)?;
                 }
                 ui::outln(name)
             }));
@@ -61,11 +61,11 @@ impl Start {
             return Err(CommandError::usage("only one container can be attached to at a time"));
         };
         let attachment = Attachment { stdin: self.interactive, signals: self.sig_proxy, passed_on: Vec::new() };
-        let Some(container) = engine.startable(&engine.find_container(name)?)? else {
+        let Some(mut container) = engine.startable(&engine.find_container(name)?)? else {
             return Err(CommandError::new(format!("container {name} is running already"))
                 .kind(Kind::Container)
                 .hint(format!("`img attach {name}` connects to it")));
         };
-        engine.run_attached(&container, &attachment).map(ExitCode::from)
+        engine.run_attached(&mut container, &attachment).map(ExitCode::from)
     }
 }

@@ -9,35 +9,6 @@ use crate::error::{CommandError, Result};
 use crate::ui;
 use clap::Args;
 
-/// Verify that everything in the store is what its name says
-///
-/// Reads every blob and layer and compares digests. Exit code 1 when something is damaged.
-#[derive(Args)]
-pub struct Check {
-    /// Remove what is damaged, and only that
-    #[arg(long)]
-    repair: bool,
-}
-
-impl Run for Check {
-    fn run(self, context: &Context) -> Result<ExitCode> {
-        let report = context.engine()?.check(self.repair)?;
-        for problem in &report.problems {
-            ui::outln(ui::Escaped(problem))?;
-        }
-        if report.problems.is_empty() {
-            ui::outln(format_args!("{} checked, nothing is damaged", report.checked))?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        if self.repair {
-            ui::outln("what was damaged has been removed; pull or build it again")?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        ui::note("hint: `img system check --repair` removes what is damaged");
-        Ok(ExitCode::FAILURE)
-    }
-}
-
 /// Remove everything: containers, images, volumes and cache
 ///
 /// Running containers are killed first. The store itself stays, empty; the configuration and credentials are not touched.

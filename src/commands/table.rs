@@ -10,7 +10,7 @@ use super::{
     Run, blame, build, builder, builder_cache, cgroup, commit, console, container, copy, cp, diff, doctor, enter,
     events, exec, export, generate, generate_systemd, healthcheck, history, image_tree, images, import, inspect,
     is_option, load, login, logs, manifest, monitor, mount, network, pause, port, ps, pull, push, remote, rm, rmi, run,
-    save, start, stats, stop, system, system_df, system_prune, tag, top, unshare, update, version, volume, volume_copy,
+    save, start, stats, stop, system, system_check, system_df, system_prune, tag, top, unshare, update, version, volume, volume_copy,
     why,
 };
 use crate::config::Context;
@@ -172,7 +172,7 @@ pub const COMMANDS: &[Command] = &[
     command::<doctor::Doctor>("doctor", &[], System),
     command::<system_df::Df>("system df", &[], System),
     command::<system_prune::Prune>("system prune", &[], System),
-    command::<system::Check>("system check", &[], System),
+    command::<system_check::Check>("system check", &[], System),
     command::<system::Reset>("system reset", &[], System),
     command::<system::Unmount>("system unmount", &[], System),
     command::<system::Start>("system start", &[], System),

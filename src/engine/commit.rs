@@ -65,7 +65,8 @@ impl Engine {
         self.store.protect(&record.data.layers.iter().map(|layer| layer.0).collect::<Vec<_>>())?;
         let layer = {
             let _frozen = if options.pause { self.freeze(&record.id)? } else { None };
-            let upper = File::open(&paths.upper).with_context(|| format!("cannot open {}", paths.upper.display()))?;
+            let upper = File::open(&paths.upper).with_context(|| format!("cannot open {}", paths.upper.display()));
+            let upper = self.unless_removed(&record, upper)?;
             let below = Merged::new(&self.store, &record.data.layers)?;
             let stubs = self.stubs(&record, &below.tree, &scan_upper(upper.as_fd())?)?;
             self.store.layers().from_upper_without(upper.as_fd(), &DiffOptions::default(), &stubs)?

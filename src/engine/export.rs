@@ -26,13 +26,18 @@ impl Engine {
         if record.data.options.rootfs.is_some() {
             return Err(CommandError::new(format!("container {name} runs a directory of the host; tar that")));
         }
-        let mut merged = Merged::new(&self.store, &record.data.layers)?;
-        let (upper, entries) = self.changed_entries(&record, &merged)?;
-        merged.put_upper(upper, &entries)?;
-        match output {
-            None => write_tree(&merged, io::stdout().lock()),
-            Some(path) => write_file(path, |file| write_tree(&merged, file)),
-        }
+        // They stay even if somebody removes the container meanwhile.
+        self.store.protect(&record.data.layers.iter().map(|layer| layer.0).collect::<Vec<_>>())?;
+        let read = || {
+            let mut merged = Merged::new(&self.store, &record.data.layers)?;
+            let (upper, entries) = self.changed_entries(&record, &merged)?;
+            merged.put_upper(upper, &entries)?;
+            match output {
+                None => write_tree(&merged, io::stdout().lock()),
+                Some(path) => write_file(path, |file| write_tree(&merged, file)),
+            }
+        };
+        self.unless_removed(&record, read())
     }
 
     /// What a container has changed in its file system.
@@ -41,9 +46,12 @@ impl Engine {
     /// No such container, an upper directory that cannot be read.
     pub fn diff(&self, name: &str) -> Result<Vec<Change>> {
         let record = self.container_record(&self.find_container(name)?)?;
-        let below = Merged::new(&self.store, &record.data.layers)?;
-        let (_, entries) = self.changed_entries(&record, &below)?;
-        Ok(changes(&below.tree, &entries))
+        let read = || {
+            let below = Merged::new(&self.store, &record.data.layers)?;
+            let (_, entries) = self.changed_entries(&record, &below)?;
+            Ok(changes(&below.tree, &entries))
+        };
+        self.unless_removed(&record, read())
     }
 
     /// What the container itself has changed over `below`, and the upper directory it lies in.

@@ -89,8 +89,13 @@ impl Engine {
         }
         let mut list = Vec::new();
         for id in self.store.images().list()? {
-            let image = self.store.images().get(&id)?;
-            let size = self.store.images().size(&image)?;
+            let described =
+                self.store.images().get(&id).and_then(|image| Ok((self.store.images().size(&image)?, image)));
+            let (size, image) = match described {
+                // Somebody removed it meanwhile.
+                Err(_) if !self.store.images().has(&id) => continue,
+                described => described?,
+            };
             let line = |tag: Option<&Tag>| {
                 let (repository, name) = tag.map(|tag| familiar_parts(&tag.name)).unzip();
                 ImageSummary {
@@ -190,6 +195,10 @@ impl Engine {
             }
             None => tags.iter().collect(),
         };
+        if found.tag.is_some() && doomed.is_empty() {
+            // Somebody moved or removed the tag between our looks.
+            return if force { Ok(Vec::new()) } else { Err(CommandError::new(format!("no such image: {name}"))) };
+        }
         let last = doomed.len() == tags.len();
         let users = self.containers_of(&id)?;
         if last && !force && !users.is_empty() {
@@ -205,12 +214,21 @@ impl Engine {
         }
         let mut lines = Vec::new();
         for tag in doomed {
-            self.store.refs().remove(&tag.name, Expect::Image(id))?;
+            match self.store.refs().remove(&tag.name, Expect::Image(id)) {
+                // Somebody else was faster: it is gone, or stands for another image.
+                Err(error) if force && is_overtaken(&error) => continue,
+                removed => drop(removed?),
+            }
             self.image_event("untag", &id, Some(&tag.name));
             lines.push(format!("Untagged: {}", familiar(&tag.name)));
         }
         if last && users.is_empty() {
-            self.store.images().remove(&id)?;
+            match self.store.images().remove(&id) {
+                // It was given another name meanwhile, a container was made from it, or somebody else removed it: the
+                // tag that was named is gone.
+                Err(error) if is_overtaken(&error) && (force || !lines.is_empty()) => return Ok(lines),
+                removed => removed?,
+            }
             self.image_event("delete", &id, None);
             lines.push(format!("Deleted: {id}"));
         }
@@ -258,6 +276,11 @@ impl Engine {
             "Provenance": image.record.provenance,
         })))
     }
+}
+
+/// Whether an error is only that somebody else has changed the same thing meanwhile.
+fn is_overtaken(error: &store::Error) -> bool {
+    error.is_not_found() || matches!(error, store::Error::Conflict(_))
 }
 
 fn comment(image: &Image) -> String {

@@ -5,6 +5,7 @@ pub mod archive;
 pub mod blame;
 pub mod build;
 pub mod changes;
+pub mod check;
 pub mod commit;
 pub mod compare;
 pub mod container;

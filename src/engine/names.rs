@@ -8,6 +8,9 @@ use super::Engine;
 use super::registries::{is_qualified, split};
 use crate::error::{CommandError, Result};
 
+/// How often something is tried that others keep undoing.
+const TRIES: u32 = 5;
+
 /// An image and the tag by which it was found.
 pub struct Found {
     /// The image.
@@ -40,6 +43,11 @@ impl Engine {
     /// # Errors
     /// Several images whose ids begin so, a damaged store.
     pub fn look_up_image(&self, name: &str) -> Result<Option<Found>> {
+        // Somebody may remove tag and image between our looks at the one and the other.
+        retried(|| self.look_up_image_now(name))
+    }
+
+    fn look_up_image_now(&self, name: &str) -> store::Result<Option<Found>> {
         if let Ok(reference) = self.reference(name) {
             let mut tag = self.store.refs().get(&reference.canonical())?;
             if tag.is_none() && reference.digest().is_some() && reference.tag().is_some() {
@@ -63,7 +71,7 @@ impl Engine {
         match self.store.images().find(name) {
             Ok(id) => Ok(Some(Found { image: self.store.images().get(&id)?, tag: None })),
             Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 
@@ -77,6 +85,20 @@ impl Engine {
                 .hint(format!("`img pull {name}` fetches it, `img images` lists what is here"))
         })
     }
+}
+
+/// Does something again, a few times, that fails because somebody has removed an image in the middle of it.
+///
+/// # Errors
+/// Those of `work`.
+pub fn retried<T>(mut work: impl FnMut() -> store::Result<T>) -> Result<T> {
+    for _ in 1..TRIES {
+        match work() {
+            Err(error) if error.is_not_found() => {}
+            done => return Ok(done?),
+        }
+    }
+    Ok(work()?)
 }
 
 /// The name under which an image pulled by digest is kept.

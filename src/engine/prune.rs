@@ -67,7 +67,11 @@ impl Engine {
         };
         for network in self.networks()?.into_iter().filter(idle) {
             if !dry_run {
-                self.remove_network(&network.id)?;
+                match self.remove_network(&network.id) {
+                    // Somebody else was faster.
+                    Err(_) if !self.store.networks().has(&network.id) => continue,
+                    removed => drop(removed?),
+                }
             }
             report.networks.push(network.name);
         }
@@ -78,7 +82,13 @@ impl Engine {
         if options.volumes {
             for volume in self.volumes()?.into_iter().filter(left) {
                 if !dry_run {
-                    self.remove_volume(&volume.name, true)?;
+                    match self.remove_volume_unless_used(&volume.id) {
+                        Ok(true) => self.volume_event("destroy", &volume.name),
+                        // Somebody uses it now, or has removed it.
+                        Ok(false) => continue,
+                        Err(_) if !self.store.volumes().has(&volume.id) => continue,
+                        Err(error) => return Err(error),
+                    }
                 }
                 report.volumes.push(volume.name);
             }

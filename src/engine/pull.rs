@@ -22,7 +22,7 @@ use store::refs::Expect;
 use store::{DiffId, Digest, ImageId};
 
 use super::Engine;
-use super::names::canonical_by_digest;
+use super::names::{canonical_by_digest, retried};
 use super::originals::KeepCompressed;
 use super::progress::{Event, Progress};
 use super::transport::Access;
@@ -135,13 +135,16 @@ impl Engine {
         let keep = options.keep.unwrap_or(self.settings.keep_compressed) == KeepCompressed::Always;
         let fetched = self.fetch_layers(client, reference, &resolved.layers, diff_ids, keep, progress)?;
 
-        let (image, digest) = self.record_image(reference, &resolved, diff_ids.len())?;
         let name = canonical_by_digest(reference);
-        let before = self.store.refs().get(&name)?;
-        let same = before.is_some_and(|tag| tag.image == image && tag.manifest == Some(digest));
-        if !same {
-            self.store.refs().set(&name, &image, Some(digest), Expect::Any)?;
-        }
+        let (image, digest, same) = retried(|| {
+            let (image, digest) = self.record_image(reference, &resolved, diff_ids.len())?;
+            let before = self.store.refs().get(&name)?;
+            let same = before.is_some_and(|tag| tag.image == image && tag.manifest == Some(digest));
+            if !same {
+                self.store.refs().set(&name, &image, Some(digest), Expect::Any)?;
+            }
+            Ok((image, digest, same))
+        })?;
         self.image_event("pull", &image, Some(&name));
         Ok(Pulled { image, name, familiar: reference.familiar(), digest, fetched: fetched || !same })
     }
@@ -153,7 +156,7 @@ impl Engine {
         reference: &Reference,
         resolved: &ResolvedImage,
         layers: usize,
-    ) -> Result<(ImageId, Digest)> {
+    ) -> store::Result<(ImageId, Digest)> {
         let mut manifests = vec![self.store.blobs().put(&resolved.manifest.bytes)?];
         if let Some(index) = &resolved.index {
             manifests.push(self.store.blobs().put(&index.bytes)?);

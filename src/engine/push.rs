@@ -127,7 +127,8 @@ impl Engine {
         form: &Form,
         progress: &dyn Progress,
     ) -> Result<Manifest> {
-        self.store.protect(&[image.id.0])?;
+        let here = self.store.images().protect(&image.id)?;
+        here.ok_or_else(|| CommandError::new(format!("no such image: {}", image.id)).hint("it was removed just now"))?;
         let manifest = self
             .push_image(client, image, named, target, form, progress)
             .with_context(|| format!("cannot push {}", target.familiar()))?;

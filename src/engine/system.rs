@@ -2,22 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use store::check::check;
 use store::gc::{self, GcOptions, GcReport};
 
 use super::Engine;
 use super::layers::mount_name;
 use super::prune::PruneOptions;
 use crate::error::{CommandError, Context as _, Result};
-
-/// What a check found.
-#[derive(Clone, Debug)]
-pub struct CheckReport {
-    /// What was looked at, in words.
-    pub checked: String,
-    /// A line for each thing that is not as it must be.
-    pub problems: Vec<String>,
-}
 
 impl Engine {
     /// Removes content that nothing names any more, as after `rmi`.
@@ -45,20 +35,6 @@ impl Engine {
         // Images that went may have been mounted.
         self.sweep_roots()?;
         Ok(collected)
-    }
-
-    /// Verifies that everything in the store is what its name says.
-    ///
-    /// # Errors
-    /// The store cannot be read, a repair cannot be made.
-    pub fn check(&self, repair: bool) -> Result<CheckReport> {
-        let problems = check(&self.store, repair)?;
-        let lines = problems.iter().map(|problem| {
-            let done = problem.repair.map(|done| format!(" ({done})")).unwrap_or_default();
-            format!("{}: {}{done}", problem.subject, problem.message)
-        });
-        let (layers, blobs) = (self.store.layers().list()?.len(), self.store.blobs().list()?.len());
-        Ok(CheckReport { checked: format!("{layers} layers and {blobs} blobs"), problems: lines.collect() })
     }
 
     /// Removes all containers, images, volumes, networks and the cache.

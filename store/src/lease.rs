@@ -92,9 +92,17 @@ impl Drop for Lease {
 
 /// The digests named by the leases of all living owners.
 pub(crate) fn leased(root: &Path) -> Result<HashSet<Digest>> {
+    leased_by_others(root, None)
+}
+
+/// The digests named by the leases of all living owners but `own`.
+pub(crate) fn leased_by_others(root: &Path, own: Option<&Lease>) -> Result<HashSet<Digest>> {
     let mut digests = HashSet::new();
     let tmp = root.join("tmp");
     for owner in files::names(&tmp)? {
+        if own.is_some_and(|own| own.dir == tmp.join(&owner)) {
+            continue;
+        }
         let path = tmp.join(owner).join(LEASE);
         let Some(file) = files::optional(File::open(&path).map_err(Error::io("open", &path)))? else { continue };
         if lock::try_lock(&file, LockMode::Shared).map_err(Error::io("lock", &path))? {
@@ -147,7 +155,13 @@ pub(crate) fn sweep(root: &Path) -> Result<()> {
         }
     }
     doomed.extend(files::names(&trash)?.iter().map(|name| trash.join(name)));
-    doomed.iter().try_for_each(|path| files::remove_all(path))
+    doomed.iter().try_for_each(|path| files::remove_all(path))?;
+    let locks = root.join("locks");
+    for name in files::names(&locks)?.iter().filter(|name| name.contains('-')) {
+        // One of those that are there while they are held: its holder was killed, or holds it still.
+        drop(LockFile::try_acquire(&locks.join(name), LockMode::Exclusive)?.map(LockFile::removed_on_release));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -239,6 +239,11 @@ impl Store {
         doomed.iter().try_for_each(|path| files::remove_all(path))
     }
 
+    /// The lease of this handle, if it has been needed.
+    pub(crate) fn own_lease(&self) -> Option<Arc<Lease>> {
+        self.inner.lease.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Holds off the garbage collector's decision for the short time in which a record that names content is written.
     pub(crate) fn hold_collector(&self) -> Result<LockFile> {
         LockFile::acquire(&self.root().join("locks/gc"), LockMode::Shared, lock::SHORT)

@@ -11,7 +11,9 @@ mod spare;
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -192,13 +194,21 @@ impl<'a> Records<'a> {
     /// # Errors
     /// [`Error::Conflict`] if the name or id is taken, [`Error::Invalid`] for a bad name or id, [`Error::Io`].
     pub fn create<T: Serialize>(&self, record: &Record<T>) -> Result<()> {
+        self.create_held(record).map(drop)
+    }
+
+    /// As [`Records::create`]; gives the record's directory, locked (flock(2)) since before anybody could see the record.
+    ///
+    /// # Errors
+    /// As [`Records::create`].
+    pub fn create_held<T: Serialize>(&self, record: &Record<T>) -> Result<fs::File> {
         validate_name(&record.name)?;
         let directory = self.path(&record.id)?;
         let bytes = encode(self.class, record)?;
         let collector = self.store.hold_collector()?;
         let spare = self.class == Class::Container && self.take_spare(&directory)?;
         if !spare {
-            match fs::create_dir(&directory) {
+            match fs::DirBuilder::new().mode(0o700).create(&directory) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(Error::Conflict(format!("the {} id {} is taken", self.class.noun(), record.id)));
                 }
@@ -206,6 +216,15 @@ impl<'a> Records<'a> {
             }
         }
         let made = (|| {
+            let held = fs::File::open(&directory).map_err(Error::io("open the directory", &directory))?;
+            let deadline = Instant::now() + lock::SHORT;
+            // Who gave a spare directory away may not have let go of it yet.
+            while !lock::try_lock(&held, LockMode::Exclusive).map_err(Error::io("lock", &directory))? {
+                if Instant::now() > deadline {
+                    return Err(Error::LockTimeout { path: directory.clone() });
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
             let inside = if spare { &[] } else { self.class.inside() };
             for inside in inside {
                 files::create_dir(&directory.join(inside))?;
@@ -221,14 +240,14 @@ impl<'a> Records<'a> {
                 files::sync_parent(&directory)?;
             }
             drop(collector);
-            self.take_name(&record.name, &record.id)
+            self.take_name(&record.name, &record.id)?;
+            Ok(held)
         })();
-        if let Err(error) = made {
+        if made.is_err() {
             // What cannot be cleared away either is for the collector; the first error is the one to tell.
             let _ = self.discard(&directory);
-            return Err(error);
         }
-        Ok(())
+        made
     }
 
     /// Changes what a record holds: it is read, changed and written under its own lock, so that no two changes undo each other.
@@ -298,6 +317,12 @@ impl<'a> Records<'a> {
         Ok(record)
     }
 
+    /// Whether there is a record with this full id.
+    #[must_use]
+    pub fn has(&self, id: &str) -> bool {
+        self.path(id).is_ok_and(|path| path.join(FILE).exists())
+    }
+
     /// The full ids of all records, sorted.
     ///
     /// # Errors
@@ -365,17 +390,44 @@ impl<'a> Records<'a> {
         self.remove_read(&self.read::<serde_json::Value>(id)?)
     }
 
+    /// As [`Records::remove`], unless `in_use` says that somebody needs it; whether it was removed. No record is written between the
+    /// answer and the removal: who writes one that names this, and looks for this after, finds out.
+    ///
+    /// # Errors
+    /// As [`Records::remove`], and those of `in_use`.
+    pub fn remove_unless<E: From<Error>>(
+        &self,
+        id: &str,
+        in_use: impl FnOnce() -> std::result::Result<bool, E>,
+    ) -> std::result::Result<bool, E> {
+        let record = self.read::<serde_json::Value>(id)?;
+        let trash = {
+            let _alone = crate::gc::collector_lock(self.store)?;
+            if in_use()? {
+                return Ok(false);
+            }
+            self.move_to_trash(&self.path(id)?)?
+        };
+        self.forget(&record, &trash)?;
+        Ok(true)
+    }
+
     /// As [`Records::remove`], for a record that was read just now.
     ///
     /// # Errors
     /// As [`Records::remove`].
     pub fn remove_read<T>(&self, record: &Record<T>) -> Result<()> {
         let trash = self.move_to_trash(&self.path(&record.id)?)?;
+        self.forget(record, &trash)
+    }
+
+    /// What is left to do for a record that lies in the trash.
+    fn forget<T>(&self, record: &Record<T>, trash: &Path) -> Result<()> {
         self.free_name(&record.name, &record.id)?;
         if self.durability == Durability::Synced {
             files::sync_dir(&self.directory())?;
         }
-        files::remove_all(&trash)
+        files::remove_all(trash)
     }
 
     /// Moves a directory of this class out of sight in one step.
@@ -384,8 +436,9 @@ impl<'a> Records<'a> {
         files::move_aside(self.store.root(), directory)?.ok_or_else(missing)
     }
 
+    /// Takes back a record that was made just now; nothing if somebody else removed it already.
     fn discard(&self, directory: &Path) -> Result<()> {
-        files::remove_all(&self.move_to_trash(directory)?)
+        files::optional(self.move_to_trash(directory))?.map_or(Ok(()), |trash| files::remove_all(&trash))
     }
 
     fn name_path(&self, name: &str) -> PathBuf {
@@ -455,6 +508,28 @@ impl<'a> Records<'a> {
         Ok(ids)
     }
 
+    /// The names that are reserved, rightly or not.
+    pub(crate) fn names(&self) -> Result<Vec<String>> {
+        files::names(&self.directory().join("names"))
+    }
+
+    /// What is wrong with a reserved name. One whose record is gone is not wrong: who wants the name takes it over.
+    pub(crate) fn wrong_name(&self, name: &str) -> Result<Option<String>> {
+        match self.named(name) {
+            Err(Error::Damaged(message)) => Ok(Some(message)),
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::InvalidInput => {
+                Ok(Some("is no link".to_owned()))
+            }
+            other => other.map(|_| None),
+        }
+    }
+
+    /// Frees a name that means nothing.
+    pub(crate) fn forget_name(&self, name: &str) -> Result<()> {
+        let _lock = self.lock_names()?;
+        files::remove_all(&self.name_path(name))
+    }
+
     /// Moves away directories without a record, and names without one, left by a kill. Only for who holds off creators.
     pub(crate) fn sweep_unfinished(&self) -> Result<Vec<PathBuf>> {
         let mut swept = Vec::new();
@@ -470,7 +545,8 @@ impl<'a> Records<'a> {
         for name in files::names(&self.directory())? {
             let directory = self.directory().join(&name);
             if validate_id(&name).is_ok() && !directory.join(FILE).exists() {
-                swept.push(self.move_to_trash(&directory)?);
+                // It may be on its way out already.
+                swept.extend(files::optional(self.move_to_trash(&directory))?);
             }
         }
         Ok(swept)

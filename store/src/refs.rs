@@ -118,7 +118,10 @@ impl<'a> Refs<'a> {
         let missing = || Error::NotFound { kind: "tag", name: name.to_owned() };
         let tag = self.get(name)?.ok_or_else(missing)?;
         if expect == Expect::Absent || matches!(expect, Expect::Image(id) if id != tag.image) {
-            return Err(Error::Conflict(format!("the tag {name} is image {}", tag.image.short())));
+            return Err(Error::Conflict(format!(
+                "the tag {name} was changed meanwhile: it is image {}",
+                tag.image.short()
+            )));
         }
         let path = self.path(name);
         files::remove_all(&path)?;

@@ -92,6 +92,9 @@ pub fn image_space(store: &Store) -> Result<(Vec<ImageSpace>, u64)> {
     Ok((space, layers.values().filter(|(_, users)| *users > 1).map(|(bytes, _)| bytes).sum()))
 }
 
+/// What is told as images, containers, volumes, build cache and partial downloads.
+const TOLD: [&str; 9] = ["layers", "blobs", "images", "chains", "refs", "containers", "volumes", "cache", "ingest"];
+
 /// Measures the store.
 ///
 /// # Errors
@@ -120,7 +123,8 @@ pub fn usage(store: &Store) -> Result<Usage> {
     let partial = space("ingest")?;
     let count = files::names(&store.root().join("ingest"))?.len();
     usage.partial = Part { count, active: 0, bytes: partial, reclaimable: partial };
-    for name in ["networks", "tmp", "trash", "spare", "locks", "version"] {
+    // Journal, locks, work in progress, and whatever else lies there.
+    for name in files::names(store.root())?.iter().filter(|name| !TOLD.contains(&name.as_str())) {
         usage.other.bytes += space(name)?;
     }
     usage.other.bytes += files::own_usage(store.root())?;
@@ -180,6 +184,7 @@ mod tests {
             value: serde_json::Value::Null,
         };
         store.cache().put(&record).unwrap();
+        std::fs::write(store.root().join("journal"), [b'x'; 9000]).unwrap();
         let usage = usage(&store).unwrap();
         assert_eq!(usage.total(), files::disk_usage(store.root()).unwrap());
         assert!(usage.images.bytes > 100_000 && usage.build_cache.bytes > 50_000);

@@ -26,6 +26,7 @@ mod build_real;
 mod build_ssh;
 mod build_steps;
 mod cgroup;
+mod check;
 mod commit;
 mod connect;
 mod copy;

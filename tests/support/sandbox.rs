@@ -97,13 +97,7 @@ impl Sandbox {
 
     /// `img` with these arguments, not started.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let binary = std::env::var_os("IMG_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_img").into());
-        let mut command = Command::new(binary);
-        command.args(arguments).env_clear().current_dir(self.dir.path());
-        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        command.env("HOME", self.path("home")).env("IMG_CONFIG", self.path("config.toml"));
-        command.env("IMG_ROOT", self.root()).env("IMG_RUNROOT", self.path("run"));
-        command
+        command_in(self.dir.path(), arguments)
     }
 
     /// Runs `img` to its end.
@@ -300,6 +294,17 @@ impl Drop for Running {
             drop(self.0.wait());
         }
     }
+}
+
+/// `img` with these arguments on the store of the sandbox that has this folder, for threads of a test's own.
+pub fn command_in(folder: &Path, arguments: &[&str]) -> Command {
+    let binary = std::env::var_os("IMG_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_img").into());
+    let mut command = Command::new(binary);
+    command.args(arguments).env_clear().current_dir(folder);
+    command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    command.env("HOME", folder.join("home")).env("IMG_CONFIG", folder.join("config.toml"));
+    command.env("IMG_ROOT", folder.join("root")).env("IMG_RUNROOT", folder.join("run"));
+    command
 }
 
 fn lock_file(name: &str) -> File {

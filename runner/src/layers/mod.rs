@@ -10,7 +10,7 @@ mod erofs;
 mod pin;
 
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -74,10 +74,11 @@ pub fn ensure_mounted(run: &Path, layers: &[LayerMount]) -> Result<()> {
     with_open(run, layers, |_| Ok(()))
 }
 
-/// Opens the layers in order, mounting what is not mounted yet, and calls `work` with them. That happens inside the pinned
+/// Opens the layers in order, mounting what is not mounted yet, and calls `work` with them; once more if it fails, for
+/// somebody may have unmounted one meanwhile. That happens inside the pinned
 /// namespace (if a layer is a metadata image), where overlayfs may take the shared mounts as they are: a detached clone of each
 /// would cost an RCU grace period when it is closed. Paths of the host mean nothing in `work`. Single-threaded callers only.
-pub(crate) fn with_open<T>(run: &Path, layers: &[LayerMount], work: impl FnOnce(&Opened) -> Result<T>) -> Result<T> {
+pub(crate) fn with_open<T>(run: &Path, layers: &[LayerMount], mut work: impl FnMut(&Opened) -> Result<T>) -> Result<T> {
     let mut found: Vec<Option<OwnedFd>> = Vec::with_capacity(layers.len());
     for layer in layers {
         layer.check_id()?;
@@ -97,10 +98,19 @@ pub(crate) fn with_open<T>(run: &Path, layers: &[LayerMount], work: impl FnOnce(
         let _inside = pin.enter()?;
         open_present(layers, &mut found);
         if found.iter().all(Option::is_some) {
-            return work(&Opened { layers: found.into_iter().flatten().collect(), mount_points: open_mount_points() });
+            let opened = Opened { layers: found.into_iter().flatten().collect(), mount_points: open_mount_points() };
+            // Nobody keeps a layer from being unmounted here; under the lock it stays. Any other failure is the same there.
+            if let Ok(done) = work(&opened) {
+                return Ok(done);
+            }
+            found = opened.layers.into_iter().map(Some).collect();
         }
     }
     let _lock = pin::lock(run)?;
+    // What was found without the lock may be unmounted by now.
+    for (layer, slot) in layers.iter().zip(&mut found) {
+        slot.take_if(|_| matches!(layer, LayerMount::Erofs { .. }));
+    }
     let pin = Pin::open_or_make(run)?;
     let fresh = {
         let _inside = pin.enter()?;
@@ -205,18 +215,23 @@ pub fn in_use(run: &Path, id: &str) -> Result<bool> {
 
 /// Unmounts every layer that `keep` does not want. Running containers are not disturbed. Returns the ids.
 pub fn unmount_unused(run: &Path, keep: impl Fn(&str) -> bool) -> Result<Vec<String>> {
-    let _lock = match Pin::open(run)? {
+    let lock = match Pin::open(run)? {
         Some(_) => pin::lock(run)?,
         None => return Ok(Vec::new()),
     };
-    crate::broker::in_child(|| {
+    // If we are killed, the lock is held until the child is done.
+    crate::broker::in_child_with(&[lock.as_raw_fd()], || {
         let Some(pin) = Pin::open(run)? else { return Ok(Vec::new()) };
         let _inside = pin.enter()?;
         let mut gone = Vec::new();
         for id in names()? {
             if !keep(&id) {
                 let place = Path::new("/").join(&id);
-                mount::detach(&place).doing(|| format!("unmount layer {id}"))?;
+                match mount::detach(&place) {
+                    // Whoever was about to mount it was killed.
+                    Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+                    detached => detached.doing(|| format!("unmount layer {id}"))?,
+                }
                 std::fs::remove_dir(&place).doing(|| format!("remove the mount point of layer {id}"))?;
                 gone.push(id);
             }

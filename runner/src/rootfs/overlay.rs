@@ -68,9 +68,11 @@ impl Layers<'_> {
                 .doing(|| format!("open {}", path.display()))
         };
         let (upper_fd, work_fd) = (open(upper)?, open(work)?);
-        forget_volatile(&work_fd).doing(|| format!("clean {}", work.display()))?;
-        let mounted =
-            self.joined(|context| writable(context, &upper_fd, &work_fd, volatile)?.mount(attributes).doing(joining))?;
+        let mounted = self.joined(|context| {
+            // Each time: a mount that fails for its layers leaves the mark too.
+            forget_volatile(&work_fd).doing(|| format!("clean {}", work.display()))?;
+            writable(context, &upper_fd, &work_fd, volatile)?.mount(attributes).doing(joining)
+        })?;
         Ok(Prepared { mounted, _folder: Some(clone) })
     }
 
@@ -97,7 +99,7 @@ impl Layers<'_> {
 
     /// An overlay over the layers, finished by `finish` while they may be taken. Redirects and metadata-only copies stay off: an
     /// image could lie with them.
-    fn joined(&self, finish: impl FnOnce(Context) -> Result<OwnedFd>) -> Result<OwnedFd> {
+    fn joined(&self, mut finish: impl FnMut(Context) -> Result<OwnedFd>) -> Result<OwnedFd> {
         let Self { run, lowers, starting, owner } = *self;
         if lowers.len() > MAX_LOWERS - 1 {
             let (have, most) = (lowers.len(), MAX_LOWERS - 1);

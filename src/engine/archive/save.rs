@@ -25,6 +25,10 @@ use crate::error::{CommandError, Context as _, Result};
 /// Bytes written at one time.
 const BUFFER: usize = 1 << 20;
 
+fn gone(name: &str) -> CommandError {
+    CommandError::new(format!("no such image: {name}")).hint("it was removed just now")
+}
+
 impl Engine {
     /// Writes `names` to the file `output`, or standard output. A file appears only when it is whole.
     ///
@@ -32,7 +36,9 @@ impl Engine {
     /// No such image, a file that cannot be written.
     pub fn save(&self, names: &[String], format: ArchiveFormat, keep: Keep, output: Option<&Path>) -> Result<()> {
         let images = names.iter().map(|name| self.find_image(name)).collect::<Result<Vec<_>>>()?;
-        self.store.protect(&images.iter().map(|found| found.image.id.0).collect::<Vec<_>>())?;
+        for (name, found) in names.iter().zip(&images) {
+            self.store.images().protect(&found.image.id)?.ok_or_else(|| gone(name))?;
+        }
         let members: Vec<Member> = images.iter().map(|found| Member::of(found, keep)).collect();
         match output {
             Some(path) if format == ArchiveFormat::OciDirectory => self.write_layout(&members, path)?,

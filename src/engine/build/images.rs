@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use builder::{BaseImage, ImageSource, PortError};
 
 use super::BuildWatcher;
-use store::image::Image;
+use store::ImageId;
 
 use crate::engine::Engine;
 use crate::engine::pull::PullOptions;
@@ -33,9 +33,8 @@ impl<'a> Images<'a> {
         let _turn = self.one_at_a_time.lock();
         let store = self.engine.store();
         for _ in 0..TRIES {
-            let image = self.look_up(reference, platform, pull)?;
-            store.protect(&[image.id.0])?;
-            if store.images().has(&image.id) {
+            let id = self.look_up(reference, platform, pull)?;
+            if let Some(image) = store.images().protect(&id)? {
                 return Ok(BaseImage { id: image.id.to_string(), layers: image.layers().to_vec(), config: image.raw });
             }
         }
@@ -43,7 +42,8 @@ impl<'a> Images<'a> {
             .hint("another process prunes images: try again when it has ended"))
     }
 
-    fn look_up(&self, reference: &str, platform: Option<&str>, pull: bool) -> Result<Image, CommandError> {
+    /// The image, pulled if need be.
+    fn look_up(&self, reference: &str, platform: Option<&str>, pull: bool) -> Result<ImageId, CommandError> {
         let wanted = self.engine.platform(platform)?;
         // What is named by its id is here or nowhere.
         let is_id = reference.starts_with("sha256:");
@@ -57,11 +57,11 @@ impl<'a> Images<'a> {
                     .is_some()
         });
         match here {
-            Some(found) => Ok(found.image),
+            Some(found) => Ok(found.image.id),
             None => {
                 let options = PullOptions { platform: platform.map(str::to_owned), ..PullOptions::default() };
                 let pulled = self.engine.pull(reference, &options, self.watcher)?;
-                Ok(self.engine.store().images().get(&pulled.image)?)
+                Ok(pulled.image)
             }
         }
     }

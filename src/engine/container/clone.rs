@@ -53,6 +53,8 @@ impl Engine {
         options.run_by = None;
         options.incomplete = if copies { own_process()? } else { None };
         let mut made = self.create(&options, None, progress)?;
+        // It says of itself that it is not whole.
+        made.claim = None;
         let asked = |data: &mut ContainerData| (data.options.image, data.options.pull) = (image, pull);
         let changed = self.store.containers().change(&made.record.id, asked).map_err(CommandError::from);
         let finished = changed.and_then(|changed| {

@@ -11,6 +11,7 @@ use store::Digest;
 use store::image::{Image, RunConfig};
 use store::record::Record;
 
+use super::claim::Claim;
 use super::options::Options;
 use super::run::Startable;
 use super::supervise::Standing;
@@ -71,13 +72,24 @@ impl Engine {
             .chain(mounted)
             .collect();
         let mut record = Record { id: id.clone(), name: String::new(), created: Timestamp::now(), uses, data };
-        if let Err(error) = self.write_all(&mut record, &merged.volumes, progress) {
-            for volume in record.data.anonymous_volumes.iter().filter_map(|line| Some(line.rsplit_once('=')?.1)) {
-                // What cannot be removed now either is for `volume prune`.
-                let _ = crate::engine::volumes::attach::remove(self.store.volumes(), volume);
+        let made = self.write_all(&mut record, &merged.volumes, progress);
+        let kept = made.and_then(|claim| match self.keep_volumes(&record) {
+            Ok(()) => Ok(claim),
+            Err(error) => {
+                self.store.containers().remove(&id)?;
+                Err(error)
             }
-            return Err(error);
-        }
+        });
+        let claim = match kept {
+            Ok(claim) => Some(claim),
+            Err(error) => {
+                for volume in record.data.anonymous_volumes.iter().filter_map(|line| Some(line.rsplit_once('=')?.1)) {
+                    // What cannot be removed now either is for `volume prune`.
+                    let _ = crate::engine::volumes::attach::remove(self.store.volumes(), volume);
+                }
+                return Err(error);
+            }
+        };
         self.explain_boot(options)?;
         // The record protects the image from now on, without the cost of a lease; until now nothing did.
         if record.data.image.is_some_and(|image| !self.store.images().has(&image)) {
@@ -87,13 +99,14 @@ impl Engine {
         if let Some(path) = cidfile {
             let write = || std::fs::File::create_new(path)?.write_all(id.as_bytes());
             if let Err(error) = write() {
+                drop(claim);
                 self.remove_container(&id, true, true)?;
                 return Err(error).context(format!("cannot write {}", path.display()));
             }
         }
         self.container_event(&record, "create");
         timing::mark(Mark::Recorded);
-        Ok(Startable { record, image: image.map(|image| image.config.config) })
+        Ok(Startable { record, claim, image: image.map(|image| image.config.config) })
     }
 
     /// The volumes that a new container needs, and its record.
@@ -102,7 +115,7 @@ impl Engine {
         record: &mut super::ContainerRecord,
         declared: &[String],
         progress: &dyn Progress,
-    ) -> Result<()> {
+    ) -> Result<Claim> {
         let id = record.id.clone();
         self.make_volumes(&id, &mut record.data, declared)?;
         let options = &record.data.options;
@@ -152,10 +165,10 @@ impl Engine {
     }
 
     /// Writes the record under the name that was asked for, or one nobody has.
-    fn write_record(&self, record: &mut Record<ContainerData>) -> Result<()> {
+    fn write_record(&self, record: &mut Record<ContainerData>) -> Result<Claim> {
         if let Some(name) = &record.data.options.name {
             record.name.clone_from(name);
-            return self.store.containers().create(record).map_err(|error| match error {
+            return self.store.containers().create_held(record).map(Claim::of).map_err(|error| match error {
                 store::Error::Conflict(_) => {
                     let owner =
                         self.find_container(name).map_or_else(|_| "another one".into(), |id| id[..12].to_owned());
@@ -168,9 +181,9 @@ impl Engine {
         }
         for attempt in 0..NAME_TRIES {
             record.name = names::generate(attempt)?;
-            match self.store.containers().create(record) {
+            match self.store.containers().create_held(record) {
                 Err(store::Error::Conflict(_)) => {}
-                result => return Ok(result?),
+                result => return Ok(Claim::of(result?)),
             }
         }
         Err(CommandError::new("found no free name for the container").hint("choose one with --name"))

@@ -57,9 +57,12 @@ impl Engine {
         let removed = record.data.options.remove;
         let state = self.state(&record.id)?.filter(|state| removed && state.status != Status::Stopped);
         let held = state.map(|state| Restarting::hold(&self.state_dir(&record.id), &state, name)).transpose()?;
-        let started = self.stop_whole(&record.id, signal, timeout).and_then(|()| match self.startable(&record.id)? {
-            Some(startable) => self.start_detached(&startable),
-            None => Err(CommandError::new(format!("container {name} was started by somebody else meanwhile"))),
+        let started = self.stop_whole(&record.id, signal, timeout).and_then(|()| {
+            let startable = self.startable(&record.id)?;
+            match startable.map(|mut startable| self.start_detached(&mut startable)).transpose()? {
+                Some(true) => Ok(()),
+                _ => Err(CommandError::new(format!("container {name} was started by somebody else meanwhile"))),
+            }
         });
         drop(held);
         if let Err(error) = started {

@@ -12,13 +12,12 @@ use runner::validate::{Host, validate};
 use runner::{Container, HostsFile, Supervision};
 use store::image::RunConfig;
 
-use super::ContainerData;
 use super::create::{choices, defaults, hostname, usage};
 use super::files::{EtcFiles, Names};
 use super::network::who_answers;
 use super::rootfs::Directory;
-use super::run::Startable;
 use super::supervise::supervision;
+use super::{ContainerData, ContainerRecord};
 use super::{boot, health, ids, inside, namespaces, secrets};
 use crate::engine::Engine;
 use crate::error::{CommandError, Context as _, Result};
@@ -59,10 +58,10 @@ impl Engine {
     ///
     /// # Errors
     /// A volume, layer or network that is not there.
-    pub(super) fn prepare(&self, startable: &Startable) -> Result<Container> {
-        let (id, data) = (&startable.record.id, &startable.record.data);
-        let (mut options, merged) = self.spec_options(id, data, startable.image.as_ref())?;
-        let network = self.network(id, &startable.record.name, &data.options, &merged.exposed_ports)?;
+    pub(super) fn prepare(&self, record: &ContainerRecord, image: Option<&RunConfig>) -> Result<Container> {
+        let (id, data) = (&record.id, &record.data);
+        let (mut options, merged) = self.spec_options(id, data, image)?;
+        let network = self.network(id, &record.name, &data.options, &merged.exposed_ports)?;
         options.namespaces.network = match &network.mode {
             Mode::Host => NamespaceMode::Host,
             Mode::Join(_) => network.mode.namespace_path().map_or(NamespaceMode::Private, NamespaceMode::Path),
@@ -95,14 +94,14 @@ impl Engine {
         });
         options.mounts = mounts;
         options.security.mask.extend(self.own_places(data)?);
-        let of_image = startable.image.as_ref().and_then(|image| image.stop_signal.as_deref());
+        let of_image = image.and_then(|image| image.stop_signal.as_deref());
         let stop_signal = self.stop_signal_of_init(data, &merged.args, of_image).unwrap_or(merged.stop_signal);
         options.stop_signal = Some(stop_signal);
         let spec = build(&options)?;
         let logging = self.logging(&data.options)?;
         let passthrough = logging.passthrough()?;
-        let log_service = logging.service(id, &startable.record.name, &data.options.image);
-        let health = health::check(&data.options, startable.image.as_ref(), &spec)?;
+        let log_service = logging.service(id, &record.name, &data.options.image);
+        let health = health::check(&data.options, image, &spec)?;
         let rootfs = self.rootfs(id, data)?;
         let paths = self.store.containers().container_paths(id)?;
         Ok(Container {

@@ -19,11 +19,22 @@ impl Engine {
             if !idle || !options.fits(Some(record.created), &record.data.labels) {
                 continue;
             }
-            bytes += self.store.containers().upper_size(&record.id)?;
-            if dry_run || self.remove_container(&record.id, false, true)? {
+            let size = self.store.containers().upper_size(&record.id)?;
+            let gone = dry_run
+                || match self.remove_container(&record.id, false, true) {
+                    // Somebody has removed or started it meanwhile.
+                    Err(_) if self.is_gone_or_up(&record.id)? => false,
+                    removed => removed?,
+                };
+            if gone {
+                bytes += size;
                 removed.push(record);
             }
         }
         Ok((removed, bytes))
+    }
+
+    fn is_gone_or_up(&self, id: &str) -> Result<bool> {
+        Ok(!self.store.containers().has(id) || self.state(id)?.is_some_and(|state| state.is_up()))
     }
 }

@@ -2,14 +2,18 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use super::run::{Removal, remove_all, tell_end};
+use super::claim::Claim;
+use super::run::{Removal, remove_all, remove_claimed, tell_end};
 use super::{ContainerData, ContainerRecord};
 use crate::engine::Engine;
 use crate::error::{CommandError, Kind, Result};
 
 /// How many containers a start looks at for what dead monitors left.
 const FEW: usize = 8;
+/// Longest wait for a container that was killed.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 impl Engine {
     /// Removes a container; says whether there was one.
@@ -22,23 +26,53 @@ impl Engine {
             Err(_) if force => return Ok(false),
             Err(error) => return Err(error),
         };
-        let record = self.container_record(&id)?;
-        if let Some(state) = self.state(&id)?.filter(runner::State::is_up) {
-            if !force {
-                let word = super::list::state_word(&record, Some(&state));
-                return Err(CommandError::new(format!("container {} is {word}", record.name))
-                    .hint(format!("`img stop {name}` first, or use --force")));
+        let deadline = Instant::now() + STOP_LIMIT;
+        loop {
+            if force && !self.store.containers().has(&id) {
+                return Ok(false);
             }
-            // One started with --rm is removed by its own monitor as soon as it has ended.
-            let limit = std::time::Duration::from_secs(30);
-            runner::stop(&self.state_dir(&id), Some(libc_sigkill()), Some(limit)).map(drop).or_else(not_running)?;
+            let record = self.container_record(&id)?;
+            // Never held while it is stopped: its own monitor may be about to remove it.
+            let claim = Claim::take(&self.store.containers().path(&id)?)?;
+            if let Some(state) = self.state(&id)?.filter(runner::State::is_up) {
+                drop(claim);
+                self.stop_to_remove(&record, &state, name, force)?;
+                if Instant::now() > deadline {
+                    return Err(CommandError::new(format!("container {name} is started again and again")));
+                }
+                continue;
+            }
+            if !volumes && !record.data.options.remove && !record.data.anonymous_volumes.is_empty() {
+                // docker keeps anonymous volumes unless -v says otherwise: they lose their owner and are listed as such.
+                self.store.containers().change(&id, |data: &mut ContainerData| data.anonymous_volumes.clear())?;
+            }
+            remove_claimed(&self.store, &self.states(), &id, Removal::Whole, claim)?;
+            return Ok(true);
         }
-        if !volumes && !record.data.options.remove && !record.data.anonymous_volumes.is_empty() {
-            // docker keeps anonymous volumes unless -v says otherwise: they lose their owner and are listed as such.
-            self.store.containers().change(&id, |data: &mut ContainerData| data.anonymous_volumes.clear())?;
+    }
+
+    /// What came of reading a container's files; that it was removed meanwhile is said rather than which file is missing for that.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub(in crate::engine) fn unless_removed<T>(&self, record: &ContainerRecord, read: Result<T>) -> Result<T> {
+        match read {
+            Err(_) if !self.store.containers().has(&record.id) => {
+                Err(CommandError::new(format!("no such container: {}", record.name)).hint("it was removed just now"))
+            }
+            read => read,
         }
-        remove_all(&self.store, &self.states(), &id, Removal::Whole)?;
-        Ok(true)
+    }
+
+    /// Kills a container that is to be removed, if that is allowed.
+    fn stop_to_remove(&self, record: &ContainerRecord, state: &runner::State, name: &str, force: bool) -> Result<()> {
+        if !force {
+            let word = super::list::state_word(record, Some(state));
+            return Err(CommandError::new(format!("container {} is {word}", record.name))
+                .hint(format!("`img stop {name}` first, or use --force")));
+        }
+        // One started with --rm is removed by its own monitor as soon as it has ended.
+        runner::stop(&self.state_dir(&record.id), Some(libc_sigkill()), Some(STOP_LIMIT)).map(drop).or_else(not_running)
     }
 
     /// Takes back what containers left whose monitor was killed; those that wanted to be removed are.

@@ -19,6 +19,7 @@ use store::Store;
 use store::image::RunConfig;
 use store::journal::{Event, Subject};
 
+use super::claim::Claim;
 use super::create::usage;
 use super::supervise::Standing;
 use super::{ContainerData, ContainerRecord, LastExit, time};
@@ -31,10 +32,12 @@ const RECORD_TRIES: u32 = 5;
 const RECORD_PAUSE: Duration = Duration::from_millis(200);
 
 /// A container that may be started: its record, and what its image says of running it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Startable {
     /// Its record.
     pub record: ContainerRecord,
+    /// Held since it was made, so that nobody prunes what is about to run.
+    pub(super) claim: Option<Claim>,
     /// The image's defaults; `None` with `--rootfs`.
     pub image: Option<RunConfig>,
 }
@@ -51,24 +54,29 @@ pub struct Attachment {
 }
 
 impl Engine {
-    /// Starts a container in the background.
+    /// Starts a container in the background; false if somebody else started it meanwhile.
     ///
     /// # Errors
     /// It cannot be started; the error's kind says why, as docker's exit codes do.
-    pub fn start_detached(&self, startable: &Startable) -> Result<()> {
+    pub fn start_detached(&self, startable: &mut Startable) -> Result<bool> {
+        let Some(claim) = self.claim_start(startable)? else { return Ok(false) };
         let record = &startable.record;
-        let container = self.prepare(startable).map_err(|error| self.unprepared(record, error))?;
+        let container = match self.prepare(&startable.record, startable.image.as_ref()) {
+            Ok(container) => container,
+            Err(error) => return Err(self.unprepared(record, claim, error)),
+        };
         timing::mark(Mark::Specified);
         let options = MonitorOptions { stdin: record.data.options.interactive, foreground: false };
         self.set_standing(record, Standing::Up)?;
         match start_monitored(container, options, self.observer(record)) {
             Ok((state, _)) => {
+                drop(claim);
                 self.container_event(record, "start");
                 self.show_notices(state.network.as_ref());
                 self.started_with_root(&record.id);
-                Ok(())
+                Ok(true)
             }
-            Err(error) => Err(self.start_failed(record, error)),
+            Err(error) => Err(self.start_failed(record, claim, error)),
         }
     }
 
@@ -76,20 +84,27 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::start_detached`].
-    pub fn run_attached(&self, startable: &Startable, attachment: &Attachment) -> Result<u8> {
+    pub fn run_attached(&self, startable: &mut Startable, attachment: &Attachment) -> Result<u8> {
+        let claim = self.claim_to_attach(startable)?;
         let record = &startable.record;
         let asked = &record.data.options;
-        let mut container = self.prepare(startable).map_err(|error| self.unprepared(record, error))?;
+        let mut container = match self.prepare(&startable.record, startable.image.as_ref()) {
+            Ok(container) => container,
+            Err(error) => return Err(self.unprepared(record, claim, error)),
+        };
         timing::mark(Mark::Specified);
         if container.supervision.passthrough || !asked.tty && !asked.interactive {
             container.passed_on.clone_from(&attachment.passed_on);
-            return self.foreground(record, &container, attachment, false).map(|(code, _)| code);
+            return self.foreground(record, claim, &container, attachment, false).map(|(code, _)| code);
         }
         let keys = detach_keys(asked.detach_keys.as_deref())?;
         let options = MonitorOptions { stdin: asked.interactive, foreground: true };
         self.set_standing(record, Standing::Up)?;
-        let (state, stream) = start_monitored(container, options, self.observer(record))
-            .map_err(|error| self.start_failed(record, error))?;
+        let (state, stream) = match start_monitored(container, options, self.observer(record)) {
+            Ok(started) => started,
+            Err(error) => return Err(self.start_failed(record, claim, error)),
+        };
+        drop(claim);
         self.container_event(record, "start");
         self.show_notices(state.network.as_ref());
         self.started_with_root(&record.id);
@@ -106,24 +121,33 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::start_detached`].
-    pub fn run_explained(&self, startable: &Startable, attachment: &Attachment) -> Result<(u8, Vec<Denial>)> {
+    pub fn run_explained(&self, startable: &mut Startable, attachment: &Attachment) -> Result<(u8, Vec<Denial>)> {
+        let claim = self.claim_to_attach(startable)?;
         let record = &startable.record;
-        let mut container = self.prepare(startable).map_err(|error| self.unprepared(record, error))?;
+        let mut container = match self.prepare(&startable.record, startable.image.as_ref()) {
+            Ok(container) => container,
+            Err(error) => return Err(self.unprepared(record, claim, error)),
+        };
         container.passed_on.clone_from(&attachment.passed_on);
-        self.foreground(record, &container, attachment, true)
+        self.foreground(record, claim, &container, attachment, true)
     }
 
     /// Runs a container as its own monitor.
     fn foreground(
         &self,
         record: &ContainerRecord,
+        claim: Claim,
         container: &Container,
         attachment: &Attachment,
         explain: bool,
     ) -> Result<(u8, Vec<Denial>)> {
         let options = Foreground { stdin: false, forward_signals: attachment.signals };
         self.set_standing(record, Standing::Up)?;
+        let mut claim = Some(claim);
         let mut observer = |happening: &Happening<'_>| {
+            if let Happening::Started(_) = happening {
+                claim = None;
+            }
             tell_happening(&self.store, record, happening);
             match happening {
                 Happening::Starting => {
@@ -143,7 +167,15 @@ impl Engine {
         } else {
             run_foreground(container, options, &mut observer).map(|exit| (exit, Vec::new()))
         };
-        let (exit, denials) = result.map_err(|error| self.start_failed(record, error))?;
+        let (exit, denials) = match (result, claim) {
+            (Ok(ended), _) => ended,
+            (Err(error), Some(claim)) => return Err(self.start_failed(record, claim, error)),
+            // It did run. Somebody may have removed it.
+            (Err(error), None) => match Claim::take(&self.store.containers().path(&record.id)?)? {
+                Some(claim) => return Err(self.start_failed(record, claim, error)),
+                None => return Err(error.into()),
+            },
+        };
         if let Some(error) = &exit.error {
             let error = crate::ui::Escaped(error);
             crate::ui::warn(format_args!("cannot start container {} again: {error}", record.name));
@@ -231,7 +263,7 @@ impl Engine {
             return Ok(None);
         }
         let image = self.run_config(&record.data)?;
-        Ok(Some(Startable { record, image }))
+        Ok(Some(Startable { record, claim: None, image }))
     }
 
     /// What is done when the monitor tells what happens. It holds paths only: descriptors are closed in the monitor.
@@ -266,14 +298,14 @@ impl Engine {
     }
 
     /// A container that could not even be prepared: with `--rm` as if it had never been.
-    fn unprepared(&self, record: &ContainerRecord, error: CommandError) -> CommandError {
+    fn unprepared(&self, record: &ContainerRecord, claim: Claim, error: CommandError) -> CommandError {
         self.let_go_of_volumes();
         warn_of("release the volumes of", record, self.released(record));
         if !record.data.options.remove {
             return error;
         }
-        match self.remove_container(&record.id, true, true) {
-            Ok(_) => error,
+        match remove_claimed(&self.store, &self.states(), &record.id, Removal::Whole, Some(claim)) {
+            Ok(()) => error,
             Err(second) => error.hint(format!("and cleaning up failed: {}", second.text())),
         }
     }
@@ -283,12 +315,13 @@ impl Engine {
     }
 
     /// A start that failed: recorded, or with `--rm` as if it had never been.
-    fn start_failed(&self, record: &ContainerRecord, error: runner::Error) -> CommandError {
+    fn start_failed(&self, record: &ContainerRecord, claim: Claim, error: runner::Error) -> CommandError {
         let kind = Kind::of_start(&error);
         let error = CommandError::from(error).kind(kind);
         self.event(&of_container(record, "abort").with("error", &error.text()));
         let cleaned = if record.data.options.remove {
-            self.remove_container(&record.id, true, true).map(drop)
+            self.let_go_of_volumes();
+            remove_claimed(&self.store, &self.states(), &record.id, Removal::Whole, Some(claim))
         } else {
             let last = LastExit {
                 code: Some(i32::from(kind.code())),
@@ -297,16 +330,14 @@ impl Engine {
                 finished: jiff::Timestamp::now(),
                 error: Some(error.text()),
             };
-            let deleted = match runner::delete(&self.state_dir(&record.id), false) {
-                // Somebody else was faster: it is theirs.
-                Err(runner::Error::Running(_)) => Ok(()),
-                deleted => deleted.map_err(Into::into),
-            };
+            let deleted = runner::delete(&self.state_dir(&record.id), false).map_err(Into::into);
             warn_of("remove the state of", record, deleted);
             self.let_go_of_volumes();
             warn_of("release the volumes of", record, self.released(record));
             let ended = |data: &mut ContainerData| data.last = Some(last);
-            self.store.containers().change(&record.id, ended).map(drop).map_err(Into::into)
+            let told = self.store.containers().change(&record.id, ended).map(drop).map_err(Into::into);
+            drop(claim);
+            told
         };
         let error = error.prefixed(&format!("cannot start container {}", record.name));
         match cleaned {
@@ -446,6 +477,18 @@ pub(super) enum Removal {
 
 /// Removes a container that has ended: its state, its anonymous volumes, its record.
 pub(super) fn remove_all(store: &Store, states: &Path, id: &str, removal: Removal) -> Result<()> {
+    let claim = Claim::take(&store.containers().path(id)?)?;
+    remove_claimed(store, states, id, removal, claim)
+}
+
+/// As [`remove_all`], for who has claimed it already.
+pub(super) fn remove_claimed(
+    store: &Store,
+    states: &Path,
+    id: &str,
+    removal: Removal,
+    _claim: Option<Claim>,
+) -> Result<()> {
     let record: Option<ContainerRecord> = match store.containers().read(id) {
         Ok(record) => Some(record),
         Err(error) if error.is_not_found() => None,

@@ -85,7 +85,11 @@ impl Engine {
         let directory = self.state_dir(id);
         match self.state(id)? {
             Some(state) if state.status == runner::Status::Running => {
-                Ok(Some(Frozen(Some(runner::Standstill::of(&directory)?))))
+                match runner::Standstill::of(&directory) {
+                    // It ended just now, which stands still too.
+                    Err(_) if !self.state(id)?.is_some_and(|state| state.is_running()) => Ok(None),
+                    frozen => Ok(Some(Frozen(Some(frozen?)))),
+                }
             }
             _ => Ok(None),
         }

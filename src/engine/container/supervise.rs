@@ -105,7 +105,7 @@ impl Engine {
                 Ok(false) => {}
                 Ok(true) => {
                     let started = self.startable(&id).and_then(|found| match found {
-                        Some(container) => self.start_detached(&container).map(|()| true),
+                        Some(mut container) => self.start_detached(&mut container),
                         None => Ok(false),
                     });
                     match started {

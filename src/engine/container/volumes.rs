@@ -70,13 +70,34 @@ impl Engine {
         Ok(())
     }
 
+    /// Makes the volumes of a container again that somebody removed before its record named them.
+    pub(super) fn keep_volumes(&self, record: &ContainerRecord) -> Result<()> {
+        for line in &record.data.anonymous_volumes {
+            let id = line.rsplit_once('=').map_or("", |(_, id)| id);
+            if !self.store.volumes().has(id) {
+                let data = VolumeData { anonymous_for: Some(record.id.clone()), ..VolumeData::default() };
+                self.new_volume_in(self.store.volumes().unsynced(), id.to_owned(), id.to_owned(), data)?;
+            }
+        }
+        let mounts = record.data.mounts()?.into_iter().filter(|mount| matches!(mount.kind, MountKind::Volume));
+        for (name, mount) in mounts.filter_map(|mount| Some((mount.source.clone()?, mount))) {
+            if self.store.volumes().find(&name).is_err_and(|error| error.is_not_found()) {
+                self.named_volume(&name, &mount)?;
+            }
+        }
+        Ok(())
+    }
+
     fn named_volume(&self, name: &str, mount: &MountRequest) -> Result<()> {
         if let Some(driver) = mount.volume_driver.as_deref().filter(|driver| *driver != "local") {
             return Err(CommandError::usage(format!("there is no volume driver {driver:?}"))
                 .hint("only local volumes are supported"));
         }
         match self.store.volumes().find(name) {
-            Ok(id) => return self.share_volume(&id),
+            Ok(id) => match self.share_volume(&id) {
+                Err(_) if !self.store.volumes().has(&id) => {}
+                shared => return shared,
+            },
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error.into()),
         }
@@ -195,7 +216,7 @@ impl Engine {
 
     fn lock_filling(&self, id: &str) -> Result<fs::File> {
         let lock = self.store.volumes().path(id)?.join("filling.lock");
-        let open = fs::File::options().create(true).truncate(false).write(true).open(&lock);
+        let open = fs::File::options().create(true).truncate(false).write(true).mode(0o600).open(&lock);
         let locked = open.and_then(|file| file.lock().map(|()| file));
         locked.with_context(|| format!("cannot lock {}", lock.display()))
     }

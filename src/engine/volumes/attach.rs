@@ -178,6 +178,12 @@ fn is_used(store: &Store, states: &Path, id: &str) -> Result<bool> {
 
 /// Removes a volume and all that is in it; what it only showed stays.
 pub fn remove(volumes: Records<'_>, id: &str) -> store::Result<()> {
+    detach(volumes, id)?;
+    volumes.remove(id)
+}
+
+/// Takes a volume's own file system off the host before it is removed.
+pub fn detach(volumes: Records<'_>, id: &str) -> store::Result<()> {
     let data = volumes.path(id)?.join("data");
     if host_mount::is_mounted(&data).unwrap_or(false)
         && let Err(error) = host_mount::unmount(&data)
@@ -185,5 +191,5 @@ pub fn remove(volumes: Records<'_>, id: &str) -> store::Result<()> {
         // Removing goes through what is mounted: rather not.
         return Err(store::Error::Conflict(format!("volume {id} cannot be unmounted: {error}")));
     }
-    volumes.remove(id)
+    Ok(())
 }

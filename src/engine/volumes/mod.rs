@@ -144,9 +144,35 @@ impl Engine {
             return Err(CommandError::new(format!("volume {name} is in use by container {users}"))
                 .hint(format!("`img rm {user}` removes the container")));
         }
-        attach::remove(self.store.volumes(), &volume.id)?;
+        match self.remove_volume_unless_used(&volume.id) {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(CommandError::new(format!(
+                    "volume {name} is in use by a container that was made just now"
+                )));
+            }
+            // Somebody else was faster.
+            Err(_) if !self.store.volumes().has(&volume.id) => {
+                return if force { Ok(false) } else { Err(CommandError::new(format!("no such volume: {name}"))) };
+            }
+            Err(error) => return Err(error),
+        }
         self.volume_event("destroy", name);
         Ok(true)
+    }
+
+    /// Removes a volume that nobody used a moment ago, if that is so still. Whoever makes a container writes its record first, and
+    /// makes its volumes again if they are gone after that.
+    ///
+    /// # Errors
+    /// It cannot be removed, or somebody else has removed it.
+    pub(super) fn remove_volume_unless_used(&self, id: &str) -> Result<bool> {
+        let used = || Ok::<_, CommandError>(self.volume_users()?.contains_key(id));
+        if used()? {
+            return Ok(false);
+        }
+        attach::detach(self.store.volumes(), id)?;
+        self.store.volumes().remove_unless(id, used)
     }
 
     /// Removes the volumes that no container uses: the anonymous ones, or `all`. Gives their names.
@@ -160,7 +186,12 @@ impl Engine {
             let kept = !volume.used_by.is_empty() || volume.snapshot_of.is_some();
             let wanted = !kept && (all || volume.anonymous);
             if wanted && VolumeFilter::all_fit(filters, &volume) {
-                attach::remove(self.store.volumes(), &volume.id)?;
+                match self.remove_volume_unless_used(&volume.id) {
+                    Ok(false) => continue,
+                    // Somebody else was faster.
+                    Err(_) if !self.store.volumes().has(&volume.id) => continue,
+                    removed => drop(removed?),
+                }
                 self.volume_event("destroy", &volume.name);
                 removed.push(volume.name);
             }

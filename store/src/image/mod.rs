@@ -205,6 +205,11 @@ impl<'a> Images<'a> {
         layers[..checked].iter().try_for_each(|layer| tree.apply(self.store.layers().toc(layer)?.entries()))
     }
 
+    /// Forgets a manifest whose blob is lost.
+    pub(crate) fn forget_manifest(&self, id: &ImageId, manifest: &Digest) -> Result<()> {
+        self.update(id, |before| before.manifests.retain(|known| known != manifest))
+    }
+
     /// Changes the record of an image under its lock; makes it if it is not there.
     fn update(&self, id: &ImageId, change: impl FnOnce(&mut ImageRecord)) -> Result<()> {
         let lock = self.store.root().join("locks").join(format!("image-{}", id.hex()));
@@ -229,7 +234,6 @@ impl<'a> Images<'a> {
         if files::commit_dir(&temporary, &directory)? {
             return Ok(());
         }
-        let temporary = self.store.lease()?.temporary("image");
         files::replace_file(&self.record_path(id), &temporary, &bytes, Durability::Synced)
     }
 
@@ -253,6 +257,21 @@ impl<'a> Images<'a> {
         self.store.protect(&[id.0])?;
         self.record(id)?;
         self.update(id, |before| before.annotations = (manifest.clone(), descriptor.clone()))
+    }
+
+    /// Keeps an image with its layers from being collected while the store's handle lives, even if somebody removes the image
+    /// itself; `None` if it is not here, whole.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Io`], [`Error::LockTimeout`].
+    pub fn protect(&self, id: &ImageId) -> Result<Option<Image>> {
+        self.store.protect(&[id.0])?;
+        let Some(image) = files::optional(self.get(id))? else { return Ok(None) };
+        let parts = image.layers().iter().map(|layer| layer.0).chain(image.record.manifests.iter().copied());
+        let kept = image.record.compressed.iter().flatten().map(|form| form.digest);
+        self.store.protect(&parts.chain(kept).collect::<Vec<_>>())?;
+        // Who removes an image asks no lease: between the two it may have been collected.
+        Ok((self.has(id) && image.layers().iter().all(|layer| self.store.layers().has(layer))).then_some(image))
     }
 
     /// What is known of the image beside its config.
@@ -316,7 +335,7 @@ impl<'a> Images<'a> {
     /// Removes the record, and with it the image; config and layers stay until collected.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Conflict`] while a tag or container uses it, [`Error::Io`].
+    /// [`Error::NotFound`], [`Error::Conflict`] while a tag, a container or a living worker's lease names it, [`Error::Io`].
     pub fn remove(&self, id: &ImageId) -> Result<()> {
         let _alone = crate::gc::collector_lock(self.store)?;
         self.record(id)?;
@@ -327,6 +346,11 @@ impl<'a> Images<'a> {
             if record.uses.contains(&id.0) {
                 return Err(Error::Conflict(format!("image {} is used by the container {}", id.short(), record.name)));
             }
+        }
+        // Somebody has just made it and is about to name it, or builds on it.
+        let own = self.store.own_lease();
+        if crate::lease::leased_by_others(self.store.root(), own.as_deref())?.contains(&id.0) {
+            return Err(Error::Conflict(format!("image {} is being used by another command", id.short())));
         }
         let directory = self.directory(id);
         let aside = files::move_aside(self.store.root(), &directory)?;

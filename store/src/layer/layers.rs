@@ -4,8 +4,8 @@
 //! [`Staging::commit`]. Nothing else writes under `layers/`.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Write as _};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -267,7 +267,7 @@ impl Staging {
         let info = LayerInfo::of(diff_id, tar_size, &toc, notes);
         for (name, bytes) in [("toc", &toc.encode()), ("layer.json", &info.encode()?)] {
             let path = self.directory.join(name);
-            fs::write(&path, bytes).map_err(Error::io("write", &path))?;
+            files::create_file(&path)?.write_all(bytes).map_err(Error::io("write", &path))?;
         }
         crate::snapshot::finish_layer(&self.directory, &diff_id, &toc)?;
         tar.sync_all().map_err(Error::io("sync", self.tar_path()))?;

@@ -21,6 +21,8 @@ use crate::{Store, layer::Toc};
 
 /// The diff ids of a chain, one a line, lowest first: for people, and the sign that the chain has been looked at.
 const LAYERS: &str = "layers";
+/// Longest list of them read, bytes.
+const LAYERS_MAX: u64 = 1 << 20;
 /// Longest wait for another process that makes the same thing: a layer being unpacked to a slow disk.
 pub(super) const MAKING: Duration = Duration::from_secs(600);
 
@@ -114,6 +116,40 @@ pub(crate) fn check_layer(store: &Store, layer: &DiffId, toc: &Toc, repair: bool
         rebuild(store, layer, &dir, toc)?;
     }
     Ok(same)
+}
+
+/// What is wrong with what was made of a chain of layers, if anything is; unless `quick`, by making it again. Layers that are
+/// damaged themselves say nothing of it.
+pub(crate) fn check_chain(store: &Store, id: &ChainId, quick: bool) -> Result<Option<String>> {
+    let dir = chain_dir(store, id);
+    if !dir.exists() {
+        return Ok(None);
+    }
+    let Some(text) = files::optional(files::read_limited(&dir.join(LAYERS), LAYERS_MAX))? else {
+        return Ok(dir.exists().then(|| "its list of layers is missing".to_owned()));
+    };
+    let lines = String::from_utf8_lossy(&text);
+    let layers: std::result::Result<Vec<DiffId>, _> = lines.lines().map(|line| line.parse().map(DiffId)).collect();
+    let Some(layers) = layers.ok().filter(|layers| ChainId::of(layers) == Some(*id)) else {
+        return Ok(Some("its list of layers is another chain's".to_owned()));
+    };
+    if let Some(absent) = layers.iter().find(|layer| !store.layers().has(layer)) {
+        return Ok(Some(format!("its layer {absent} is missing")));
+    }
+    if quick || layers.iter().any(|layer| store.layers().toc(layer).is_err()) {
+        return Ok(None);
+    }
+    let new = store.lease()?.temporary("check");
+    files::create_dir(&new)?;
+    let written = Chain::new(store, &layers).write(layers.len() - 1, &new);
+    let mut same = true;
+    for name in [SIDE, METADATA] {
+        same = same && is_same(&new.join(name), &dir.join(name))?;
+    }
+    remove_tree(&new)?;
+    // A layer that went meanwhile takes the chain along.
+    Ok((files::optional(written)?.is_some() && !same && dir.exists())
+        .then(|| "its metadata image does not describe its layers".to_owned()))
 }
 
 /// Whether two files have the same bytes, or neither is there.
@@ -237,13 +273,7 @@ impl<'a> Chain<'a> {
     fn make(&mut self, top: usize, id: &ChainId, dir: &Path) -> Result<()> {
         let new = self.store.lease()?.temporary("chain");
         files::create_dir(&new)?;
-        let stacked = self.stack(top)?;
-        if stacked.differs {
-            let (tars, which) = self.tars(top, &stacked)?;
-            let entries: Vec<&Entry> = stacked.entries.iter().collect();
-            let label = Label { usable: Use::Chain, has_root: stacked.has_root };
-            let is_dirty = |index: usize| tars[which[index]].source().has_dirty_padding(entries[index]);
-            metadata::write(&new, &entries, &tars, |index| which[index], is_dirty, label)?;
+        if self.write(top, &new)? {
             metadata::sync(&new)?;
         }
         self.store.protect(&[id.0])?;
@@ -252,5 +282,18 @@ impl<'a> Chain<'a> {
         files::replace_file(&path, &temporary, text.as_bytes(), files::Durability::Synced)?;
         files::commit_dir(&new, dir)?;
         Ok(())
+    }
+
+    /// Writes the image of the layer `top` on top of those below into `new`, if it differs from that of the layer alone.
+    fn write(&mut self, top: usize, new: &Path) -> Result<bool> {
+        let stacked = self.stack(top)?;
+        if stacked.differs {
+            let (tars, which) = self.tars(top, &stacked)?;
+            let entries: Vec<&Entry> = stacked.entries.iter().collect();
+            let label = Label { usable: Use::Chain, has_root: stacked.has_root };
+            let is_dirty = |index: usize| tars[which[index]].source().has_dirty_padding(entries[index]);
+            metadata::write(new, &entries, &tars, |index| which[index], is_dirty, label)?;
+        }
+        Ok(stacked.differs)
     }
 }

@@ -38,8 +38,8 @@ use crate::{Store, files};
 
 pub use directory::Directory;
 pub use erofs::Erofs;
-pub(crate) use image::check_layer;
 pub use image::finish_layer;
+pub(crate) use image::{check_chain, check_layer};
 pub use remove::remove_tree;
 pub use support::{KernelFacts, erofs_supported};
 pub use unpack::Privilege;

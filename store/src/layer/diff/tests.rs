@@ -78,7 +78,7 @@ fn translates_an_upper_directory() {
     assert_eq!(get(&toc, "b").mtime, Time { seconds: 1_000_000_000, nanoseconds: 0 });
     assert_eq!(get(&toc, "holes").size(), 100_003);
     assert!(toc.get(&LayerPath::parse(b"socket").unwrap()).is_none());
-    assert_eq!(crate::check::check(&store, false).unwrap(), []);
+    assert_eq!(crate::check::check(&store, crate::check::CheckOptions::default()).unwrap().problems, []);
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn two_who_do_not_know_each_other_agree() {
         }
     });
     assert_eq!(store.layers().list().unwrap().len(), 1);
-    assert_eq!(crate::check::check(&store, false).unwrap(), []);
+    assert_eq!(crate::check::check(&store, crate::check::CheckOptions::default()).unwrap().problems, []);
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn writes_a_layer_twice_the_same() {
     let (read_back, _) =
         crate::layer::ingest::contents(io::BufReader::new(store.layers().open_tar(&info.diff_id).unwrap())).unwrap();
     assert_eq!(read_back, toc, "what the writer says is what a reader sees");
-    assert_eq!(crate::check::check(&store, false).unwrap(), []);
+    assert_eq!(crate::check::check(&store, crate::check::CheckOptions::default()).unwrap().problems, []);
 }
 
 #[test]
