@@ -10,8 +10,8 @@ use super::{
     Run, blame, build, builder, builder_cache, cgroup, commit, console, container, copy, cp, diff, doctor, enter,
     events, exec, export, generate, generate_systemd, healthcheck, history, image_tree, images, import, inspect,
     is_option, load, login, logs, manifest, monitor, mount, network, pause, port, ps, pull, push, remote, rm, rmi, run,
-    save, start, stats, stop, system, system_check, system_df, system_prune, tag, top, unshare, update, version, volume, volume_copy,
-    why,
+    save, start, stats, stop, system, system_check, system_df, system_prune, tag, top, unshare, update, version,
+    volume, volume_copy, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
