@@ -112,6 +112,10 @@ impl Stage {
             }
         }
         problems.extend(self.aftermath());
+        if call.as_deref() == Some("read /proc/filesystems") {
+            // Then the driver that unpacks is used, and leaves other files.
+            problems.retain(|line| !line.starts_with("file: ") && !line.starts_with("no file: "));
+        }
         if !problems.is_empty() {
             problems.push(format!("the faulty run was\n{out}"));
         }

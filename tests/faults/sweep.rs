@@ -1,7 +1,7 @@
 //! Every scene at every call, or at a sample of them.
 //!
 //! `IMG_SWEEP=all` runs every point; otherwise `IMG_FAULT_POINTS` (default 3) points for each scene and kind of fault are chosen
-//! by `IMG_FAULT_SEED` (printed; by default the day). `IMG_SWEEP_ONLY` names scenes, separated by commas.
+//! by `IMG_FAULT_SEED` (printed; by default 1). `IMG_SWEEP_ONLY` names scenes, separated by commas.
 
 use std::collections::BTreeMap;
 use std::process::Command;
