@@ -87,5 +87,6 @@ fn what_a_kill_left_is_swept() {
     sandbox.ok(&["ps", "-a"]);
     assert!(!root.exists() && mounts(&sandbox) == 0);
     std::fs::rename(&aside, &record).unwrap();
-    sandbox.ok(&["rm", "box"]);
+    // Its name was swept with it.
+    sandbox.ok(&["rm", id.to_str().unwrap()]);
 }
