@@ -303,6 +303,14 @@ impl<'a> Records<'a> {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Damaged`], [`Error::Io`].
     pub fn read<T: DeserializeOwned>(&self, id: &str) -> Result<Record<T>> {
+        match self.read_once(id) {
+            // The directory of one that is removed is used again: an open record may turn into that of another container.
+            Err(Error::Damaged(_)) => self.read_once(id),
+            read => read,
+        }
+    }
+
+    fn read_once<T: DeserializeOwned>(&self, id: &str) -> Result<Record<T>> {
         let path = self.path(id)?.join(FILE);
         let missing = || Error::NotFound { kind: self.class.noun(), name: id.to_owned() };
         let bytes = files::optional(files::read_limited(&path, RECORD_MAX))?.ok_or_else(missing)?;
