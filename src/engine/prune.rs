@@ -83,10 +83,9 @@ impl Engine {
             for volume in self.volumes()?.into_iter().filter(left) {
                 if !dry_run {
                     match self.remove_volume_unless_used(&volume.id) {
-                        Ok(true) => self.volume_event("destroy", &volume.name),
+                        Ok(Some(true)) => self.volume_event("destroy", &volume.name),
                         // Somebody uses it now, or has removed it.
-                        Ok(false) => continue,
-                        Err(_) if !self.store.volumes().has(&volume.id) => continue,
+                        Ok(Some(false) | None) => continue,
                         Err(error) => return Err(error),
                     }
                 }

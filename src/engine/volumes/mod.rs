@@ -145,14 +145,14 @@ impl Engine {
                 .hint(format!("`img rm {user}` removes the container")));
         }
         match self.remove_volume_unless_used(&volume.id) {
-            Ok(true) => {}
-            Ok(false) => {
+            Ok(Some(true)) => {}
+            Ok(Some(false)) => {
                 return Err(CommandError::new(format!(
                     "volume {name} is in use by a container that was made just now"
                 )));
             }
             // Somebody else was faster.
-            Err(_) if !self.store.volumes().has(&volume.id) => {
+            Ok(None) => {
                 return if force { Ok(false) } else { Err(CommandError::new(format!("no such volume: {name}"))) };
             }
             Err(error) => return Err(error),
@@ -165,14 +165,22 @@ impl Engine {
     /// makes its volumes again if they are gone after that.
     ///
     /// # Errors
-    /// It cannot be removed, or somebody else has removed it.
-    pub(super) fn remove_volume_unless_used(&self, id: &str) -> Result<bool> {
-        let used = || Ok::<_, CommandError>(self.volume_users()?.contains_key(id));
-        if used()? {
-            return Ok(false);
+    /// It cannot be removed. That somebody else has removed it is none: `None`.
+    pub(super) fn remove_volume_unless_used(&self, id: &str) -> Result<Option<bool>> {
+        let used = || self.volume_users().map(|users| users.contains_key(id)).map_err(Failed::Other);
+        let removed = (|| {
+            if used()? {
+                return Ok(false);
+            }
+            attach::detach(self.store.volumes(), id)?;
+            self.store.volumes().remove_unless(id, used)
+        })();
+        match removed {
+            Ok(done) => Ok(Some(done)),
+            Err(Failed::Store(error)) if error.is_not_found() && !self.store.volumes().has(id) => Ok(None),
+            Err(Failed::Store(error)) => Err(error.into()),
+            Err(Failed::Other(error)) => Err(error),
         }
-        attach::detach(self.store.volumes(), id)?;
-        self.store.volumes().remove_unless(id, used)
     }
 
     /// Removes the volumes that no container uses: the anonymous ones, or `all`. Gives their names.
@@ -187,9 +195,8 @@ impl Engine {
             let wanted = !kept && (all || volume.anonymous);
             if wanted && VolumeFilter::all_fit(filters, &volume) {
                 match self.remove_volume_unless_used(&volume.id) {
-                    Ok(false) => continue,
-                    // Somebody else was faster.
-                    Err(_) if !self.store.volumes().has(&volume.id) => continue,
+                    // The second: somebody else was faster.
+                    Ok(Some(false) | None) => continue,
                     removed => drop(removed?),
                 }
                 self.volume_event("destroy", &volume.name);
@@ -216,5 +223,17 @@ impl Engine {
         }
         users.values_mut().for_each(|names| names.sort_unstable());
         Ok(users)
+    }
+}
+
+/// Why a volume was not removed.
+enum Failed {
+    Store(store::Error),
+    Other(CommandError),
+}
+
+impl From<store::Error> for Failed {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
     }
 }
