@@ -276,9 +276,7 @@ impl Write for Ingest {
             ));
         }
         // Whoever copies into this knows only that copying failed, not where to.
-        let written = self.file.write(bytes).map_err(|source| {
-            io::Error::new(source.kind(), Error::Io { action: "write", path: self.path.clone(), source })
-        })?;
+        let written = self.file.write(bytes).map_err(Error::carried("write", &self.path))?;
         self.offset += written as u64;
         Ok(written)
     }

@@ -109,6 +109,12 @@ impl Error {
         move |source| Self::Io { action, path: path.as_ref().to_path_buf(), source }
     }
 
+    /// As [`Error::io`], wrapped in an `io::Error` of the same kind: for who only hands bytes on, and whose caller does not know
+    /// the path. It comes out again by `downcast`.
+    pub(crate) fn carried(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> io::Error {
+        move |source| io::Error::new(source.kind(), Self::io(action, path)(source))
+    }
+
     /// Whether this says that something is not there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

@@ -228,12 +228,8 @@ impl Collector<'_> {
                 self.report.images.push(id);
             }
         }
-        let images = self.store.root().join("images");
-        for name in files::names(&images)? {
-            // Left by somebody who was killed before he wrote the record.
-            if !images.join(&name).join("record.json").exists() {
-                self.take(&images.join(name))?;
-            }
+        for path in self.store.images().unfinished()? {
+            self.take(&path)?;
         }
         if !self.options.dry_run && !self.gone.is_empty() {
             // What names comes off the disk before what is named.

@@ -136,15 +136,6 @@ pub(crate) fn sweep(root: &Path) -> Result<()> {
         }
     }
     drop(alone);
-    for name in files::names(&root.join("locks"))? {
-        // Locks of single things are removed by their holders; those of the whole store stay.
-        if name.contains('-') {
-            drop(
-                LockFile::try_acquire(&root.join("locks").join(name), LockMode::Exclusive)?
-                    .map(LockFile::removed_on_release),
-            );
-        }
-    }
     for name in files::names(&ingest)? {
         let path = ingest.join(name);
         let Some(file) = files::optional(File::open(&path).map_err(Error::io("open", &path)))? else { continue };

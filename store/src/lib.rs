@@ -229,11 +229,8 @@ impl Store {
             for records in [self.containers(), self.volumes(), self.networks()] {
                 doomed.extend(records.sweep_unfinished()?);
             }
-            let images = self.root().join("images");
-            for image in files::names(&images)?.iter().map(|name| images.join(name)) {
-                if !image.join("record.json").exists() {
-                    doomed.extend(files::move_aside(self.root(), &image)?);
-                }
+            for image in self.images().unfinished()? {
+                doomed.extend(files::move_aside(self.root(), &image)?);
             }
         }
         doomed.iter().try_for_each(|path| files::remove_all(path))

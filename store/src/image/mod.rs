@@ -152,6 +152,14 @@ impl<'a> Images<'a> {
         self.store.root().join("images").join(id.hex())
     }
 
+    /// Directories without a record, left by somebody who was killed before he wrote it.
+    pub(crate) fn unfinished(&self) -> Result<Vec<PathBuf>> {
+        let images = self.store.root().join("images");
+        let mut found: Vec<PathBuf> = files::names(&images)?.iter().map(|name| images.join(name)).collect();
+        found.retain(|directory| !directory.join(RECORD).exists());
+        Ok(found)
+    }
+
     fn record_path(&self, id: &ImageId) -> PathBuf {
         self.directory(id).join(RECORD)
     }

@@ -100,12 +100,9 @@ pub(crate) fn ingest(store: &Store, reader: impl Read + Send, options: &IngestOp
         let (due_in, due) = sync_channel(1);
         let mut file = &tar;
         let flusher = scope.spawn(move || flush(file, due));
-        let write_failed = |source: io::Error| {
-            io::Error::new(source.kind(), Error::Io { action: "write", path: path.clone(), source })
-        };
-        let mut unflushed = 0;
+        let (mut unflushed, path) = (0, &path);
         let walked = walk(ChannelReader::new(main, move |chunk| {
-            file.write_all(chunk).map_err(write_failed)?;
+            file.write_all(chunk).map_err(Error::carried("write", path))?;
             unflushed += chunk.len() as u64;
             // A disk that is behind is not hurried; one that failed is heard of below.
             if unflushed >= FLUSH_EVERY && due_in.try_send(()).is_ok() {
@@ -120,7 +117,7 @@ pub(crate) fn ingest(store: &Store, reader: impl Read + Send, options: &IngestOp
         let hashed = hasher.join().map_err(|_| ended("hashing"))?;
         let flushed = flusher.join().map_err(|_| ended("flushing"))?;
         let assembler = walked?;
-        flushed.map_err(Error::io("sync", &path))?;
+        flushed.map_err(Error::io("sync", path))?;
         if !source {
             return Err(Error::InvalidLayer("bytes behind the end of the compressed layer".to_owned()));
         }
@@ -129,10 +126,7 @@ pub(crate) fn ingest(store: &Store, reader: impl Read + Send, options: &IngestOp
     })
     .map_err(|error: Error| match error {
         // What failed on either side of the tar reader comes out of it; the cause is the error to tell.
-        Error::Read { what, source } => match source.downcast::<Error>() {
-            Ok(inner) => inner,
-            Err(source) => Error::Read { what, source },
-        },
+        Error::Read { what, source } => source.downcast().unwrap_or_else(|source| Error::Read { what, source }),
         other => other,
     })?;
     let diff_id = DiffId(digest);

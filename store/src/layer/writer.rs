@@ -91,9 +91,7 @@ impl TarFile {
             return Ok(());
         }
         // Whoever writes a tar into this does not know the file.
-        self.file.write_all(&self.buffer).map_err(|source| {
-            io::Error::new(source.kind(), Error::Io { action: "write", path: self.path.clone(), source })
-        })?;
+        self.file.write_all(&self.buffer).map_err(Error::carried("write", &self.path))?;
         let full = std::mem::replace(&mut self.buffer, self.pool.buffer());
         self.hash
             .send(Message::Chunk(self.pool.chunk(full)))
@@ -101,10 +99,7 @@ impl TarFile {
     }
 
     fn close(mut self, staging: &Staging) -> Result<(File, Digest, u64)> {
-        self.drain().map_err(|source| match source.downcast::<Error>() {
-            Ok(inner) => inner,
-            Err(source) => Error::Io { action: "write", path: staging.tar_path(), source },
-        })?;
+        self.drain().map_err(|source| source.downcast().unwrap_or_else(Error::io("write", staging.tar_path())))?;
         let ended = || Error::Conflict("the hashing thread ended early".to_owned());
         self.hash.send(Message::End).map_err(|_| ended())?;
         let (digest, size) = self.hasher.join().map_err(|_| ended())?.ok_or_else(ended)?;

@@ -180,10 +180,7 @@ impl<W: Write> Writer<W> {
 }
 
 fn write_error(source: io::Error) -> Error {
-    match source.downcast::<Error>() {
-        Ok(inner) => inner,
-        Err(source) => Error::Io { action: "write", path: "the tar".into(), source },
-    }
+    source.downcast().unwrap_or_else(Error::io("write", "the tar"))
 }
 
 fn directory_path(path: &LayerPath) -> Vec<u8> {
