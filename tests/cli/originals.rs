@@ -16,12 +16,18 @@ fn large_blobs(sandbox: &Sandbox) -> usize {
     entries.flatten().filter(|entry| entry.metadata().unwrap().len() > 100_000).count()
 }
 
-#[test]
-fn a_pulled_image_keeps_its_digest_wherever_it_is_pushed() {
+/// Two empty registries, and a store that speaks with both.
+fn ground() -> (Registry, Registry, Sandbox) {
     let (first, second) = (Registry::fresh(), Registry::fresh());
     let mut sandbox = Sandbox::new();
     sandbox.trust(&first);
     sandbox.trust(&second);
+    (first, second, sandbox)
+}
+
+#[test]
+fn a_pulled_image_keeps_its_digest_wherever_it_is_pushed() {
+    let (first, second, sandbox) = ground();
     let name = first.put("odd", "team/odd:1");
     let digest = digest_of(&name);
     sandbox.ok(&["pull", &name]);
@@ -47,10 +53,7 @@ fn a_pulled_image_keeps_its_digest_wherever_it_is_pushed() {
 
 #[test]
 fn what_is_out_of_reach_is_said_and_compressed_anew_on_demand() {
-    let (mut first, second) = (Registry::fresh(), Registry::fresh());
-    let mut sandbox = Sandbox::new();
-    sandbox.trust(&first);
-    sandbox.trust(&second);
+    let (mut first, second, sandbox) = ground();
     let name = first.put("busybox", "team/busybox:1");
     let digest = digest_of(&name);
     sandbox.ok(&["pull", &name]);
@@ -84,10 +87,7 @@ fn what_is_out_of_reach_is_said_and_compressed_anew_on_demand() {
 
 #[test]
 fn what_is_kept_needs_no_registry() {
-    let (mut first, second) = (Registry::fresh(), Registry::fresh());
-    let mut sandbox = Sandbox::new();
-    sandbox.trust(&first);
-    sandbox.trust(&second);
+    let (mut first, second, sandbox) = ground();
     let name = first.put("busybox", "team/busybox:1");
     let digest = digest_of(&name);
     // Also for layers that are here already.
@@ -154,10 +154,7 @@ fn an_archive_is_kept_by_digest_unless_a_registry_has_it() {
 
 #[test]
 fn what_a_push_compressed_has_one_digest_for_ever() {
-    let (mut first, second) = (Registry::fresh(), Registry::fresh());
-    let mut sandbox = Sandbox::new();
-    sandbox.trust(&first);
-    sandbox.trust(&second);
+    let (mut first, second, sandbox) = ground();
     let base = first.put("busybox", "base:1");
     sandbox.write("context/file", "data\n".repeat(10_000));
     sandbox.build("context", "built:1", &format!("FROM {base}\nCOPY file /file\n")).ok();

@@ -12,8 +12,11 @@
 #[allow(dead_code, unused_imports, unused_macros)]
 mod support;
 
-mod explained;
+#[allow(dead_code)]
+#[path = "../support/random.rs"]
 mod random;
+
+mod explained;
 mod worker;
 
 use std::collections::BTreeMap;

@@ -32,7 +32,7 @@ pub struct Worker<'a> {
 impl<'a> Worker<'a> {
     /// A worker that does what seed and number say.
     pub fn new(crowd: &'a Crowd, seed: u64, number: u64) -> Self {
-        Self { crowd, random: Random::new(seed, number), number }
+        Self { crowd, random: Random::of_worker(seed, number), number }
     }
 
     /// Works until time is up.

@@ -10,7 +10,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod point;
+#[allow(dead_code)]
+#[path = "../support/random.rs"]
 mod random;
+
+mod point;
 mod scenes;
 mod sweep;

@@ -126,16 +126,8 @@ impl Stage {
     fn aftermath(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let mut ids = self.containers();
-        let mut must = |line: &str, printed: &str| {
-            let out = self.play(line);
-            if out.code() != 0 || out.stderr().contains("panicked") {
-                problems.push(format!("afterwards:\n{out}"));
-            } else if printed != "*" && out.word() != printed {
-                problems.push(format!("afterwards it should print '{printed}':\n{out}"));
-            }
-        };
         for line in ["ps", "volume ls", "network ls", "system check"] {
-            must(line, "*");
+            self.must(line, "*", &mut problems);
         }
         for line in self.scene.clear {
             self.play(line);
@@ -145,28 +137,30 @@ impl Stage {
         if again.code() != 0 && !done {
             problems.push(format!("the second try failed:\n{again}"));
         }
-        let mut must = |line: &str, printed: &str| {
-            let out = self.play(line);
-            if out.code() != 0 {
-                problems.push(format!("afterwards:\n{out}"));
-            } else if printed != "*" && out.word() != printed {
-                problems.push(format!("afterwards it should print '{printed}':\n{out}"));
-            }
-        };
         for (line, printed) in self.scene.proof {
-            must(line, printed);
+            self.must(line, printed, &mut problems);
         }
         for line in self.scene.undo {
-            must(line, "*");
+            self.must(line, "*", &mut problems);
         }
-        must("system check", "*");
+        self.must("system check", "*", &mut problems);
         // Any writing command sweeps up after those that were killed.
         for line in ["volume create swept", "volume rm swept", "ps", "system unmount"] {
-            must(line, "*");
+            self.must(line, "*", &mut problems);
         }
         ids.extend(self.containers());
         problems.extend(self.left(&ids));
         problems
+    }
+
+    /// Plays a line that must succeed and print this (`*`: anything).
+    fn must(&self, line: &str, printed: &str, problems: &mut Vec<String>) {
+        let out = self.play(line);
+        if out.code() != 0 || out.stderr().contains("panicked") {
+            problems.push(format!("afterwards:\n{out}"));
+        } else if printed != "*" && out.word() != printed {
+            problems.push(format!("afterwards it should print '{printed}':\n{out}"));
+        }
     }
 
     /// What is on the machine and in the store that was not after the run without faults.

@@ -4,8 +4,13 @@
 pub struct Random(u64);
 
 impl Random {
+    /// One that begins at `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// One of its own for each worker of a seed.
-    pub fn new(seed: u64, worker: u64) -> Self {
+    pub fn of_worker(seed: u64, worker: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ worker.wrapping_mul(0xbf58_476d_1ce4_e5b9))
     }
 
@@ -26,5 +31,13 @@ impl Random {
     /// One of these.
     pub fn one_of<'a, T>(&mut self, things: &'a [T]) -> &'a T {
         &things[usize::try_from(self.below(things.len() as u64)).unwrap()]
+    }
+
+    /// Puts `items` into an order by chance.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            let other = usize::try_from(self.below(last as u64 + 1)).unwrap();
+            items.swap(last, other);
+        }
     }
 }
