@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_long, c_void};
+use std::io::Write as _;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
 use super::{Action, Kind, Plan};
@@ -129,18 +130,8 @@ fn note(name: &str, path: *const c_char, fd: c_int) {
         unsafe { CStr::from_ptr(path) }.to_bytes()
     } else if fd >= 0 {
         let mut name = [0u8; 32];
-        let prefix = b"/proc/self/fd/";
-        name[..prefix.len()].copy_from_slice(prefix);
-        let (mut at, mut rest, mut digits) = (prefix.len(), fd, [0u8; 10]);
-        let mut many = 0;
-        while many == 0 || rest > 0 {
-            digits[many] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-            (rest, many) = (rest / 10, many + 1);
-        }
-        for digit in digits[..many].iter().rev() {
-            name[at] = *digit;
-            at += 1;
-        }
+        // It fits, and the last byte stays zero.
+        let _ = write!(&mut name[..31], "/proc/self/fd/{fd}");
         // SAFETY: the name is ended by a zero, the buffer has the length given.
         let length = unsafe { libc::readlink(name.as_ptr().cast(), link.as_mut_ptr().cast(), link.len()) };
         &link[..usize::try_from(length).unwrap_or(0)]
@@ -246,11 +237,11 @@ wrap! {
     __wrap_setns __real_setns "setns" (fd: c_int, form: c_int) -> c_int, Kind::Other, NONE, -1;
     __wrap_unshare __real_unshare "unshare" (flags: c_int) -> c_int, Kind::Other, NONE, -1;
     __wrap_execve __real_execve "execve" (path: Path, words: Buffer, environment: Buffer) -> c_int, Kind::Other, path, -1;
-    __wrap_syscall __real_syscall "syscall" (number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long, by_number(number, a), NONE, -1;
+    __wrap_syscall __real_syscall "syscall" (number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long, by_number(number), NONE, -1;
 }
 
 /// The kinds of calls made by their numbers: creation by `openat2` and the rest.
-fn by_number(number: c_long, _first: c_long) -> Kind {
+fn by_number(number: c_long) -> Kind {
     match number {
         libc::SYS_renameat2 => Kind::Rename,
         libc::SYS_openat2 => Kind::Open { creates: false, writes: false },
