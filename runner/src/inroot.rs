@@ -13,6 +13,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use rustix::path::Arg;
 
 /// Links followed in one look-up before it counts as a loop, as in the kernel.
 pub const MAX_LINKS: usize = 40;
@@ -60,6 +61,20 @@ impl AsFd for Root {
     }
 }
 
+/// openat2(2) of what is there, close-on-exec, and again where the kernel says so: a rename or mount anywhere on the machine makes
+/// it unsure of a `..`.
+pub fn open(top: impl AsFd, path: impl Arg, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+    path.into_with_c_str(|path| {
+        loop {
+            #[expect(clippy::disallowed_methods, reason = "this is what is to be called instead")]
+            match rustix::fs::openat2(&top, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                result => return result,
+            }
+        }
+    })
+}
+
 impl Root {
     /// A root from the descriptor of its directory.
     pub fn new(fd: OwnedFd) -> Self {
@@ -75,15 +90,9 @@ impl Root {
     pub fn open(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         let relative = path.strip_prefix("/").unwrap_or(path);
         let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
-        loop {
-            let mut resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-            resolve.set(ResolveFlags::NO_SYMLINKS, self.links == 0);
-            match rustix::fs::openat2(&self.fd, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-                // The kernel could not make sure that a concurrent rename did not lead out: ask again.
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                result => return Ok(result?),
-            }
-        }
+        let mut resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        resolve.set(ResolveFlags::NO_SYMLINKS, self.links == 0);
+        Ok(open(&self.fd, relative, flags, resolve)?)
     }
 
     /// Looks `path` up and makes what is missing, if so wished, mode 0755 for directories and 0644 for a file.

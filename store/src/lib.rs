@@ -36,6 +36,7 @@ mod lease;
 pub mod lock;
 pub mod record;
 pub mod refs;
+pub mod scoped;
 pub mod snapshot;
 pub mod usage;
 

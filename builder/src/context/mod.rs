@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use store::layer::{LayerPath, Time};
-use store::{Digest, Store};
+use store::{Digest, Store, scoped};
 
 use crate::files::{Content, Files, Node, NodeKind};
 use crate::op::OpError;
@@ -130,13 +130,7 @@ impl BuildContext {
     /// Opens below the root, by way of links unless `more` says otherwise.
     fn open_beneath(&self, path: &[u8], flags: OFlags, more: ResolveFlags) -> Result<OwnedFd, Errno> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | more;
-        loop {
-            match fs::openat2(self.root.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-                // A rename beside us made the kernel unsure; the path is simply looked up again.
-                Err(Errno::AGAIN | Errno::INTR) => continue,
-                other => return other,
-            }
-        }
+        scoped::open(self.root.as_fd(), path, flags, resolve)
     }
 
     /// The bytes of a small regular file, if there is one; links are followed within the context.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use store::lock::{LockFile, LockMode};
+use store::scoped;
 
 use super::run::{Scratch, escape};
 use super::{Solver, StageResult, TICK};
@@ -184,7 +185,7 @@ fn open_inside(cache: &Path, inside: &str) -> std::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let top = rustix::fs::open(cache, flags, Mode::empty())?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    Ok(rustix::fs::openat2(&top, inside, flags, Mode::empty(), resolve)?)
+    Ok(scoped::open(&top, inside, flags, resolve)?)
 }
 
 /// Gives a cache directory that nobody has used yet its mode and owner.

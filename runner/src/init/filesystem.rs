@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::Child;
 use crate::error::{Doing, Error, Result};
-use crate::inroot::{Missing, Root};
+use crate::inroot::{self, Missing, Root};
 use crate::mount::{self, Context};
 use crate::plan::mount_options::MountOptions;
 use crate::plan::{self, MountKind, MountStep};
@@ -300,8 +300,7 @@ impl Child<'_> {
         let resolve = rustix::fs::ResolveFlags::BENEATH
             | rustix::fs::ResolveFlags::NO_SYMLINKS
             | rustix::fs::ResolveFlags::NO_XDEV;
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = rustix::fs::openat2(proc, path, flags, Mode::empty(), resolve);
+        let file = inroot::open(proc, path, OFlags::WRONLY, resolve);
         file.and_then(|file| rustix::io::write(file, text.as_bytes()))
             .doing(|| format!("write {text:?} to /proc/{path}"))
             .map(drop)
@@ -372,8 +371,8 @@ pub fn open_ptmx(root: &Root) -> Result<OwnedFd> {
     const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
     let doing = || "open /dev/pts/ptmx in the container".to_owned();
     let resolve = rustix::fs::ResolveFlags::BENEATH | rustix::fs::ResolveFlags::NO_SYMLINKS;
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let fd = rustix::fs::openat2(root, "dev/pts/ptmx", flags, Mode::empty(), resolve).doing(doing)?;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let fd = inroot::open(root, "dev/pts/ptmx", flags, resolve).doing(doing)?;
     if sys::file_system_magic_of(&fd).doing(doing)? != DEVPTS_SUPER_MAGIC {
         return Err(Error::invalid("/dev/pts in the container is not a devpts"));
     }

@@ -38,7 +38,7 @@ fn open(source: &Path, subpath: Option<&str>) -> rustix::io::Result<OwnedFd> {
     let top = rustix::fs::openat(CWD, source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let Some(subpath) = subpath else { return Ok(top) };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    rustix::fs::openat2(top, subpath, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+    store::scoped::open(top, subpath, OFlags::PATH, resolve)
 }
 
 fn walk(top: &OwnedFd, owner: (Uid, Gid)) -> rustix::io::Result<()> {
@@ -88,7 +88,7 @@ fn give_one(
 
 fn directory(parent: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    rustix::fs::openat2(parent, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), resolve)
+    store::scoped::open(parent, name, OFlags::RDONLY | OFlags::DIRECTORY, resolve)
 }
 
 #[cfg(test)]

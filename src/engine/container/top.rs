@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use runner::cgroup::Cgroup;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{OFlags, ResolveFlags};
 
 use super::columns::{Column, Names, column, podman_column};
 use crate::engine::Engine;
@@ -108,9 +108,9 @@ impl Engine {
     fn names_inside(&self, id: &str) -> Names {
         let read = |path: &str| -> Option<String> {
             let root = runner::root_of_running(&self.state_dir(id)).ok()?;
-            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
             let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-            let file = std::fs::File::from(rustix::fs::openat2(root, path, flags, Mode::empty(), resolve).ok()?);
+            let file = std::fs::File::from(store::scoped::open(root, path, flags, resolve).ok()?);
             if !file.metadata().ok()?.is_file() {
                 return None;
             }

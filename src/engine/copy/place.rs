@@ -39,13 +39,7 @@ impl Place {
         // A container's path begins at its root, with or without a slash.
         let path = [b"./", path].concat();
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        loop {
-            match rustix::fs::openat2(root, OsStr::from_bytes(&path), flags, Mode::empty(), resolve) {
-                // The kernel could not make sure that a concurrent rename did not lead out: ask again.
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                result => return result,
-            }
-        }
+        store::scoped::open(root, OsStr::from_bytes(&path), flags, resolve)
     }
 
     /// Opens a directory that must be there.

@@ -130,7 +130,7 @@ impl Sink {
     fn open(&self, path: &LayerPath, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let name = if path.is_root() { OsStr::new(".") } else { OsStr::from_bytes(path.as_bytes()) };
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(&self.top, name, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty(), resolve)
+        store::scoped::open(&self.top, name, flags | OFlags::NOFOLLOW, resolve)
     }
 
     /// The directory an entry goes into; one that a tar left out is made.

@@ -14,13 +14,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::tar::keep_xattr;
 use super::writer::LayerWriter;
 use super::{Entry, Kind, LayerPath, Time};
 use crate::error::{Error, Result};
+use crate::scoped;
 
 /// How an upper directory becomes a layer.
 #[derive(Clone, Copy, Debug, Default)]
@@ -231,8 +232,7 @@ fn entry_of(path: &LayerPath, kind: Kind, stat: &Stat, xattrs: Xattrs, options: 
 fn open(upper: BorrowedFd<'_>, path: &LayerPath, flags: OFlags) -> Result<OwnedFd> {
     let name = if path.is_root() { OsStr::new(".") } else { OsStr::from_bytes(path.as_bytes()) };
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    rustix::fs::openat2(upper, name, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty(), resolve)
-        .map_err(|error| io_error("open", path)(error))
+    scoped::open(upper, name, flags | OFlags::NOFOLLOW, resolve).map_err(|error| io_error("open", path)(error))
 }
 
 /// The extended attributes that a layer keeps, sorted, and overlay's marks.

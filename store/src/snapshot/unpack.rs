@@ -19,6 +19,7 @@ use crate::erofs::{OPAQUE_MARK, ORIGIN_MARK, Source, is_visible};
 use crate::error::{Error, Result};
 use crate::layer::tree::parents;
 use crate::layer::{Entry, Kind, LayerPath, Time};
+use crate::scoped;
 
 /// For whom a layer is unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,10 +73,10 @@ impl<'r> Cursor<'r> {
 
 fn open_directory(root: BorrowedFd<'_>, path: &LayerPath) -> io::Result<OwnedFd> {
     let name = if path.is_root() { b"." } else { path.as_bytes() };
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW;
     let resolve =
         ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-    Ok(fs::openat2(root, name, flags, Mode::empty(), resolve)?)
+    Ok(scoped::open(root, name, flags, resolve)?)
 }
 
 impl<F: Fn(usize) -> usize> Unpack<'_, F> {
