@@ -224,6 +224,17 @@ impl State {
         self.is_running() || self.status == Status::Restarting
     }
 
+    /// Whether its monitor is there: then what it left is its own to take back, and its records are its own to write.
+    ///
+    /// # Errors
+    /// The process cannot be asked for.
+    pub fn is_monitored(&self) -> Result<bool> {
+        match self.monitor {
+            Some(monitor) if self.boot_id == boot_id()? => monitor.lives(),
+            _ => Ok(false),
+        }
+    }
+
     /// A pidfd of its first process.
     ///
     /// # Errors
@@ -236,6 +247,16 @@ impl State {
     /// Writes the file, by rename.
     pub(crate) fn save(&self, dir: &Path) -> Result<()> {
         replace(&dir.join("state.json"), self)
+    }
+
+    /// As [`State::save`], where the directory may be removed this very moment: then [`Error::NotFound`].
+    pub(crate) fn save_there(&self, dir: &Path) -> Result<()> {
+        match self.save(dir) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Err(Error::NotFound(self.id.clone()))
+            }
+            saved => saved,
+        }
     }
 }
 
@@ -384,11 +405,7 @@ pub(crate) fn update(dir: &Path, change: impl FnOnce(&mut State)) -> Result<Stat
     let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut state = read(dir)?.ok_or(Error::NotFound(name))?;
     change(&mut state);
-    match state.save(dir) {
-        // Removed this very moment.
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Err(Error::NotFound(state.id)),
-        saved => saved.map(|()| state),
-    }
+    state.save_there(dir).map(|()| state)
 }
 
 /// The lock of one container's state; let go when dropped.

@@ -472,11 +472,12 @@ pub(crate) fn take_back(dir: &Path) -> Result<bool> {
 }
 
 fn take_back_of(dir: &Path, state: &State) -> Result<bool> {
-    let orphan = state.is_running() && state.monitor.is_none_or(|monitor| monitor.lives().is_ok_and(|lives| !lives));
+    let orphan = state.is_running();
     let stale = state.status == Status::Stopped && state.exit.as_ref().is_some_and(|exit| exit.code.is_none());
     // Its monitor died before the program was started.
     let unborn = state.status == Status::Stopped && state.exit.is_none();
-    if !orphan && !stale && !unborn {
+    // A monitor that lives takes back itself, however long the kernel needs for that.
+    if !(orphan || stale || unborn) || state.is_monitored()? {
         return Ok(false);
     }
     let mut found = orphan || unborn;

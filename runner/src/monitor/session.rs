@@ -131,7 +131,7 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let _lock = state::lock(&self.container.state_dir)?;
-        self.state.save(&self.container.state_dir)
+        self.state.save_there(&self.container.state_dir)
     }
 
     /// The log, if one is kept.

@@ -127,10 +127,12 @@ impl Engine {
     fn sweep_stopped(&self, stopped: Vec<(PathBuf, runner::State)>) -> Result<()> {
         for (state_dir, state) in stopped {
             let name = state_dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if state.is_monitored()? {
+                continue;
+            }
             if name.starts_with(crate::engine::build::STEP_PREFIX) {
                 runner::delete(&state_dir, false)?;
-            } else if !is_monitored(&state)?
-                && let Some(_held) = super::restarting::forsaken(&state_dir)?
+            } else if let Some(_held) = super::restarting::forsaken(&state_dir)?
                 && self.container_record(name).is_ok_and(|record| record.data.options.remove)
             {
                 remove_all(&self.store, &self.states(), name, Removal::Whole)?;
@@ -162,7 +164,7 @@ impl Engine {
         let id = &record.id;
         match self.state(id)? {
             Some(state) if state.status == runner::Status::Stopped => {
-                Ok(!is_monitored(&state)? && !super::restarting::is_restarted(&self.state_dir(id), &state)?)
+                Ok(!state.is_monitored()? && !super::restarting::is_restarted(&self.state_dir(id), &state)?)
             }
             Some(_) => Ok(false),
             // Nobody began to run it, and who meant to is gone.
@@ -174,11 +176,6 @@ impl Engine {
 fn is_no_room(error: &io::Error) -> bool {
     use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     matches!(error.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull)
-}
-
-/// Whether the monitor that a container had is still there.
-fn is_monitored(state: &runner::State) -> Result<bool> {
-    Ok(state.monitor.map(|monitor| monitor.open()).transpose()?.flatten().is_some())
 }
 
 fn libc_sigkill() -> i32 {
