@@ -88,7 +88,7 @@ fn no_trace_while_the_step_runs_nor_after_it_was_killed() {
 
 #[test]
 fn an_agent_is_there_for_the_step_only() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::alone();
     sandbox.pull("busybox");
     let before = Picture::now();
     let path = sandbox.path("agent");
@@ -168,7 +168,7 @@ fn ssh_add_speaks_to_the_agent_through_the_step() {
 
 #[test]
 fn mistakes_about_what_is_given() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::alone();
     sandbox.build("warm", "warm", "FROM busybox\nRUN true\n").ok();
     let images = sandbox.ok(&["images", "-q"]);
     let before = Picture::now();

@@ -151,7 +151,7 @@ fn add_of_urls() {
 
 #[test]
 fn checksums_and_what_servers_may_not_do() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::alone();
     sandbox.pull("busybox");
     let web = Web::start();
     let url = web.put("/f", "hello\n");

@@ -11,6 +11,8 @@ set -e
 cat /root/.ssh/keys/*.pub > /root/.ssh/authorized_keys
 mkdir -p /run/sshd
 /usr/sbin/sshd -o ListenAddress=127.0.0.1 -o Port=2222 -o ExposeAuthInfo=yes
+# The server listens only after the command that starts it has ended.
+for turn in $(seq 100); do ssh-keyscan -p 2222 127.0.0.1 2> /dev/null | grep -q ssh- && break; sleep 0.1; done
 login() { ssh -o BatchMode=yes -o StrictHostKeyChecking=no -o IdentitiesOnly=yes -p 2222 "$@" root@127.0.0.1 'cat $SSH_USER_AUTH'; }
 login -i /root/.ssh/keys/ed25519.pub > /ed25519
 login -i /root/.ssh/keys/rsa.pub > /rsa
