@@ -48,6 +48,9 @@ impl Engine {
                 mounted => return Ok(mounted?),
             }
             let rootfs = self.rootfs(&id, &record.data)?;
+            if Self::is_read_only(&rootfs) {
+                return Err(CommandError::new("the store lies on a read-only file system"));
+            }
             Ok(host_mount::mount_root_on(place, &self.runroot, &rootfs)?)
         })
         .map_err(|error| error.prefixed(&format!("cannot mount the root of container {name}")))

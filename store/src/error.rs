@@ -115,6 +115,19 @@ impl Error {
         move |source| io::Error::new(source.kind(), Self::io(action, path)(source))
     }
 
+    /// Whether this says that a file system is mounted read-only.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem)
+    }
+
+    /// Whether this says that a disk or a quota is full.
+    #[must_use]
+    pub fn is_no_room(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), QuotaExceeded | StorageFull))
+    }
+
     /// Whether this says that something is not there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

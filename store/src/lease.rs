@@ -140,7 +140,9 @@ pub(crate) fn sweep(root: &Path) -> Result<()> {
         let path = ingest.join(name);
         let Some(file) = files::optional(File::open(&path).map_err(Error::io("open", &path)))? else { continue };
         let modified = file.metadata().and_then(|m| m.modified()).map_err(Error::io("stat", &path))?;
-        let old = modified.elapsed().is_ok_and(|age| age > PARTIAL_AGE);
+        // One dated in the future is as old as the clock was wrong.
+        let age = modified.elapsed().unwrap_or_else(|ahead| ahead.duration());
+        let old = age > PARTIAL_AGE;
         if old && lock::try_lock(&file, LockMode::Exclusive).map_err(Error::io("lock", &path))? {
             files::remove_all(&path)?;
         }

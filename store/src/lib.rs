@@ -92,6 +92,7 @@ pub struct Store {
 struct Inner {
     root: PathBuf,
     lease: Mutex<Option<Arc<Lease>>>,
+    collector_off: Mutex<Option<LockFile>>,
 }
 
 impl Store {
@@ -106,7 +107,13 @@ impl Store {
             Some(text) => check_format(root, &text)?,
             None => create(root)?,
         }
-        Ok(Self { inner: Arc::new(Inner { root: root.to_path_buf(), lease: Mutex::new(None) }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                root: root.to_path_buf(),
+                lease: Mutex::new(None),
+                collector_off: Mutex::new(None),
+            }),
+        })
     }
 
     /// The directory of the store, as given to [`Store::open`].
@@ -122,7 +129,12 @@ impl Store {
     /// # Errors
     /// [`Error::Io`], [`Error::LockTimeout`].
     pub fn protect(&self, digests: &[Digest]) -> Result<()> {
-        self.lease()?.protect(digests)
+        match self.lease().and_then(|lease| lease.protect(digests)) {
+            // Nobody can collect there either.
+            Err(error) if error.is_read_only() => Ok(()),
+            Err(error) if error.is_no_room() => self.keep_collector_off(),
+            protected => protected,
+        }
     }
 
     /// Blobs: manifests, configs, compressed layers.
@@ -240,6 +252,15 @@ impl Store {
     /// The lease of this handle, if it has been needed.
     pub(crate) fn own_lease(&self) -> Option<Arc<Lease>> {
         self.inner.lease.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where no lease can be written, on a full disk, nobody collects while this handle lives; who tries waits, or says so.
+    fn keep_collector_off(&self) -> Result<()> {
+        let mut held = self.inner.collector_off.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_none() {
+            *held = Some(self.hold_collector()?);
+        }
+        Ok(())
     }
 
     /// Holds off the garbage collector's decision for the short time in which a record that names content is written.

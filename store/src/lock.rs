@@ -3,8 +3,12 @@
 //! Every wait has a deadline. A lock file may be removed by its exclusive holder: whoever gets the lock checks that
 //! the path still names the file that was locked, and tries again otherwise. Descriptors are close-on-exec; a process
 //! that forks without exec must close them in the child, for a flock belongs to the open file (flock(2)).
+//!
+//! On a file system that is mounted read-only, files that are there are locked as ever, and those that are not exclude nobody:
+//! what they guard cannot be changed.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -58,15 +62,10 @@ impl LockFile {
     /// [`Error::Io`] if the file cannot be opened or locked.
     pub fn try_acquire(path: &Path, mode: LockMode) -> Result<Option<Self>> {
         loop {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .custom_flags(libc::O_NOFOLLOW)
-                .open(path)
-                .map_err(Error::io("open the lock", path))?;
+            let Some(file) = open(path).map_err(Error::io("open the lock", path))? else {
+                let file = File::open("/dev/null").map_err(Error::io("open", "/dev/null"))?;
+                return Ok(Some(Self { file, path: path.to_path_buf(), remove: false }));
+            };
             if !try_lock(&file, mode).map_err(Error::io("lock", path))? {
                 return Ok(None);
             }
@@ -100,6 +99,22 @@ impl Drop for LockFile {
     }
 }
 
+/// Opens a lock file, made if it is not there; `None` if it cannot be made, on a read-only file system.
+fn open(path: &Path) -> std::io::Result<Option<File>> {
+    let options = |writing: bool| {
+        let mut options = OpenOptions::new();
+        options.read(true).write(writing).create(writing).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        options
+    };
+    match options(true).open(path) {
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => match options(false).open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            file => file.map(Some),
+        },
+        file => file.map(Some),
+    }
+}
+
 /// Locks `file` if that needs no wait; whether it is locked now.
 pub(crate) fn try_lock(file: &File, mode: LockMode) -> std::io::Result<bool> {
     let outcome = match mode {
@@ -118,7 +133,7 @@ pub(crate) fn still_names(path: &Path, file: &File) -> Result<bool> {
     let ours = file.metadata().map_err(Error::io("stat", path))?;
     match fs::symlink_metadata(path) {
         Ok(there) => Ok(there.ino() == ours.ino() && there.dev() == ours.dev()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(Error::io("stat", path)(error)),
     }
 }

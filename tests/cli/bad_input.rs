@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
-use crate::support::{Registry, Sandbox, skip, tools};
+use crate::support::{Registry, Sandbox, tools};
 
 /// A store with one image in it, to see afterwards that nothing happened to it.
 fn prepared() -> Sandbox {
@@ -248,47 +248,6 @@ t.close()
     }
     assert_eq!(sandbox.store_picture(), before);
     sandbox.assert_usable();
-}
-
-#[test]
-fn a_full_disk() {
-    if !tools::has("mkfs.ext4") {
-        skip!("mkfs.ext4 is needed");
-    }
-    let sandbox = Sandbox::new();
-    let (disk, at) = (sandbox.text("disk"), sandbox.text("small"));
-    std::fs::create_dir(&at).unwrap();
-    tools::run("truncate", ["-s", "24M", &disk]);
-    tools::run("mkfs.ext4", ["-q", "-m", "0", &disk]);
-    tools::run("mount", ["-o", "loop", &disk, &at]);
-    struct Unmount(String);
-    impl Drop for Unmount {
-        fn drop(&mut self) {
-            // The leak check of the sandbox says so if it stays.
-            drop(std::process::Command::new("umount").arg(&self.0).output());
-        }
-    }
-    let _unmount = Unmount(at.clone());
-    let root = format!("{at}/root");
-    let img = |words: &[&str]| {
-        let mut command = sandbox.command(words);
-        command.env("IMG_ROOT", &root);
-        crate::support::Out::of(command, None, std::time::Duration::from_secs(120))
-    };
-    img(&["pull", "busybox"]).ok();
-    let full = img(&["pull", "debian"]);
-    full.refuses(1, &["no space left"]).hints();
-    assert!(full.stderr().contains(&root) || full.stderr().contains("store"), "the error names the place\n{full}");
-    tools::run("sh", ["-c", &format!("head -c 100M /dev/zero > {at}/fill; rm -f {at}/none; true")]);
-    img(&["images"]).ok().prints(&["busybox"]);
-    img(&["ps", "-a"]).ok();
-    img(&["run", "--rm", "--network", "none", "busybox", "true"]).refuses(125, &["no space left"]);
-    img(&["rmi", "busybox"]).ok();
-    std::fs::remove_file(format!("{at}/fill")).unwrap();
-    img(&["pull", "busybox"]).ok();
-    img(&["run", "--rm", "--network", "none", "busybox", "true"]).ok();
-    img(&["system", "check"]).ok();
-    img(&["system", "unmount"]).ok();
 }
 
 #[test]

@@ -33,6 +33,7 @@ mod copy;
 mod cp_diff;
 mod denied;
 mod diagnosis;
+mod disks;
 mod events;
 mod every_flag;
 mod examples;

@@ -3,6 +3,7 @@
 //! from outside with the kernel's files and with tools that others wrote. A helper panics with the command line, the
 //! exit status and both outputs, so that a failed test explains itself.
 
+pub mod disk;
 pub mod images;
 pub mod leaks;
 pub mod output;
@@ -13,6 +14,7 @@ pub mod sandbox;
 pub mod tools;
 pub mod tree;
 
+pub use disk::Disk;
 pub use output::Out;
 pub use registry::Registry;
 pub use sandbox::Sandbox;

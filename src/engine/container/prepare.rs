@@ -97,12 +97,13 @@ impl Engine {
         let of_image = image.and_then(|image| image.stop_signal.as_deref());
         let stop_signal = self.stop_signal_of_init(data, &merged.args, of_image).unwrap_or(merged.stop_signal);
         options.stop_signal = Some(stop_signal);
+        let rootfs = self.rootfs(id, data)?;
+        options.read_only |= Self::is_read_only(&rootfs);
         let spec = build(&options)?;
         let logging = self.logging(&data.options)?;
         let passthrough = logging.passthrough()?;
         let log_service = logging.service(id, &record.name, &data.options.image);
         let health = health::check(&data.options, image, &spec)?;
-        let rootfs = self.rootfs(id, data)?;
         let paths = self.store.containers().container_paths(id)?;
         Ok(Container {
             id: id.clone(),

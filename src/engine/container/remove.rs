@@ -1,6 +1,5 @@
 //! Removing containers, and sweeping up after those whose monitor was killed.
 
-use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -82,7 +81,7 @@ impl Engine {
     pub fn sweep(&self) -> Result<()> {
         match self.store.sweep() {
             // What only reads works on a full disk, and on one that cannot be written.
-            Err(store::Error::Io { source, .. }) if is_no_room(&source) => {}
+            Err(error) if error.is_no_room() || error.is_read_only() => {}
             other => other?,
         }
         self.sweep_of(None)
@@ -171,11 +170,6 @@ impl Engine {
             None => Ok(record.data.options.run_by.map(|by| by.open()).transpose()?.is_some_and(|by| by.is_none())),
         }
     }
-}
-
-fn is_no_room(error: &io::Error) -> bool {
-    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    matches!(error.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull)
 }
 
 fn libc_sigkill() -> i32 {

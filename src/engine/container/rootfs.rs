@@ -17,6 +17,9 @@ use crate::engine::Engine;
 use crate::engine::layers::to_runner;
 use crate::error::{CommandError, Context as _, Result};
 
+/// How much memory the mount points of a container on a read-only disk may take, bytes.
+const MOUNT_POINTS: u64 = 1 << 20;
+
 /// What `--rootfs` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Directory {
@@ -108,8 +111,17 @@ impl Engine {
         }
         let rw = paths.directory.join("rw");
         let snapshot = self.snapshot(&data.layers, &rw)?;
-        let lowers = to_runner(snapshot.layers);
+        let mut lowers = to_runner(snapshot.layers);
+        if snapshot.read_only {
+            lowers.insert(0, LayerMount::Directory { id: format!("rw-{id}"), path: snapshot.upper });
+            return Ok(Rootfs::TmpfsOverlay { lowers, size: Some(MOUNT_POINTS) });
+        }
         Ok(Rootfs::Overlay { lowers, upper: snapshot.upper, work: snapshot.work, volatile: data.options.remove })
+    }
+
+    /// Whether a root is to be read-only because the disk is: what is in memory above it is for mount points alone.
+    pub(in crate::engine) fn is_read_only(rootfs: &Rootfs) -> bool {
+        matches!(rootfs, Rootfs::TmpfsOverlay { .. })
     }
 
     /// The directory that is a container's root, if it is one.

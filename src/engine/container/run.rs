@@ -431,12 +431,17 @@ fn ended(store: &Store, states: &Path, id: &str, exit: &Exit, removal: Option<Re
         finished: time(exit.at),
         error: exit.error.clone(),
     };
-    let record = store.containers().change(id, |data: &mut ContainerData| {
+    let changed = store.containers().change(id, |data: &mut ContainerData| {
         if data.standing == Standing::Up {
             data.standing = if exit.requested { Standing::Stopped } else { Standing::Ended };
         }
         data.last = Some(last);
-    })?;
+    });
+    let record = match changed {
+        // Its events have said that nothing is recorded.
+        Err(error) if error.is_read_only() => store.containers().read(id)?,
+        changed => changed?,
+    };
     // Its state says by now that it has ended.
     crate::engine::volumes::attach::released_by(store, states, &record)
 }

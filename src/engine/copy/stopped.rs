@@ -50,7 +50,9 @@ impl Engine {
             mount.propagation = None;
         }
         let mounts = self.mounts_of(id, data, &mountable)?;
-        Ok(Stopped::open(&self.runroot, &self.rootfs(id, data)?, &mounts, &mountable.layers, data.options.read_only)?)
+        let rootfs = self.rootfs(id, data)?;
+        let read_only = data.options.read_only || Self::is_read_only(&rootfs);
+        Ok(Stopped::open(&self.runroot, &rootfs, &mounts, &mountable.layers, read_only)?)
     }
 
     fn mounts_of(&self, id: &str, data: &ContainerData, mountable: &Mountable) -> Result<Vec<Mount>> {

@@ -100,18 +100,28 @@ fn rebuild(store: &Store, layer: &DiffId, dir: &Path, toc: &Toc) -> Result<()> {
     files::sync_dir(dir)
 }
 
+/// Makes something in a new directory, only to look at it; outside the store where nothing can be written in it.
+fn aside<T>(store: &Store, make: impl Fn(&Path) -> Result<T>) -> Result<T> {
+    let made_in = |place: PathBuf| {
+        let made = files::create_dir(&place).and_then(|()| make(&place));
+        remove_tree(&place).and(made)
+    };
+    match store.lease().and_then(|lease| made_in(lease.temporary("check"))) {
+        Err(error) if error.is_read_only() || error.is_no_room() => {
+            made_in(Path::new("/tmp").join(format!("img-check-{}", crate::random_hex(8)?)))
+        }
+        made => made,
+    }
+}
+
 /// Compares the image of a layer with what its tar and `toc`, both known to be right, make; `repair` puts that in its
 /// place. Whether it was right.
 pub(crate) fn check_layer(store: &Store, layer: &DiffId, toc: &Toc, repair: bool) -> Result<bool> {
     let dir = layer_dir(store, layer);
-    let new = store.lease()?.temporary("check");
-    files::create_dir(&new)?;
-    write_alone(&new, layer, &dir.join(TAR), toc)?;
-    let mut same = true;
-    for name in [SIDE, METADATA] {
-        same = same && is_same(&new.join(name), &dir.join(name))?;
-    }
-    remove_tree(&new)?;
+    let same = aside(store, |new| {
+        write_alone(new, layer, &dir.join(TAR), toc)?;
+        are_same(new, &dir)
+    })?;
     if !same && repair {
         rebuild(store, layer, &dir, toc)?;
     }
@@ -139,17 +149,18 @@ pub(crate) fn check_chain(store: &Store, id: &ChainId, quick: bool) -> Result<Op
     if quick || layers.iter().any(|layer| store.layers().toc(layer).is_err()) {
         return Ok(None);
     }
-    let new = store.lease()?.temporary("check");
-    files::create_dir(&new)?;
-    let written = Chain::new(store, &layers).write(layers.len() - 1, &new);
-    let mut same = true;
-    for name in [SIDE, METADATA] {
-        same = same && is_same(&new.join(name), &dir.join(name))?;
-    }
-    remove_tree(&new)?;
+    let same = aside(store, |new| {
+        Chain::new(store, &layers).write(layers.len() - 1, new)?;
+        are_same(new, &dir)
+    });
     // A layer that went meanwhile takes the chain along.
-    Ok((files::optional(written)?.is_some() && !same && dir.exists())
+    Ok((files::optional(same)? == Some(false) && dir.exists())
         .then(|| "its metadata image does not describe its layers".to_owned()))
+}
+
+/// Whether two directories have the same image.
+fn are_same(one: &Path, other: &Path) -> Result<bool> {
+    Ok(is_same(&one.join(SIDE), &other.join(SIDE))? && is_same(&one.join(METADATA), &other.join(METADATA))?)
 }
 
 /// Whether two files have the same bytes, or neither is there.

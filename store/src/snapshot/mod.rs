@@ -109,6 +109,9 @@ pub struct Snapshot {
     pub work: PathBuf,
     /// Whether the overlay must be mounted with `userxattr`.
     pub userxattr: bool,
+    /// Whether the file system of `upper` is mounted read-only: overlayfs takes it for a lower directory, the topmost, and for
+    /// nothing else.
+    pub read_only: bool,
 }
 
 /// Makes layers mountable; see the module.
@@ -137,15 +140,20 @@ pub trait Snapshotter: Send + Sync {
     }
 
     /// A view with `rw/upper` and `rw/work` in the existing directory `rw`, made if they are not there yet; before
-    /// the first mount the upper directory gets the attributes that the image gives its root.
+    /// the first mount the upper directory gets the attributes that the image gives its root. On a read-only file system they
+    /// are left as they are.
     ///
     /// # Errors
     /// As [`Snapshotter::examine`].
     fn prepare(&self, store: &Store, layers: &[DiffId], rw: &Path) -> Result<Snapshot> {
         let View { layers, root } = self.examine(store, layers)?;
         let (upper, work) = (rw.join("upper"), rw.join("work"));
-        make_writable(&upper, &work, root)?;
-        Ok(Snapshot { layers, upper, work, userxattr: self.userxattr() })
+        let about = rustix::fs::statvfs(rw).map_err(|error| Error::io("stat", rw)(error.into()))?;
+        let read_only = about.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
+        if !read_only {
+            make_writable(&upper, &work, root)?;
+        }
+        Ok(Snapshot { layers, upper, work, userxattr: self.userxattr(), read_only })
     }
 
     /// Removes the writable directory `rw` with all that a container left in it; nothing there is success.
