@@ -273,6 +273,9 @@ fn check_format(root: &Path, text: &[u8]) -> Result<()> {
     let damaged = || Error::Damaged(format!("{} holds no format number", root.join("version").display()));
     let found: u32 =
         std::str::from_utf8(text).ok().and_then(|text| text.trim_end().parse().ok()).ok_or_else(damaged)?;
+    if found == 0 {
+        return Err(damaged());
+    }
     if found > FORMAT {
         return Err(Error::NewerFormat { path: root.to_path_buf(), found, supported: FORMAT });
     }
@@ -299,6 +302,10 @@ fn create(root: &Path) -> Result<()> {
     // Made now, so that nothing needs a new file in order to remove something from a full disk.
     for lock in ["gc", "owners", "journal", "containers", "volumes", "networks"] {
         drop(LockFile::try_acquire(&root.join("locks").join(lock), LockMode::Shared)?);
+    }
+    // The version says that all this is there, and must not outlive it.
+    for directory in DIRECTORIES {
+        files::sync_dir(&root.join(directory))?;
     }
     let temporary = root.join(format!("version-{}", random_hex(8)?));
     let text = format!("{FORMAT}\n");
@@ -348,8 +355,10 @@ mod tests {
         Store::open(store.root()).unwrap();
         fs::write(store.root().join("version"), "2\n").unwrap();
         assert!(matches!(Store::open(store.root()), Err(Error::NewerFormat { found: 2, .. })));
-        fs::write(store.root().join("version"), "x").unwrap();
-        assert!(matches!(Store::open(store.root()), Err(Error::Damaged(_))));
+        for damaged in ["x", "0\n", "", "-1", "1 2"] {
+            fs::write(store.root().join("version"), damaged).unwrap();
+            assert!(matches!(Store::open(store.root()), Err(Error::Damaged(_))), "{damaged:?}");
+        }
         fs::create_dir(dir.path().join("other")).unwrap();
         fs::write(dir.path().join("other/file"), "").unwrap();
         assert!(matches!(Store::open(&dir.path().join("other")), Err(Error::Conflict(_))));

@@ -27,6 +27,7 @@ mod build_ssh;
 mod build_steps;
 mod cgroup;
 mod check;
+mod clocks;
 mod commit;
 mod connect;
 mod copy;

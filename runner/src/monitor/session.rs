@@ -31,6 +31,8 @@ pub(crate) struct Session<'a> {
     pub state: State,
     stdin: bool,
     recorded: bool,
+    /// When the present run began, by a clock that nobody sets.
+    began: Option<Instant>,
     /// What the program gets in place of pipes.
     pub own_stdio: Option<[OwnedFd; 3]>,
     /// Who watches the program, if refusals are to be explained.
@@ -76,7 +78,7 @@ impl<'a> Session<'a> {
             state.save(&container.state_dir)?;
         }
         timing::mark(Mark::Monitored);
-        Ok(Self { container, state, stdin, recorded, own_stdio: None, witness: None, interrupts: None })
+        Ok(Self { container, state, stdin, recorded, began: None, own_stdio: None, witness: None, interrupts: None })
     }
 
     /// Starts the program; `idle` is called while the child is on its way to it.
@@ -114,6 +116,7 @@ impl<'a> Session<'a> {
         self.state.process = Some(process);
         self.state.status = Status::Running;
         self.state.started_at = Some(state::now());
+        self.began = Some(Instant::now());
         self.state.cgroup = cgroup.name().to_owned();
         self.state.network = network.as_ref().map(|network| network.state.clone());
         let running = Running { pidfd, created: Some(Parts { ttys, cgroup, network, stubs }) };
@@ -201,8 +204,8 @@ impl<'a> Session<'a> {
 
     /// How the last run was, for the restart policy.
     fn last_run(&self, exit: &Exit) -> Run {
-        let length = exit.at.saturating_sub(self.state.started_at.unwrap_or(exit.at));
-        Run { failed: exit.code != Some(0), requested: exit.requested, length: Duration::from_nanos(length) }
+        let length = self.began.map_or(Duration::ZERO, |began| began.elapsed());
+        Run { failed: exit.code != Some(0), requested: exit.requested, length }
     }
 
     /// Whether it is started again, as it is wanted now.
