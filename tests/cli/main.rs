@@ -83,6 +83,7 @@ mod security_docker;
 mod security_everywhere;
 mod security_race;
 mod security_words;
+mod side_by_side;
 mod start_path;
 mod storage;
 mod supervised;

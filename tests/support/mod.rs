@@ -10,6 +10,7 @@ pub mod output;
 pub mod places;
 pub mod pty;
 pub mod registry;
+pub mod relay;
 pub mod sandbox;
 pub mod tools;
 pub mod tree;
@@ -17,6 +18,7 @@ pub mod tree;
 pub use disk::Disk;
 pub use output::Out;
 pub use registry::Registry;
+pub use relay::Relay;
 pub use sandbox::Sandbox;
 
 /// Leaves the test when something it needs is missing, saying so on a line that `scripts/test` counts.
