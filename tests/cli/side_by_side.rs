@@ -14,7 +14,7 @@ const AT_ONCE: Duration = Duration::from_secs(5);
 fn held() -> (Sandbox, Relay) {
     let sandbox = Sandbox::new();
     sandbox.pull("busybox");
-    let relay = Relay::to(&Registry::bases().address());
+    let relay = Relay::to(Registry::bases().address());
     let config = format!(
         "[registries.\"docker.io\"]\nmirrors = [\"http://{0}\"]\n\n[registries.\"{0}\"]\ninsecure = true\n",
         relay.address()
