@@ -11,6 +11,7 @@ use store::cache_prune::{CachePart, PartKind};
 
 use super::Run;
 use super::export::tar_goes_to;
+use super::flags::budget::BudgetFlags;
 use super::system::confirm;
 use crate::config::Context;
 use crate::engine::build::keep::{PruneWishes, part_id};
@@ -33,8 +34,8 @@ pub struct Du {
 
 /// Remove parts of the build cache
 ///
-/// Removes cached steps whose layer no image has, and cache mounts; what a build that runs uses stays. With --keep-storage
-/// only as much goes as must, what was not used for the longest time first.
+/// Removes cached steps whose layer no image has, and cache mounts; what a build that runs uses stays. With a size only as much
+/// goes as must, what was not used for the longest time first.
 #[derive(Args)]
 pub struct Prune {
     /// Also steps whose layer an image has: they run again then, and nothing is gained
@@ -43,9 +44,8 @@ pub struct Prune {
     /// Only parts that fit: type=step, type=mount, id=ID, until=DURATION (not used for so long, as 24h)
     #[arg(long, value_name = "FILTER")]
     filter: Vec<String>,
-    /// Keep this much of what was used last, as 10g
-    #[arg(long, visible_alias = "max-used-space", value_name = "SIZE")]
-    keep_storage: Option<String>,
+    #[command(flatten)]
+    budget: BudgetFlags,
     /// Do not ask
     #[arg(long, short)]
     force: bool,
@@ -146,9 +146,8 @@ impl Run for Du {
 impl Run for Prune {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
-        let size = |text| runner::spec::parse::size("storage to keep", text);
-        let keep = self.keep_storage.as_deref().map(size).transpose()?;
-        let wishes = PruneWishes { all: self.all, keep, dry_run: self.dry_run, ..wishes(&self.filter)? };
+        let budget = self.budget.budget()?;
+        let wishes = PruneWishes { all: self.all, budget, dry_run: self.dry_run, ..wishes(&self.filter)? };
         if !self.force && !self.dry_run && !confirm("Remove unused parts of the build cache?")? {
             return Ok(ExitCode::SUCCESS);
         }

@@ -4,14 +4,15 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::Run;
 use super::flags::limits::LimitFlags;
-use super::{Run, system};
+use super::prune::{Asked, tell};
 use crate::config::Context;
 use crate::engine::container::clone::CloneOptions;
+use crate::engine::prune::PruneReport;
 use crate::engine::prune_filter::PruneFilter;
 use crate::error::Result;
 use crate::ui;
-use crate::ui::human;
 use crate::ui::progress::Bars;
 
 /// Make a container like another one
@@ -89,24 +90,21 @@ pub struct Prune {
     /// Only what fits: until=TIME (made before it, or longer ago), label=KEY[=VALUE], label!=KEY[=VALUE]
     #[arg(long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
-    /// Do not ask
-    #[arg(long, short)]
-    force: bool,
+    #[command(flatten)]
+    asked: Asked,
 }
 
 impl Run for Prune {
     fn run(self, context: &Context) -> Result<ExitCode> {
-        let options = PruneFilter::parse(&self.filter)?;
-        if !self.force && !system::confirm("Remove all containers that do not run?")? {
+        let filter = PruneFilter::parse(&self.filter)?;
+        let engine = context.engine()?;
+        if !self.asked.goes_on("Remove all containers that do not run?")? {
             return Ok(ExitCode::SUCCESS);
         }
-        let (removed, bytes) = context.engine()?.prune_containers(&options, false)?;
-        if !removed.is_empty() {
-            let ids: Vec<&str> = removed.iter().map(|record| record.id.as_str()).collect();
-            ui::outln(format_args!("Deleted Containers:\n{}\n", ids.join("\n")))?;
-        }
-        ui::outln(format_args!("Total reclaimed space: {}", human::size(bytes)))?;
-        Ok(ExitCode::SUCCESS)
+        let pruned = engine.prune_containers(&filter, self.asked.dry_run)?;
+        let containers = pruned.containers.into_iter().map(|record| record.id).collect();
+        let report = PruneReport { containers, bytes: pruned.bytes, ..PruneReport::default() };
+        tell(&report, self.asked.dry_run)
     }
 }
 

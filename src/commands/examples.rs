@@ -77,7 +77,14 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[("img container prune -f --filter until=24h", "those made before yesterday, without asking")],
     ),
     ("container exists", &[("img container exists web && img start web", "only if it is there")]),
-    ("image prune", &[("img image prune -a --dry-run", "what all images without a container take")]),
+    (
+        "image prune",
+        &[
+            ("img image prune -a --dry-run", "what all images without a container take"),
+            ("img image prune -af --keep 5", "but for the five used last"),
+            ("img image prune -af --min-free-space 20g", "until so much of the disk is free"),
+        ],
+    ),
     ("image exists", &[("img image exists debian:12 || img pull debian:12", "only if it is not here")]),
     (
         "top",
@@ -267,7 +274,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     ("info", &[("img info", "for people"), ("img info --format '{{.Driver}}'", "one fact, for a script")]),
     ("version", &[("img version", "for people"), ("img version --format '{{.Client.Version}}'", "for a script")]),
     ("doctor", &[("img doctor", "a line for each thing img needs"), ("img doctor --format json", "for a program")]),
-    ("system df", &[("img system df", "for people"), ("img system df --format json", "with sizes in bytes")]),
+    ("system df", &[("img system df -v", "thing by thing"), ("img system df --format json", "with sizes in bytes")]),
     (
         "system prune",
         &[
@@ -355,7 +362,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "builder prune",
         &[
             ("img builder prune --dry-run", "what would go"),
-            ("img builder prune -f --keep-storage 10g", "down to a size"),
+            ("img builder prune -f --max-used-space 10g", "down to a size"),
             ("img builder prune -f --filter until=168h", "what was not used for a week"),
         ],
     ),

@@ -6,6 +6,7 @@ use clap::Args;
 use runner::spec::parse::NetworkRequest;
 use serde_json::{Value, json};
 
+use super::prune::{Asked, tell};
 use super::targets::{Scope, Targets};
 use super::{Run, each, inspect_each};
 use crate::config::Context;
@@ -191,18 +192,22 @@ pub struct Prune {
     /// Only those that fit: label=, until=
     #[arg(long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
-    /// Do not ask
-    #[arg(long, short)]
-    force: bool,
+    #[command(flatten)]
+    asked: Asked,
 }
 
 impl Run for Prune {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let (engine, filters) = (context.engine()?, filters(&self.filter)?);
-        if self.force || super::system::confirm("Remove the networks that no container names?")? {
-            for name in engine.prune_networks(&filters)? {
-                ui::outln(ui::Escaped(&name))?;
-            }
+        if !self.asked.goes_on("Remove the networks that no container names?")? {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let report = engine.prune_networks(&filters, self.asked.dry_run)?;
+        if self.asked.dry_run {
+            return tell(&report, true);
+        }
+        for name in &report.networks {
+            ui::outln(ui::Escaped(name))?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -8,10 +8,10 @@ use clap::ArgMatches;
 
 use super::{
     Run, blame, build, builder, builder_cache, cgroup, commit, console, container, copy, cp, diff, doctor, enter,
-    events, exec, export, generate, generate_systemd, healthcheck, history, image_tree, images, import, inspect,
-    is_option, load, login, logs, manifest, monitor, mount, network, pause, port, ps, pull, push, remote, rm, rmi, run,
-    save, start, stats, stop, system, system_check, system_df, system_prune, tag, top, unshare, update, version,
-    volume, volume_copy, why,
+    events, exec, export, generate, generate_systemd, healthcheck, history, image_prune, image_tree, images, import,
+    inspect, is_option, load, login, logs, manifest, monitor, mount, network, pause, port, ps, pull, push, remote, rm,
+    rmi, run, save, start, stats, stop, system, system_check, system_df, system_prune, tag, top, unshare, update,
+    version, volume, volume_copy, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -128,7 +128,7 @@ pub const COMMANDS: &[Command] = &[
     command::<container::Prune>("container prune", &[], Containers),
     command::<container::Exists>("container exists", &[], Containers),
     command::<container::ImageExists>("image exists", &[], Images),
-    command::<system_prune::PruneImages>("image prune", &[], Images),
+    command::<image_prune::Prune>("image prune", &[], Images),
     command::<image_tree::ImageTree>("image tree", &[], Images),
     command::<image_tree::ImageDiff>("image diff", &[], Images),
     command::<manifest::Inspect>("manifest inspect", &[], Images),

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::export::tar_goes_to;
+use super::prune::{Asked, tell};
 use super::{Run, each, inspect_each};
 use crate::config::Context;
 use crate::engine::volumes::Volume;
@@ -165,7 +166,7 @@ impl Run for Remove {
 /// Remove anonymous volumes that no container uses
 ///
 /// With --all those that have a name go too. What is in them is gone for good, so it asks first; without a terminal it
-/// wants --force. Prints the name of each volume removed.
+/// wants --force. Says which went, and the room they took.
 #[derive(Args)]
 pub struct Prune {
     /// Also those that have a name
@@ -174,20 +175,17 @@ pub struct Prune {
     /// Only what fits: label=KEY[=VALUE], label!=…, name=
     #[arg(long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
-    /// Do not ask
-    #[arg(long, short)]
-    force: bool,
+    #[command(flatten)]
+    asked: Asked,
 }
 
 impl Run for Prune {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let (engine, filters) = (context.engine()?, filters(&self.filter)?);
-        if self.force || super::system::confirm("Remove the volumes that no container uses?")? {
-            for name in engine.remove_unused_volumes(self.all, &filters)? {
-                ui::outln(ui::Escaped(&name))?;
-            }
+        if !self.asked.goes_on("Remove the volumes that no container uses?")? {
+            return Ok(ExitCode::SUCCESS);
         }
-        Ok(ExitCode::SUCCESS)
+        tell(&engine.prune_volumes(self.all, &filters, self.asked.dry_run)?, self.asked.dry_run)
     }
 }
 

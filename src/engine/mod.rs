@@ -17,6 +17,7 @@ pub mod events;
 pub mod export;
 pub mod form;
 pub mod history;
+pub mod image_prune;
 pub mod images;
 pub mod import;
 pub mod info;

@@ -1,7 +1,7 @@
 //! Removing what nothing needs: containers that have ended, then what only they named.
 //!
 //! The order is docker's: containers, networks, volumes, images, build cache. What is only to be looked at is found in the same order,
-//! as if what came before were gone already.
+//! as if what came before were gone already, so that what is said beforehand is what happens.
 
 use std::collections::BTreeSet;
 
@@ -9,9 +9,10 @@ use store::ImageId;
 use store::gc::{CacheScope, GcOptions, GcReport, ImageScope};
 
 use super::Engine;
-use super::networks::Network;
+use super::networks::{Network, NetworkFilter};
 use super::prune_filter::PruneFilter;
 use super::volumes::Volume;
+use super::volumes::filter::VolumeFilter;
 use crate::error::{CommandError, Result};
 
 /// What `img system prune` removes.
@@ -42,7 +43,7 @@ pub struct PruneReport {
     pub cache: Vec<String>,
     /// How many unfinished downloads.
     pub partial: usize,
-    /// Bytes given back.
+    /// Disk space given back, bytes.
     pub bytes: u64,
 }
 
@@ -57,43 +58,22 @@ impl Engine {
             return Err(CommandError::usage("the filter until and --volumes contradict each other")
                 .hint("a volume that was made long ago may have been written today"));
         }
-        let (containers, bytes) = self.prune_containers(filter, dry_run)?;
-        let mut report = PruneReport { bytes, ..PruneReport::default() };
-        let gone: BTreeSet<&str> = containers.iter().map(|record| record.name.as_str()).collect();
-        let unused = |users: &[String]| users.iter().all(|user| dry_run && gone.contains(user.as_str()));
-        let idle = |network: &Network| {
+        let pruned = self.prune_containers(filter, dry_run)?;
+        let names: BTreeSet<&str> = pruned.containers.iter().map(|record| record.name.as_str()).collect();
+        // What is gone uses nothing; in a dry run it is there still.
+        let unused = |users: &[String]| users.iter().all(|user| dry_run && names.contains(user.as_str()));
+        let (networks, of_networks) = self.remove_networks(dry_run, |network: &Network| {
             let labels = network.data.labels.iter().cloned().collect();
-            !network.is_built_in() && unused(&network.used_by) && filter.fits(network.created, &labels)
-        };
-        for network in self.networks()?.into_iter().filter(idle) {
-            if !dry_run {
-                match self.remove_network(&network.id) {
-                    // Somebody else was faster.
-                    Err(_) if !self.store.networks().has(&network.id) => continue,
-                    removed => drop(removed?),
-                }
-            }
-            report.networks.push(network.name);
-        }
-        let left = |volume: &Volume| {
+            unused(&network.used_by) && filter.fits(network.created, &labels)
+        })?;
+        let idle = |volume: &Volume| {
             let labels = volume.labels.iter().cloned().collect();
-            volume.snapshot_of.is_none() && unused(&volume.used_by) && filter.fits(None, &labels)
+            !pruned.volumes.contains(&volume.id) && unused(&volume.used_by) && filter.fits(None, &labels)
         };
-        if options.volumes {
-            for volume in self.volumes()?.into_iter().filter(left) {
-                if !dry_run {
-                    match self.remove_volume_unless_used(&volume.id) {
-                        Ok(Some(true)) => self.volume_event("destroy", &volume.name),
-                        // Somebody uses it now, or has removed it.
-                        Ok(Some(false) | None) => continue,
-                        Err(error) => return Err(error),
-                    }
-                }
-                report.volumes.push(volume.name);
-            }
-        }
-        report.containers = containers.into_iter().map(|record| record.id).collect();
-        report.take(&self.collect_as(GcOptions {
+        let (volumes, of_volumes) =
+            if options.volumes { self.remove_volumes(dry_run, idle)? } else { Default::default() };
+        let gone: BTreeSet<&str> = pruned.containers.iter().map(|record| record.id.as_str()).collect();
+        let collected = self.collect_as(GcOptions {
             images: if options.all { ImageScope::Unused } else { ImageScope::Dangling },
             // Steps have no labels.
             cache: match filter.age() {
@@ -104,37 +84,48 @@ impl Engine {
             partial: filter.is_empty(),
             dry_run,
             keep: &|id| !self.image_fits(id, filter),
+            ended: &|id| gone.contains(id),
             ..GcOptions::default()
-        })?);
+        })?;
+        let bytes = pruned.bytes + of_networks + of_volumes;
+        let containers = pruned.containers.into_iter().map(|record| record.id).collect();
+        let mut report = PruneReport { containers, networks, volumes, bytes, ..PruneReport::default() };
+        report.take(&collected);
         Ok(report)
     }
 
-    /// Removes images without a tag, or all that no container was made from, as far as they fit.
+    /// Removes the networks that no container names, as far as `filters` fit.
     ///
     /// # Errors
-    /// Something that cannot be removed.
-    pub fn prune_images(&self, all: bool, filter: &PruneFilter, dry_run: bool) -> Result<PruneReport> {
-        let images = if all { ImageScope::Unused } else { ImageScope::Dangling };
-        let mut report = PruneReport::default();
-        let keep = |id: &ImageId| !self.image_fits(id, filter);
-        report.take(&self.collect_as(GcOptions { images, dry_run, keep: &keep, ..GcOptions::default() })?);
-        Ok(report)
+    /// One that cannot be removed.
+    pub fn prune_networks(&self, filters: &[NetworkFilter], dry_run: bool) -> Result<PruneReport> {
+        let goes = |network: &Network| network.used_by.is_empty() && NetworkFilter::all_fit(filters, network);
+        let (networks, bytes) = self.remove_networks(dry_run, goes)?;
+        Ok(PruneReport { networks, bytes, ..PruneReport::default() })
     }
 
-    fn image_fits(&self, id: &ImageId, filter: &PruneFilter) -> bool {
-        // One that cannot be read fits to no filter but none.
-        filter.is_empty()
-            || self
-                .store
-                .images()
-                .get(id)
-                .is_ok_and(|image| filter.fits(image.config.created, &image.config.config.labels))
+    /// Removes the volumes that no container uses: the anonymous ones, or `all`, as far as `filters` fit.
+    ///
+    /// # Errors
+    /// One that cannot be removed.
+    pub fn prune_volumes(&self, all: bool, filters: &[VolumeFilter], dry_run: bool) -> Result<PruneReport> {
+        let goes = |volume: &Volume| {
+            volume.used_by.is_empty() && (all || volume.anonymous) && VolumeFilter::all_fit(filters, volume)
+        };
+        let (volumes, bytes) = self.remove_volumes(dry_run, goes)?;
+        Ok(PruneReport { volumes, bytes, ..PruneReport::default() })
+    }
+
+    /// Whether an image fits. One that cannot be read fits to no filter but none.
+    pub(super) fn image_fits(&self, id: &ImageId, filter: &PruneFilter) -> bool {
+        let fits = |image: &store::image::Image| filter.fits(image.config.created, &image.config.config.labels);
+        filter.is_empty() || self.store.images().get(id).is_ok_and(|image| fits(&image))
     }
 }
 
 impl PruneReport {
     /// Takes in what the collector removed.
-    fn take(&mut self, collected: &GcReport) {
+    pub(super) fn take(&mut self, collected: &GcReport) {
         self.images.extend(collected.tags.iter().map(|tag| format!("untagged: {tag}")));
         self.images.extend(collected.images.iter().map(|image| format!("deleted: {image}")));
         self.images.extend(collected.layers.iter().map(|layer| format!("deleted: {layer}")));

@@ -48,7 +48,7 @@ impl Engine {
         for id in self.store.volumes().ids()? {
             super::volumes::attach::remove(self.store.volumes(), &id)?;
         }
-        self.prune_networks(&[])?;
+        self.prune_networks(&[], false)?;
         self.prune(&PruneOptions { all: true, volumes: true, ..PruneOptions::default() })?;
         runner::layers::unmount_all(&self.runroot)?;
         let left = self.store.layers().list()?.len();

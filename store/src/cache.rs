@@ -7,7 +7,7 @@
 //! `cache/notes/<hex>` is what the builder remembers of a step in order to explain a later one. A note outlives the
 //! record of its step, whose removal sets its modification time; the collector bounds age and size of all of them.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -71,16 +71,7 @@ impl<'a> Cache<'a> {
             return Ok(None);
         }
         if self.last_used(key)?.and_then(|time| time.elapsed().ok()).is_some_and(|age| age > USE_GRAIN) {
-            let noted = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
-            match noted {
-                // A cache that cannot be written can still be read; it went away: no harm either.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::NotFound
-                    ) => {}
-                other => other.map_err(Error::io("set the time of", &path))?,
-            }
+            files::note_use(&path)?;
         }
         Ok(Some(record))
     }
@@ -209,9 +200,7 @@ impl<'a> Cache<'a> {
 
     /// Dates the note of a step whose record has just been removed.
     pub(crate) fn date_note(&self, key: &Digest) -> Result<()> {
-        let path = self.note_path(key);
-        let dated = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
-        files::optional(dated.map_err(Error::io("set the time of", &path))).map(|_| ())
+        files::note_use(&self.note_path(key))
     }
 
     /// Notes that are too old or, the oldest first, too many.
@@ -246,6 +235,8 @@ impl<'a> Cache<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
     use crate::testing;
 

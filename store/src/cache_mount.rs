@@ -36,7 +36,7 @@ pub struct MountInfo {
     pub id: String,
     /// Its directory.
     pub path: PathBuf,
-    /// Disk space, bytes.
+    /// Disk space of it and of its name, bytes.
     pub size: u64,
     /// When a step last began to use it.
     pub last_used: SystemTime,
@@ -82,7 +82,7 @@ impl Cache<'_> {
             let used = fs::metadata(&facts).and_then(|about| about.modified());
             let Some(last_used) = files::optional(used.map_err(Error::io("stat", &facts)))? else { continue };
             let path = self.mounts_directory().join(hex);
-            let size = files::disk_usage(&path)?;
+            let size = files::disk_usage(&path)? + files::disk_usage(&facts)?;
             let in_use = mount_in_use(&self.mounts_directory().join(format!("{hex}.use")))?;
             found.push(MountInfo { id, path, size, last_used, in_use });
         }

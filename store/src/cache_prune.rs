@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use crate::Store;
+use crate::budget::Budget;
 use crate::digest::{DiffId, Digest};
 use crate::error::Result;
 use crate::{files, lease};
@@ -95,38 +96,29 @@ pub fn parts(store: &Store) -> Result<Vec<CachePart>> {
     Ok(found)
 }
 
-/// The parts that must go, least recently used first, so that what is left takes at most `keep` bytes; all that `may_go`
-/// allows without `keep`. What is in use stays, whatever it takes.
+/// The parts that must go, least recently used first, so that what is left keeps to `budget`, when so many bytes of the file
+/// system are free now; all that `may_go` allows if the budget sets no limit. What is in use stays, whatever it takes.
 #[must_use]
-pub fn choose(parts: Vec<CachePart>, keep: Option<u64>, may_go: impl Fn(&CachePart) -> bool) -> Vec<CachePart> {
+pub fn choose(
+    parts: Vec<CachePart>,
+    budget: &Budget,
+    free: u64,
+    may_go: impl Fn(&CachePart) -> bool,
+) -> Vec<CachePart> {
     let mut left: u64 = parts.iter().map(|part| part.size).sum();
+    let mut freed = 0;
     let mut chosen = Vec::new();
     for part in parts {
-        if keep.is_some_and(|keep| left <= keep) {
+        if budget.is_kept(left, free + freed) {
             break;
         }
         if !part.in_use && may_go(&part) {
             left -= part.size;
+            freed += part.size;
             chosen.push(part);
         }
     }
     chosen
-}
-
-/// Forgets these parts. Their layers go when the collector comes next, unless somebody names them.
-///
-/// # Errors
-/// [`crate::Error::Io`].
-pub fn forget(store: &Store, parts: &[CachePart]) -> Result<()> {
-    for part in parts {
-        match &part.kind {
-            PartKind::Steps { keys, .. } => keys.iter().try_for_each(|key| store.cache().remove(key))?,
-            PartKind::Mount(id) => {
-                store.cache().remove_mount(id)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -156,8 +148,7 @@ mod tests {
         assert!(size(Some(own.diff_id)) > 200_000 && size(Some(shared.diff_id)) < 100_000 && size(None) < 100_000);
         assert!(parts.iter().any(|part| part.in_use), "the handle that made the layers still leases them");
         let free: Vec<CachePart> = parts.into_iter().map(|part| CachePart { in_use: false, ..part }).collect();
-        forget(&store, &choose(free, None, |_| true)).unwrap();
-        assert!(store.cache().list().unwrap().is_empty());
+        assert_eq!(choose(free, &Budget::default(), 0, |_| true).len(), 3);
     }
 
     #[test]
@@ -178,10 +169,13 @@ mod tests {
         let names = |chosen: Vec<CachePart>| {
             chosen.into_iter().map(|part| format!("{:?}", part.kind)).collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(names(choose(all.clone(), Some(40), |_| true)), "");
-        assert_eq!(names(choose(all.clone(), Some(39), |_| true)), "Mount(\"old\")");
-        assert_eq!(names(choose(all.clone(), Some(20), |_| true)), "Mount(\"old\") Mount(\"mid\")");
-        assert_eq!(names(choose(all.clone(), Some(0), |part| part.size == 0)), "");
-        assert_eq!(choose(all, Some(0), |_| true).len(), 3, "what is in use stays");
+        let most = |bytes| Budget { max_used: Some(bytes), ..Budget::default() };
+        assert_eq!(names(choose(all.clone(), &most(40), 0, |_| true)), "");
+        assert_eq!(names(choose(all.clone(), &most(39), 0, |_| true)), "Mount(\"old\")");
+        assert_eq!(names(choose(all.clone(), &most(20), 0, |_| true)), "Mount(\"old\") Mount(\"mid\")");
+        assert_eq!(names(choose(all.clone(), &most(0), 0, |part| part.size == 0)), "");
+        let room = Budget { min_free: Some(25), ..Budget::default() };
+        assert_eq!(names(choose(all.clone(), &room, 10, |_| true)), "Mount(\"old\") Mount(\"mid\")");
+        assert_eq!(choose(all, &most(0), 0, |_| true).len(), 3, "what is in use stays");
     }
 }

@@ -159,15 +159,28 @@ pub(crate) fn optional<T>(result: Result<T>) -> Result<Option<T>> {
     }
 }
 
+/// Dates a file now, so that its time says when it was last of use. What cannot be written can still be read, and what went away
+/// needs no date: neither is an error.
+pub(crate) fn note_use(path: &Path) -> Result<()> {
+    match File::open(path).and_then(|file| file.set_modified(std::time::SystemTime::now())) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::NotFound) => Ok(()),
+        noted => noted.map_err(Error::io("set the time of", path)),
+    }
+}
+
 /// Disk space of a file or tree in bytes as allocated (`st_blocks`), hard links counted once; what vanishes
-/// meanwhile counts nothing. Links are not followed.
+/// meanwhile counts nothing. Links are not followed; nor is what is mounted below counted, which lies elsewhere or is counted
+/// as the file that it lies in.
 pub(crate) fn disk_usage(path: &Path) -> Result<u64> {
     use std::os::unix::fs::MetadataExt;
     let mut seen = std::collections::HashSet::new();
-    let mut total = 0;
+    let (mut total, mut device) = (0, None);
     let mut pending = vec![path.to_path_buf()];
     while let Some(path) = pending.pop() {
         let Some(metadata) = optional(fs::symlink_metadata(&path).map_err(Error::io("stat", &path)))? else { continue };
+        if *device.get_or_insert(metadata.dev()) != metadata.dev() {
+            continue;
+        }
         if metadata.nlink() > 1 && !metadata.is_dir() && !seen.insert((metadata.dev(), metadata.ino())) {
             continue;
         }

@@ -5,12 +5,9 @@
 //! place, and that is read after. Candidates are renamed into `trash/` (tags and images before what they name) and
 //! deleted after the lock is gone, so nobody waits for more than a few renames.
 
-use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use serde::de::IgnoredAny;
 
 use crate::Store;
 use crate::cache_mount::mount_in_use;
@@ -19,6 +16,10 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::lease;
 use crate::lock::{self, LockFile, LockMode};
+
+mod marks;
+
+use marks::Marks;
 
 /// Which images go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,11 +34,13 @@ pub enum ImageScope {
 }
 
 /// Which build cache steps go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CacheScope {
+#[derive(Clone, Copy, Default)]
+pub enum CacheScope<'a> {
     /// Those whose layer is gone.
     #[default]
     Keep,
+    /// Those whose keys somebody has chosen.
+    Chosen(&'a dyn Fn(&Digest) -> bool),
     /// Those not of use for so long.
     Unused(Duration),
     /// All, and the cache mounts.
@@ -50,7 +53,7 @@ pub struct GcOptions<'a> {
     /// Which images.
     pub images: ImageScope,
     /// Which build cache steps.
-    pub cache: CacheScope,
+    pub cache: CacheScope<'a>,
     /// Partial downloads that nobody is at.
     pub partial: bool,
     /// Only say what would go.
@@ -59,13 +62,15 @@ pub struct GcOptions<'a> {
     pub keep: &'a dyn Fn(&ImageId) -> bool,
     /// Whether a layer is mounted by somebody; such a layer stays.
     pub in_use: &'a dyn Fn(&DiffId) -> bool,
+    /// Whether a record counts as gone though it is there; for a dry run after others.
+    pub ended: &'a dyn Fn(&str) -> bool,
 }
 
 impl Default for GcOptions<'_> {
     /// Content that nothing names, none of it in use.
     fn default() -> Self {
         let (images, cache) = (ImageScope::Keep, CacheScope::Keep);
-        Self { images, cache, partial: false, dry_run: false, keep: &|_| false, in_use: &|_| false }
+        Self { images, cache, partial: false, dry_run: false, keep: &|_| false, in_use: &|_| false, ended: &|_| false }
     }
 }
 
@@ -84,8 +89,10 @@ pub struct GcReport {
     pub cache_steps: Vec<Digest>,
     /// Partial downloads.
     pub partial: usize,
-    /// Disk space of all that, bytes.
+    /// Disk space of all that and of what killed commands left, bytes.
     pub bytes: u64,
+    /// Of that, tags, images, layers and blobs.
+    pub content_bytes: u64,
 }
 
 /// The lock of whoever removes content: waits for writers in their short critical parts.
@@ -99,99 +106,22 @@ pub(crate) fn collector_lock(store: &Store) -> Result<LockFile> {
 /// [`Error::Damaged`] if an image that stays cannot be read, for then nobody knows what it needs; [`Error::Io`],
 /// [`Error::LockTimeout`].
 pub fn collect(store: &Store, options: &GcOptions<'_>) -> Result<GcReport> {
+    let mut collector = Collector { store, options, report: GcReport::default(), gone: Vec::new(), content: 0 };
     if !options.dry_run {
-        lease::sweep(store.root())?;
+        collector.report.bytes += lease::sweep(store.root())?;
     }
-    let mut collector = Collector { store, options, report: GcReport::default(), gone: Vec::new() };
     {
         let _alone = collector_lock(store)?;
         let marks = Marks::read(store, options)?;
         collector.take_images(&marks)?;
         collector.take_content(&marks)?;
+        collector.content = collector.gone.len();
         collector.take_cache(&marks)?;
         collector.take_spares()?;
         collector.take_partial()?;
-        if !options.dry_run {
-            for records in [store.containers(), store.volumes(), store.networks()] {
-                collector.gone.extend(records.sweep_unfinished()?);
-            }
-        }
+        collector.take_unfinished()?;
     }
-    for path in &collector.gone {
-        collector.report.bytes += files::disk_usage(path)?;
-        if !options.dry_run {
-            files::remove_all(path)?;
-        }
-    }
-    Ok(collector.report)
-}
-
-/// What stays.
-struct Marks {
-    /// Images, layers, blobs, chains: whatever is named.
-    digests: HashSet<Digest>,
-    chains: HashSet<ChainId>,
-    steps_gone: HashSet<Digest>,
-}
-
-impl Marks {
-    fn read(store: &Store, options: &GcOptions<'_>) -> Result<Self> {
-        // Leases first; see the module.
-        let mut named = lease::leased(store.root())?;
-        for records in [store.containers(), store.volumes(), store.networks()] {
-            named.extend(records.list::<IgnoredAny>()?.into_iter().flat_map(|record| record.uses));
-        }
-        let tagged: HashSet<ImageId> = store.refs().list()?.into_iter().map(|tag| tag.image).collect();
-        let mut marks = Self { digests: HashSet::new(), chains: HashSet::new(), steps_gone: HashSet::new() };
-        for id in store.images().list()? {
-            let keep = match options.images {
-                ImageScope::Keep => true,
-                ImageScope::Dangling => tagged.contains(&id),
-                ImageScope::Unused => false,
-            };
-            if keep || named.contains(&id.0) || (options.keep)(&id) {
-                marks.image(store, id)?;
-            }
-        }
-        marks.digests.extend(named);
-        marks.cache(store, options)?;
-        Ok(marks)
-    }
-
-    fn image(&mut self, store: &Store, id: ImageId) -> Result<()> {
-        let image = store.images().get(&id)?;
-        let mut chain: Option<ChainId> = None;
-        for layer in image.layers() {
-            self.digests.insert(layer.0);
-            let next = chain.map_or(ChainId(layer.0), |chain| chain.with(layer));
-            self.chains.insert(next);
-            chain = Some(next);
-        }
-        self.digests.insert(id.0);
-        self.digests.extend(&image.record.manifests);
-        self.digests.extend(image.record.compressed.iter().flatten().map(|form| form.digest));
-        Ok(())
-    }
-
-    fn cache(&mut self, store: &Store, options: &GcOptions<'_>) -> Result<()> {
-        let cache = store.cache();
-        for key in cache.list()? {
-            let age = cache.last_used(&key)?.and_then(|time| time.elapsed().ok()).unwrap_or_default();
-            let record = cache.read(&key)?;
-            let layer = record.as_ref().and_then(|record| record.layer);
-            let gone = match options.cache {
-                CacheScope::Keep => layer.is_some_and(|layer| !store.layers().has(&layer)),
-                CacheScope::Unused(limit) => age >= limit,
-                CacheScope::All => true,
-            };
-            if gone {
-                self.steps_gone.insert(key);
-            } else {
-                self.digests.extend(layer.map(|layer| layer.0));
-            }
-        }
-        Ok(())
-    }
+    collector.measure_and_remove()
 }
 
 struct Collector<'a> {
@@ -200,6 +130,8 @@ struct Collector<'a> {
     report: GcReport,
     /// In the trash; or, in a dry run, still where it is.
     gone: Vec<PathBuf>,
+    /// How many of those, from the first on, are tags, images, layers and blobs.
+    content: usize,
 }
 
 impl Collector<'_> {
@@ -274,7 +206,7 @@ impl Collector<'_> {
         for note in self.store.cache().stale_notes()? {
             self.take(&note)?;
         }
-        if self.options.cache == CacheScope::All {
+        if matches!(self.options.cache, CacheScope::All) {
             for directory in ["mounts", "files", "logs"] {
                 for name in files::names(&cache.join(directory))? {
                     let hex = name.split('.').next().unwrap_or_default();
@@ -306,6 +238,38 @@ impl Collector<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What killed commands left: here, or before in the sweep that only a dry run must not make.
+    fn take_unfinished(&mut self) -> Result<()> {
+        let (store, dry_run) = (self.store, self.options.dry_run);
+        for records in [store.containers(), store.volumes(), store.networks()] {
+            self.gone.extend(if dry_run { records.unfinished()? } else { records.sweep_unfinished()? });
+        }
+        if dry_run {
+            for left in lease::leavings(store.root())? {
+                // An old download may have been taken as a partial one.
+                if !self.gone.contains(&left) {
+                    self.gone.push(left);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Without the lock: what is in the trash is nobody's any more.
+    fn measure_and_remove(mut self) -> Result<GcReport> {
+        for (number, path) in self.gone.iter().enumerate() {
+            let bytes = files::disk_usage(path)?;
+            self.report.bytes += bytes;
+            if number < self.content {
+                self.report.content_bytes += bytes;
+            }
+            if !self.options.dry_run {
+                files::remove_all(path)?;
+            }
+        }
+        Ok(self.report)
     }
 }
 

@@ -117,11 +117,48 @@ pub(crate) fn leased_by_others(root: &Path, own: Option<&Lease>) -> Result<HashS
 }
 
 /// Removes what dead owners left: their directories, lock files, trash, partial downloads of more than a day ago. Skips its
-/// turn when somebody else is at it.
-pub(crate) fn sweep(root: &Path) -> Result<()> {
-    let (tmp, trash, ingest) = (root.join("tmp"), root.join("trash"), root.join("ingest"));
-    let Some(alone) = LockFile::try_acquire(&root.join("locks/owners"), LockMode::Exclusive)? else { return Ok(()) };
+/// turn when somebody else is at it. Gives the disk space of all that but the lock files, bytes.
+pub(crate) fn sweep(root: &Path) -> Result<u64> {
+    let Some(alone) = LockFile::try_acquire(&root.join("locks/owners"), LockMode::Exclusive)? else { return Ok(0) };
     let mut doomed = Vec::new();
+    for dir in dead_owners(root)? {
+        // An owner that ends right now removes its directory itself.
+        doomed.extend(files::move_aside(root, &dir)?);
+    }
+    drop(alone);
+    let mut bytes = 0;
+    let mut remove = |path: &Path| {
+        bytes += files::disk_usage(path)?;
+        files::remove_all(path)
+    };
+    for (path, _held) in old_downloads(root)? {
+        remove(&path)?;
+    }
+    doomed.extend(trash(root)?);
+    doomed.iter().try_for_each(|path| remove(path))?;
+    let locks = root.join("locks");
+    for name in files::names(&locks)?.iter().filter(|name| name.contains('-')) {
+        // One of those that are there while they are held: its holder was killed, or holds it still.
+        drop(LockFile::try_acquire(&locks.join(name), LockMode::Exclusive)?.map(LockFile::removed_on_release));
+    }
+    Ok(bytes)
+}
+
+/// What [`sweep`] would remove now, but for lock files.
+pub(crate) fn leavings(root: &Path) -> Result<Vec<PathBuf>> {
+    let Some(_alone) = LockFile::try_acquire(&root.join("locks/owners"), LockMode::Exclusive)? else {
+        return Ok(Vec::new());
+    };
+    let mut left = dead_owners(root)?;
+    left.extend(old_downloads(root)?.into_iter().map(|(path, _)| path));
+    left.extend(trash(root)?);
+    Ok(left)
+}
+
+/// The directories of owners that are dead. Only for who holds the lock of owners.
+fn dead_owners(root: &Path) -> Result<Vec<PathBuf>> {
+    let tmp = root.join("tmp");
+    let mut found = Vec::new();
     for owner in files::names(&tmp)? {
         let dir = tmp.join(&owner);
         let lease = dir.join(LEASE);
@@ -131,11 +168,16 @@ pub(crate) fn sweep(root: &Path) -> Result<()> {
             Some(file) => lock::try_lock(&file, LockMode::Exclusive).map_err(Error::io("lock", &lease))?,
         };
         if dead {
-            // An owner that ends right now removes its directory itself.
-            doomed.extend(files::move_aside(root, &dir)?);
+            found.push(dir);
         }
     }
-    drop(alone);
+    Ok(found)
+}
+
+/// Partial downloads of more than a day ago that nobody is at, with their locks.
+fn old_downloads(root: &Path) -> Result<Vec<(PathBuf, File)>> {
+    let ingest = root.join("ingest");
+    let mut found = Vec::new();
     for name in files::names(&ingest)? {
         let path = ingest.join(name);
         let Some(file) = files::optional(File::open(&path).map_err(Error::io("open", &path)))? else { continue };
@@ -144,17 +186,15 @@ pub(crate) fn sweep(root: &Path) -> Result<()> {
         let age = modified.elapsed().unwrap_or_else(|ahead| ahead.duration());
         let old = age > PARTIAL_AGE;
         if old && lock::try_lock(&file, LockMode::Exclusive).map_err(Error::io("lock", &path))? {
-            files::remove_all(&path)?;
+            found.push((path, file));
         }
     }
-    doomed.extend(files::names(&trash)?.iter().map(|name| trash.join(name)));
-    doomed.iter().try_for_each(|path| files::remove_all(path))?;
-    let locks = root.join("locks");
-    for name in files::names(&locks)?.iter().filter(|name| name.contains('-')) {
-        // One of those that are there while they are held: its holder was killed, or holds it still.
-        drop(LockFile::try_acquire(&locks.join(name), LockMode::Exclusive)?.map(LockFile::removed_on_release));
-    }
-    Ok(())
+    Ok(found)
+}
+
+fn trash(root: &Path) -> Result<Vec<PathBuf>> {
+    let trash = root.join("trash");
+    Ok(files::names(&trash)?.iter().map(|name| trash.join(name)).collect())
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@
 //! The directory is the database and rename(2) is the commit: each thing is made under `tmp/`, verified, synced and
 //! renamed to its name. `docs/store-format.md` has every file's format and the protocols.
 
+pub mod budget;
 pub mod build_log;
 pub mod cache;
 pub mod cache_mount;
@@ -231,12 +232,13 @@ impl Store {
     }
 
     /// Removes what was left by processes that were killed or found the disk full: unfinished work, and containers, volumes and
-    /// networks that never came to have a record. Skips the latter while somebody makes one.
+    /// networks that never came to have a record. Skips the latter while somebody makes one. Gives the disk space of all that,
+    /// bytes.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn sweep(&self) -> Result<()> {
-        lease::sweep(self.root())?;
+    pub fn sweep(&self) -> Result<u64> {
+        let mut bytes = lease::sweep(self.root())?;
         let mut doomed = Vec::new();
         if let Some(_alone) = LockFile::try_acquire(&self.root().join("locks/gc"), LockMode::Exclusive)? {
             for records in [self.containers(), self.volumes(), self.networks()] {
@@ -246,7 +248,11 @@ impl Store {
                 doomed.extend(files::move_aside(self.root(), &image)?);
             }
         }
-        doomed.iter().try_for_each(|path| files::remove_all(path))
+        for path in &doomed {
+            bytes += files::disk_usage(path)?;
+            files::remove_all(path)?;
+        }
+        Ok(bytes)
     }
 
     /// The lease of this handle, if it has been needed.

@@ -550,14 +550,18 @@ impl<'a> Records<'a> {
                 }
             }
         }
-        for name in files::names(&self.directory())? {
-            let directory = self.directory().join(&name);
-            if validate_id(&name).is_ok() && !directory.join(FILE).exists() {
-                // It may be on its way out already.
-                swept.extend(files::optional(self.move_to_trash(&directory))?);
-            }
+        for directory in self.unfinished()? {
+            // It may be on its way out already.
+            swept.extend(files::optional(self.move_to_trash(&directory))?);
         }
         Ok(swept)
+    }
+
+    /// Directories without a record. Only for who holds off creators.
+    pub(crate) fn unfinished(&self) -> Result<Vec<PathBuf>> {
+        let mut found = files::names(&self.directory())?;
+        found.retain(|name| validate_id(name).is_ok() && !self.directory().join(name).join(FILE).exists());
+        Ok(found.iter().map(|name| self.directory().join(name)).collect())
     }
 }
 

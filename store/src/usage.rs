@@ -1,14 +1,18 @@
 //! What takes how much disk space. The parts add up to what `du` says of the store.
 
 use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::PathBuf;
 
 use serde::de::IgnoredAny;
 
 use crate::Store;
-use crate::digest::{DiffId, Digest, ImageId};
-use crate::error::Result;
+use crate::cache_prune;
+use crate::digest::{Digest, ImageId};
+use crate::error::{Error, Result};
 use crate::files;
-use crate::gc::{self, GcOptions, ImageScope};
+use crate::gc::{self, CacheScope, GcOptions, ImageScope};
+use crate::lock::{self, LockMode};
 
 /// One kind of thing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,45 +55,50 @@ impl Usage {
     }
 }
 
-/// Disk space of an image's layers.
+/// Disk space of an image: its layers and blobs, and its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageSpace {
     /// The image.
     pub id: ImageId,
-    /// Layers that other images have too, bytes.
+    /// What other images have too, bytes.
     pub shared: u64,
-    /// Layers that no other image has, bytes.
+    /// What no other image has, bytes.
     pub unique: u64,
 }
 
-/// Measures the layers of each image; beside that, those that several have, counted once.
+/// Measures each image; beside that, what several have, counted once.
 ///
 /// # Errors
 /// [`crate::Error::Io`], [`crate::Error::Damaged`].
 pub fn image_space(store: &Store) -> Result<(Vec<ImageSpace>, u64)> {
-    let mut layers: HashMap<DiffId, (u64, usize)> = HashMap::new();
+    // A config's blob may well have the digest of a layer; each is a file of its own.
+    let mut parts: HashMap<PathBuf, (u64, usize)> = HashMap::new();
     let mut images = Vec::new();
     for id in store.images().list()? {
         // An image that is damaged has no say here; `check` tells of it.
         let Ok(image) = store.images().get(&id) else { continue };
-        let own: HashSet<DiffId> = image.layers().iter().copied().collect();
-        for layer in &own {
-            match layers.get_mut(layer) {
+        let forms = image.record.compressed.iter().flatten().map(|form| form.digest);
+        let blobs = std::iter::once(id.0).chain(image.record.manifests.iter().copied()).chain(forms);
+        let mut own: HashSet<PathBuf> = blobs.map(|blob| store.blobs().path(&blob)).collect();
+        own.extend(image.layers().iter().map(|layer| store.layers().path(layer)));
+        own.insert(store.images().directory(&id));
+        for path in &own {
+            match parts.get_mut(path) {
                 Some((_, users)) => *users += 1,
-                None => drop(layers.insert(*layer, (files::disk_usage(&store.layers().path(layer))?, 1))),
+                None => drop(parts.insert(path.clone(), (files::disk_usage(path)?, 1))),
             }
         }
         images.push((id, own));
     }
     let space = images.into_iter().map(|(id, own)| {
         let mut space = ImageSpace { id, shared: 0, unique: 0 };
-        for (bytes, users) in own.iter().filter_map(|layer| layers.get(layer)) {
+        for (bytes, users) in own.iter().filter_map(|path| parts.get(path)) {
             *if *users > 1 { &mut space.shared } else { &mut space.unique } += bytes;
         }
         space
     });
     let space = space.collect();
-    Ok((space, layers.values().filter(|(_, users)| *users > 1).map(|(bytes, _)| bytes).sum()))
+    Ok((space, parts.values().filter(|(_, users)| *users > 1).map(|(bytes, _)| bytes).sum()))
 }
 
 /// What is told as images, containers, volumes, build cache and partial downloads.
@@ -107,32 +116,90 @@ pub fn usage(store: &Store) -> Result<Usage> {
 
     let images = store.images().list()?;
     let cached = cache_only_layers(store, &images)?;
-    for name in ["layers", "blobs", "images", "chains", "refs"] {
-        usage.images.bytes += space(name)?;
-    }
-    usage.images.bytes -= cached;
+    usage.images.bytes = content_space(store)? - cached;
     usage.images.count = images.len();
     usage.images.active = images.iter().filter(|id| used.contains(&id.0)).count();
-    let all = GcOptions { images: ImageScope::Unused, dry_run: true, ..GcOptions::default() };
-    usage.images.reclaimable = gc::collect(store, &all)?.bytes.min(usage.images.bytes);
+    // Layers that both the build cache and unused images name go when both do.
+    let (images, cache) = (ImageScope::Unused, CacheScope::All);
+    let gone = gc::collect(store, &GcOptions { images, cache, dry_run: true, ..GcOptions::default() })?;
+    usage.images.reclaimable = gone.content_bytes.saturating_sub(cached).min(usage.images.bytes);
 
     usage.containers = Part { count: store.containers().ids()?.len(), bytes: space("containers")?, ..Part::default() };
     usage.volumes = Part { count: store.volumes().ids()?.len(), bytes: space("volumes")?, ..Part::default() };
     let cache = space("cache")? + cached;
-    usage.build_cache = Part { count: store.cache().list()?.len(), active: 0, bytes: cache, reclaimable: cache };
-    let partial = space("ingest")?;
-    let count = files::names(&store.root().join("ingest"))?.len();
-    usage.partial = Part { count, active: 0, bytes: partial, reclaimable: partial };
-    // Journal, locks, work in progress, and whatever else lies there.
-    for name in files::names(store.root())?.iter().filter(|name| !TOLD.contains(&name.as_str())) {
-        usage.other.bytes += space(name)?;
-    }
-    usage.other.bytes += files::own_usage(store.root())?;
+    let parts = cache_prune::parts(store)?;
+    let active = parts.iter().filter(|part| part.in_use).count();
+    let reclaimable = gone.bytes.saturating_sub(usage.images.reclaimable).min(cache);
+    usage.build_cache = Part { count: parts.len(), active, bytes: cache, reclaimable };
+    let downloads = partial_downloads(store)?;
+    let idle = downloads.iter().filter(|download| !download.in_use);
+    usage.partial = Part {
+        count: downloads.len(),
+        active: downloads.iter().filter(|download| download.in_use).count(),
+        bytes: space("ingest")?,
+        reclaimable: idle.map(|download| download.bytes).sum(),
+    };
+    let others = others(store)?;
+    usage.other = Part { count: others.len(), bytes: others.iter().map(|(_, bytes)| bytes).sum(), ..Part::default() };
     Ok(usage)
 }
 
-/// Disk space of the layers that build cache steps name and no image does.
-fn cache_only_layers(store: &Store, images: &[ImageId]) -> Result<u64> {
+/// What tags, images, layers and blobs take, whoever needs them, bytes.
+///
+/// # Errors
+/// [`crate::Error::Io`].
+pub fn content_space(store: &Store) -> Result<u64> {
+    let names = ["layers", "blobs", "images", "chains", "refs"].into_iter();
+    names.map(|name| files::disk_usage(&store.root().join(name))).sum()
+}
+
+/// What is told as other: networks, journal, locks, work in progress, and whatever else lies there, by name. The store's
+/// directory itself is `.`.
+///
+/// # Errors
+/// [`crate::Error::Io`].
+pub fn others(store: &Store) -> Result<Vec<(String, u64)>> {
+    let mut found = vec![(".".to_owned(), files::own_usage(store.root())?)];
+    for name in files::names(store.root())?.into_iter().filter(|name| !TOLD.contains(&name.as_str())) {
+        let bytes = files::disk_usage(&store.root().join(&name))?;
+        found.push((name, bytes));
+    }
+    Ok(found)
+}
+
+/// A download that was not finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartialDownload {
+    /// The digest of what is downloaded, in hex.
+    pub name: String,
+    /// Disk space, bytes.
+    pub bytes: u64,
+    /// Somebody is at it.
+    pub in_use: bool,
+}
+
+/// The downloads that were not finished, by name.
+///
+/// # Errors
+/// [`crate::Error::Io`].
+pub fn partial_downloads(store: &Store) -> Result<Vec<PartialDownload>> {
+    let ingest = store.root().join("ingest");
+    let mut found = Vec::new();
+    for name in files::names(&ingest)? {
+        let path = ingest.join(&name);
+        let opened = fs::File::open(&path).map_err(Error::io("open", &path));
+        let Some(file) = files::optional(opened)? else { continue };
+        let in_use = !lock::try_lock(&file, LockMode::Shared).map_err(Error::io("lock", &path))?;
+        found.push(PartialDownload { name, bytes: files::own_usage(&path)?, in_use });
+    }
+    Ok(found)
+}
+
+/// Disk space of the layers that build cache steps name and none of `images` does.
+///
+/// # Errors
+/// [`crate::Error::Io`], [`crate::Error::Damaged`].
+pub fn cache_only_layers(store: &Store, images: &[ImageId]) -> Result<u64> {
     let mut of_images = HashSet::new();
     for id in images {
         // An image that is damaged has no say here; `check` tells of it.
@@ -166,10 +233,14 @@ mod tests {
         let (space, shared) = image_space(&store).unwrap();
         let of = |id| *space.iter().find(|space| space.id == id).unwrap();
         let bytes = |layer| files::disk_usage(&store.layers().path(&layer)).unwrap();
+        let own = |id: ImageId| {
+            let (record, config) = (store.images().directory(&id), store.blobs().path(&id.0));
+            files::disk_usage(&record).unwrap() + files::disk_usage(&config).unwrap()
+        };
         assert_eq!(shared, bytes(base));
-        assert_eq!(of(ids[0]), ImageSpace { id: ids[0], shared, unique: 0 });
-        assert_eq!(of(ids[1]), ImageSpace { id: ids[1], shared, unique: bytes(one) });
-        assert_eq!(of(ids[2]), ImageSpace { id: ids[2], shared: 0, unique: bytes(two) });
+        assert_eq!(of(ids[0]), ImageSpace { id: ids[0], shared, unique: own(ids[0]) });
+        assert_eq!(of(ids[1]), ImageSpace { id: ids[1], shared, unique: own(ids[1]) + bytes(one) });
+        assert_eq!(of(ids[2]), ImageSpace { id: ids[2], shared: 0, unique: own(ids[2]) + bytes(two) });
     }
 
     #[test]
@@ -184,7 +255,7 @@ mod tests {
             value: serde_json::Value::Null,
         };
         store.cache().put(&record).unwrap();
-        std::fs::write(store.root().join("journal"), [b'x'; 9000]).unwrap();
+        fs::write(store.root().join("journal"), [b'x'; 9000]).unwrap();
         let usage = usage(&store).unwrap();
         assert_eq!(usage.total(), files::disk_usage(store.root()).unwrap());
         assert!(usage.images.bytes > 100_000 && usage.build_cache.bytes > 50_000);

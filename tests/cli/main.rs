@@ -68,6 +68,7 @@ mod networks;
 mod oci_runtime;
 mod originals;
 mod preserve_fds;
+mod prune;
 mod ps_inspect;
 mod pull;
 mod push;

@@ -1,6 +1,7 @@
 //! The flags that `run` and `create` share, and how they become the engine's options.
 
 pub mod attach;
+pub mod budget;
 pub mod environment;
 mod ids;
 mod inside;

@@ -1,14 +1,17 @@
 //! What builds leave behind: how much it is, removing some of it, and a size that it is kept below while builds go on. And
 //! cache mounts as tars, to and from other machines.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError, TryLockError};
 
 use builder::Event;
-use store::cache_prune::{CachePart, PartKind, choose, forget, parts};
-use store::gc::GcOptions;
+use store::Digest;
+use store::budget::{Budget, free_space};
+use store::cache_prune::{CachePart, PartKind, choose, parts};
+use store::gc::{CacheScope, GcOptions};
 
 use super::BuildWatcher;
 use crate::engine::Engine;
@@ -24,8 +27,8 @@ use crate::error::{CommandError, Context as _, Result};
 pub struct PruneWishes {
     /// Also steps whose layer an image has: nothing but the memory of them is gained.
     pub all: bool,
-    /// Leave this many bytes of what was used last.
-    pub keep: Option<u64>,
+    /// No more goes than it asks for, what was used longest ago first.
+    pub budget: Budget,
     /// Only what was not used for so many seconds.
     pub unused_for: Option<u64>,
     /// Only `mount`s or only `step`s.
@@ -72,15 +75,22 @@ impl Engine {
     /// # Errors
     /// Something that cannot be removed.
     pub fn prune_cache(&self, wishes: &PruneWishes) -> Result<(Vec<CachePart>, u64)> {
-        let chosen = choose(parts(&self.store)?, wishes.keep, |part| wishes.fit(part));
-        if wishes.dry_run {
-            let bytes = chosen.iter().map(|part| part.size).sum();
-            return Ok((chosen, bytes));
+        let free = free_space(&self.store)?;
+        let mut chosen = choose(parts(&self.store)?, &wishes.budget, free, |part| wishes.fit(part));
+        let (mut bytes, mut steps, mut busy) = (0, BTreeSet::<Digest>::new(), BTreeSet::new());
+        for part in &chosen {
+            match &part.kind {
+                PartKind::Steps { keys, .. } => steps.extend(keys),
+                PartKind::Mount(id) if !wishes.dry_run && !self.store.cache().remove_mount(id)? => {
+                    busy.insert(id.clone());
+                }
+                PartKind::Mount(_) => bytes += part.size,
+            }
         }
-        let mounts = chosen.iter().filter(|part| matches!(part.kind, PartKind::Mount(_)));
-        let mut bytes: u64 = mounts.map(|part| part.size).sum();
-        forget(&self.store, &chosen)?;
-        bytes += self.collect_as(GcOptions::default())?.bytes;
+        // A mount that a step has come to use stays.
+        chosen.retain(|part| !matches!(&part.kind, PartKind::Mount(id) if busy.contains(id)));
+        let cache = CacheScope::Chosen(&|key| steps.contains(key));
+        bytes += self.collect_as(GcOptions { cache, dry_run: wishes.dry_run, ..GcOptions::default() })?.bytes;
         Ok((chosen, bytes))
     }
 
@@ -176,7 +186,8 @@ impl<'a> Keeper<'a> {
         if now <= self.budget {
             return Ok(());
         }
-        let wishes = PruneWishes { keep: Some(self.budget), ..PruneWishes::default() };
+        let budget = Budget { max_used: Some(self.budget), ..Budget::default() };
+        let wishes = PruneWishes { budget, ..PruneWishes::default() };
         let (gone, _) = self.engine.prune_cache(&wishes)?;
         let freed: u64 = gone.iter().map(|part| part.size).sum();
         // Counted anew next time: a mount may have grown, another build may have added to it.

@@ -96,6 +96,7 @@ impl Engine {
             self.store.containers().remove(&id)?;
             return Err(CommandError::new(format!("image {} was removed meanwhile", options.image)));
         }
+        record.data.image.map_or(Ok(()), |image| self.store.images().note_use(&image))?;
         if let Some(path) = cidfile {
             let write = || std::fs::File::create_new(path)?.write_all(id.as_bytes());
             if let Err(error) = write() {

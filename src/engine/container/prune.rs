@@ -1,37 +1,56 @@
 //! Removing all containers that do not run, or those of them that fit docker's filters.
 
 use super::ContainerRecord;
+use super::volumes::go_along;
 use crate::engine::Engine;
 use crate::engine::prune_filter::PruneFilter;
 use crate::error::Result;
 
+/// Containers that went, or would go.
+#[derive(Debug, Default)]
+pub struct PrunedContainers {
+    /// The containers.
+    pub containers: Vec<ContainerRecord>,
+    /// Ids of the volumes without a name that went with them.
+    pub volumes: Vec<String>,
+    /// What all of them took on disk, bytes.
+    pub bytes: u64,
+}
+
 impl Engine {
-    /// Removes the containers that do not run and fit, or with `dry_run` only looks for them; gives them and the bytes that they
-    /// have written.
+    /// Removes the containers that do not run and fit, or with `dry_run` only looks for them.
     ///
     /// # Errors
     /// One that cannot be removed.
-    pub fn prune_containers(&self, options: &PruneFilter, dry_run: bool) -> Result<(Vec<ContainerRecord>, u64)> {
-        self.sweep()?;
-        let (mut removed, mut bytes) = (Vec::new(), 0);
-        for record in self.sweep_records()? {
-            let idle = self.state(&record.id)?.is_none_or(|state| state.status == runner::Status::Stopped);
-            if !idle || !options.fits(Some(record.created), &record.data.labels) {
+    pub fn prune_containers(&self, filter: &PruneFilter, dry_run: bool) -> Result<PrunedContainers> {
+        let mut pruned = PrunedContainers::default();
+        if !dry_run {
+            pruned.bytes += self.sweep_counted()?;
+        }
+        for record in self.store.containers().list()? {
+            let left = self.is_to_be_swept(&record)?;
+            let idle = left || self.state(&record.id)?.is_none_or(|state| state.status == runner::Status::Stopped);
+            if !idle || !left && !filter.fits(Some(record.created), &record.data.labels) {
                 continue;
             }
-            let size = self.store.containers().upper_size(&record.id)?;
+            let volumes = go_along(&self.store, &record)?;
+            let mut bytes = self.store.containers().disk_usage(&record.id)?;
+            for volume in &volumes {
+                bytes += self.store.volumes().disk_usage(volume)?;
+            }
             let gone = dry_run
-                || match self.remove_container(&record.id, false, true) {
+                || match self.remove_container(&record.id, left, true) {
                     // Somebody has removed or started it meanwhile.
                     Err(_) if self.is_gone_or_up(&record.id)? => false,
                     removed => removed?,
                 };
             if gone {
-                bytes += size;
-                removed.push(record);
+                pruned.bytes += bytes;
+                pruned.volumes.extend(volumes);
+                pruned.containers.push(record);
             }
         }
-        Ok((removed, bytes))
+        Ok(pruned)
     }
 
     fn is_gone_or_up(&self, id: &str) -> Result<bool> {

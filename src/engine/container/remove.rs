@@ -79,12 +79,21 @@ impl Engine {
     /// # Errors
     /// Something that is left cannot be removed.
     pub fn sweep(&self) -> Result<()> {
-        match self.store.sweep() {
+        self.sweep_counted().map(drop)
+    }
+
+    /// As [`Engine::sweep`]; gives the disk space of what killed commands left in the store, bytes.
+    ///
+    /// # Errors
+    /// As [`Engine::sweep`].
+    pub(super) fn sweep_counted(&self) -> Result<u64> {
+        let bytes = match self.store.sweep() {
             // What only reads works on a full disk, and on one that cannot be written.
-            Err(error) if error.is_no_room() || error.is_read_only() => {}
+            Err(error) if error.is_no_room() || error.is_read_only() => 0,
             other => other?,
-        }
-        self.sweep_of(None)
+        };
+        self.sweep_of(None)?;
+        Ok(bytes)
     }
 
     /// As [`Engine::sweep`], but looks at few containers, others each time: a start takes no longer where many run. Who lists
@@ -148,14 +157,18 @@ impl Engine {
     pub(super) fn sweep_records(&self) -> Result<Vec<ContainerRecord>> {
         let mut others = Vec::new();
         for record in self.store.containers().list::<ContainerData>()? {
-            let cut_short = self.is_cut_short(&record)?;
-            if cut_short || record.data.options.remove && self.is_left(&record)? {
+            if self.is_to_be_swept(&record)? {
                 self.remove_container(&record.id, true, true)?;
             } else {
                 others.push(record);
             }
         }
         Ok(others)
+    }
+
+    /// Whether a container is one that nobody will remove who should have.
+    pub(super) fn is_to_be_swept(&self, record: &ContainerRecord) -> Result<bool> {
+        Ok(self.is_cut_short(record)? || record.data.options.remove && self.is_left(record)?)
     }
 
     /// Whether a container has ended, and neither its monitor nor somebody who restarts it is there to see to it.

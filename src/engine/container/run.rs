@@ -510,6 +510,8 @@ pub(super) fn remove_claimed(
         super::limit::unmount(store, id)?;
         super::volumes::remove_anonymous(store, record)?;
         crate::engine::volumes::attach::released_by(store, states, record)?;
+        // It was of use until now.
+        record.data.image.map_or(Ok(()), |image| store.images().note_use(&image))?;
         let removed = match removal {
             Removal::Whole => store.containers().remove_read(record),
             Removal::Retire => store.containers().retire(record),

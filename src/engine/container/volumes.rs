@@ -287,21 +287,29 @@ fn make(directory: &Path, plan: &Plan) -> Result<()> {
 
 /// Removes the anonymous volumes of a container that goes, but for those that others mount too.
 pub(super) fn remove_anonymous(store: &Store, record: &ContainerRecord) -> Result<()> {
-    for line in &record.data.anonymous_volumes {
-        let Some((_, volume)) = line.rsplit_once('=') else { continue };
-        match store.volumes().read::<VolumeData>(volume) {
-            Ok(found) if found.data.shared && mounted_by_another(store, volume, &record.id)? => continue,
-            Err(error) if !error.is_not_found() => return Err(error.into()),
-            _ => {}
-        }
+    for volume in go_along(store, record)? {
         // One that a power cut brings back belongs to nobody, and is pruned.
-        match attach::remove(store.volumes().unsynced(), volume) {
-            Ok(()) => tell(store, &Event::now(Subject::Volume, "destroy", volume).with("driver", "local")),
+        match attach::remove(store.volumes().unsynced(), &volume) {
+            Ok(()) => tell(store, &Event::now(Subject::Volume, "destroy", &volume).with("driver", "local")),
             Err(error) if !error.is_not_found() => return Err(error.into()),
             Err(_) => {}
         }
     }
     Ok(())
+}
+
+/// The ids of the volumes that go with a container: the anonymous ones, but for those that others mount too.
+pub(super) fn go_along(store: &Store, record: &ContainerRecord) -> Result<Vec<String>> {
+    let mut along = Vec::new();
+    for line in &record.data.anonymous_volumes {
+        let Some((_, volume)) = line.rsplit_once('=') else { continue };
+        match store.volumes().read::<VolumeData>(volume) {
+            Ok(found) if found.data.shared && mounted_by_another(store, volume, &record.id)? => continue,
+            Err(error) if !error.is_not_found() => return Err(error.into()),
+            _ => along.push(volume.to_owned()),
+        }
+    }
+    Ok(along)
 }
 
 /// Whether a container other than `own` mounts the volume.

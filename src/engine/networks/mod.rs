@@ -202,19 +202,26 @@ impl Engine {
         Ok(network.name)
     }
 
-    /// Removes the networks that no container names, as far as `filters` fit; gives their names.
+    /// Removes the networks that `goes` means, but for the built-in ones; with `dry_run` only looks for them. Gives their names,
+    /// and what their records took on disk in bytes.
     ///
     /// # Errors
     /// One that cannot be removed.
-    pub fn prune_networks(&self, filters: &[NetworkFilter]) -> Result<Vec<String>> {
-        let mut removed = Vec::new();
-        for network in self.networks()? {
-            let unused = !network.is_built_in() && network.used_by.is_empty();
-            if unused && NetworkFilter::all_fit(filters, &network) {
-                removed.push(self.remove_network(&network.id)?);
+    pub(super) fn remove_networks(&self, dry_run: bool, goes: impl Fn(&Network) -> bool) -> Result<(Vec<String>, u64)> {
+        let (mut removed, mut bytes) = (Vec::new(), 0);
+        for network in self.networks()?.into_iter().filter(|network| !network.is_built_in() && goes(network)) {
+            let size = self.store.networks().disk_usage(&network.id)?;
+            if !dry_run {
+                match self.remove_network(&network.id) {
+                    // Somebody else was faster.
+                    Err(_) if !self.store.networks().has(&network.id) => continue,
+                    removed => drop(removed?),
+                }
             }
+            bytes += size;
+            removed.push(network.name);
         }
-        Ok(removed)
+        Ok((removed, bytes))
     }
 
     /// The running containers on a network.

@@ -14,7 +14,6 @@ use runner::spec::parse::MountKind;
 use store::record::Record;
 
 use self::driver::{DriverOptions, Plan};
-use self::filter::VolumeFilter;
 use super::Engine;
 use super::container::ContainerData;
 use super::container::volumes::VolumeData;
@@ -183,27 +182,27 @@ impl Engine {
         }
     }
 
-    /// Removes the volumes that no container uses: the anonymous ones, or `all`. Gives their names.
+    /// Removes the volumes that `goes` means, but for snapshots, which are used by nobody and kept for all that; with `dry_run`
+    /// only looks for them. Gives their names, and what they took on disk in bytes. One that a container came to use stays.
     ///
     /// # Errors
     /// One that cannot be removed.
-    pub fn remove_unused_volumes(&self, all: bool, filters: &[VolumeFilter]) -> Result<Vec<String>> {
-        let mut removed = Vec::new();
-        for volume in self.volumes()? {
-            // A snapshot is used by nobody and kept for all that.
-            let kept = !volume.used_by.is_empty() || volume.snapshot_of.is_some();
-            let wanted = !kept && (all || volume.anonymous);
-            if wanted && VolumeFilter::all_fit(filters, &volume) {
+    pub(super) fn remove_volumes(&self, dry_run: bool, goes: impl Fn(&Volume) -> bool) -> Result<(Vec<String>, u64)> {
+        let (mut removed, mut bytes) = (Vec::new(), 0);
+        for volume in self.volumes()?.into_iter().filter(|volume| volume.snapshot_of.is_none() && goes(volume)) {
+            let size = self.store.volumes().disk_usage(&volume.id)?;
+            if !dry_run {
                 match self.remove_volume_unless_used(&volume.id) {
                     // The second: somebody else was faster.
                     Ok(Some(false) | None) => continue,
                     removed => drop(removed?),
                 }
                 self.volume_event("destroy", &volume.name);
-                removed.push(volume.name);
             }
+            bytes += size;
+            removed.push(volume.name);
         }
-        Ok(removed)
+        Ok((removed, bytes))
     }
 
     /// The ids of the volumes that a container mounts.

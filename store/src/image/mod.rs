@@ -7,7 +7,9 @@
 pub mod config;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -197,6 +199,8 @@ impl<'a> Images<'a> {
         self.check_links(layers)?;
         let id = ImageId(self.store.blobs().put(config)?);
         self.update(&id, |before| before.merge(record))?;
+        // One that was here already came once more.
+        self.note_use(&id)?;
         Ok(id)
     }
 
@@ -268,7 +272,7 @@ impl<'a> Images<'a> {
     }
 
     /// Keeps an image with its layers from being collected while the store's handle lives, even if somebody removes the image
-    /// itself; `None` if it is not here, whole.
+    /// itself, and notes its use; `None` if it is not here, whole.
     ///
     /// # Errors
     /// [`Error::Damaged`], [`Error::Io`], [`Error::LockTimeout`].
@@ -278,6 +282,7 @@ impl<'a> Images<'a> {
         let parts = image.layers().iter().map(|layer| layer.0).chain(image.record.manifests.iter().copied());
         let kept = image.record.compressed.iter().flatten().map(|form| form.digest);
         self.store.protect(&parts.chain(kept).collect::<Vec<_>>())?;
+        self.note_use(id)?;
         // Who removes an image asks no lease: between the two it may have been collected.
         Ok((self.has(id) && image.layers().iter().all(|layer| self.store.layers().has(layer))).then_some(image))
     }
@@ -330,6 +335,23 @@ impl<'a> Images<'a> {
             (Some(id), None) => Ok(id),
             _ => Err(Error::Conflict(format!("several image ids begin with {prefix}"))),
         }
+    }
+
+    /// Notes that the image was of use just now.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn note_use(&self, id: &ImageId) -> Result<()> {
+        files::note_use(&self.record_path(id))
+    }
+
+    /// When the image was last of use, by what noted it, or came here; `None` if it is not here.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn last_used(&self, id: &ImageId) -> Result<Option<SystemTime>> {
+        let path = self.record_path(id);
+        files::optional(fs::metadata(&path).and_then(|about| about.modified()).map_err(Error::io("stat", &path)))
     }
 
     /// Bytes of the image's layers, uncompressed.
