@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Value, json};
+use store::usage::PartialDownload;
 
 use super::{Run, builder_cache};
 use crate::config::Context;
@@ -14,9 +15,10 @@ use crate::ui::{self, format, human};
 
 /// Show what uses the disk
 ///
-/// Sizes are what the store's files take on disk; layers that images share are counted once, so the lines add up to the
-/// whole store. RECLAIMABLE is what `img system prune --all` would give back. With -v, what of a kind belongs to no single
-/// line is told below it.
+/// Sizes are what the store's files take on disk, in blocks, as `du` counts; what images share is counted once, so the lines add
+/// up to the whole store. RECLAIMABLE is what would come back if what nothing uses went: images that have no container, containers
+/// that do not run, volumes without a container, the build cache. With -v each thing has a line, and what of a kind belongs to
+/// none is told below: with UNIQUE SIZE and the shared layers the lines of a kind add up to its total, to the byte in JSON.
 #[derive(Args)]
 pub struct Df {
     /// Each image, container, volume and part of the build cache by itself
@@ -28,7 +30,7 @@ pub struct Df {
 }
 
 /// The kinds of things that are told one by one: the key in JSON, docker's heading, and the columns.
-const KINDS: [(&str, &str, &[Column]); 4] = [
+const KINDS: [(&str, &str, &[Column]); 6] = [
     (
         "Images",
         "Images space usage:",
@@ -70,6 +72,12 @@ const KINDS: [(&str, &str, &[Column]); 4] = [
             ("DESCRIPTION", "Description"),
         ],
     ),
+    (
+        "PartialDownloads",
+        "Partial downloads space usage:",
+        &[("DIGEST", "Digest"), ("SIZE", "Size"), ("IN USE", "InUse")],
+    ),
+    ("Other", "Other space usage:", &[("NAME", "Name"), ("SIZE", "Size")]),
 ];
 
 impl Run for Df {
@@ -113,6 +121,9 @@ fn one_by_one(things: &Things, kinds: &[DiskUsage], format: Option<&str>) -> Res
         all["RestBytes"][key] = rest.into();
     }
     all["SharedLayersBytes"] = things.shared_layers.into();
+    let total = kinds.iter().map(|kind| kind.size).sum();
+    all["Totals"] = kinds.iter().map(row).collect();
+    all["TotalBytes"] = Value::from(total);
     if format.is_some_and(|format| format != "table") {
         format::print_inspect(format, &[all])?;
         return Ok(ExitCode::SUCCESS);
@@ -120,16 +131,18 @@ fn one_by_one(things: &Things, kinds: &[DiskUsage], format: Option<&str>) -> Res
     for (((key, heading, columns), rest), kind) in KINDS.iter().zip(things.rest).zip(kinds) {
         ui::outln(format_args!("{heading}\n"))?;
         format::print_list(None, columns, all[key].as_array().map_or(&[], Vec::as_slice))?;
-        let shared = match *key {
-            "Images" => format!("{} shared layers, ", human::size(things.shared_layers)),
-            _ => String::new(),
+        let rest = match *key {
+            "Images" => format!(
+                " (with {} shared layers, {} names and records)",
+                human::size(things.shared_layers),
+                human::size(rest)
+            ),
+            "Other" => String::new(),
+            _ => format!(" (with {} names and records)", human::size(rest)),
         };
-        ui::outln(format_args!(
-            "\nTotal: {} (with {shared}{} names and records)\n",
-            human::size(kind.size),
-            human::size(rest)
-        ))?;
+        ui::outln(format_args!("\nTotal: {}{rest}\n", human::size(kind.size)))?;
     }
+    ui::outln(format_args!("Total of the store: {} ({total} bytes)", human::size(total)))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -166,10 +179,18 @@ fn rows(things: &Things) -> Value {
     let volumes = things.volumes.iter().map(|(volume, bytes)| {
         json!({ "Name": volume.name, "Links": volume.used_by.len(), "Size": human::size(*bytes), "Bytes": bytes })
     });
+    let downloads = things.downloads.iter().map(|download| {
+        let PartialDownload { name, bytes, in_use } = download;
+        json!({ "Digest": format!("sha256:{name}"), "Size": human::size(*bytes), "Bytes": bytes, "InUse": in_use })
+    });
+    let others =
+        things.others.iter().map(|(name, bytes)| json!({ "Name": name, "Size": human::size(*bytes), "Bytes": bytes }));
     json!({
         "Images": images.collect::<Vec<_>>(),
         "Containers": containers.collect::<Vec<_>>(),
         "Volumes": volumes.collect::<Vec<_>>(),
         "BuildCache": things.cache.iter().map(builder_cache::row).collect::<Vec<_>>(),
+        "PartialDownloads": downloads.collect::<Vec<_>>(),
+        "Other": others.collect::<Vec<_>>(),
     })
 }

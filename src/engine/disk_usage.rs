@@ -4,7 +4,7 @@
 //! holds records, is told as the rest of its kind: the things and the rest add up to the kind, and the kinds to the store.
 
 use store::cache_prune::CachePart;
-use store::usage::{Part, image_space, usage};
+use store::usage::{Part, PartialDownload, image_space, others, partial_downloads, usage};
 
 use super::Engine;
 use super::container::list::ContainerSummary;
@@ -30,9 +30,9 @@ pub struct DiskUsage {
 /// Each thing that uses the disk, with its bytes.
 #[derive(Clone, Debug)]
 pub struct Things {
-    /// The images, a line for each tag: bytes of layers that others have too, and of those that no other has.
+    /// The images, a line for each tag: bytes of what others have too, and of what no other has.
     pub images: Vec<(ImageSummary, u64, u64)>,
-    /// Layers that several images have, counted once, bytes.
+    /// What several images have, counted once, bytes.
     pub shared_layers: u64,
     /// The containers, and how many volumes each has.
     pub containers: Vec<(ContainerSummary, usize, u64)>,
@@ -40,8 +40,12 @@ pub struct Things {
     pub volumes: Vec<(Volume, u64)>,
     /// The build cache.
     pub cache: Vec<CachePart>,
+    /// The downloads that were not finished.
+    pub downloads: Vec<PartialDownload>,
+    /// What is none of these, by its name below the store's directory.
+    pub others: Vec<(String, u64)>,
     /// What of these kinds belongs to no single thing, in this order, bytes.
-    pub rest: [u64; 4],
+    pub rest: [u64; 6],
 }
 
 impl Engine {
@@ -59,7 +63,7 @@ impl Engine {
             size: part.bytes,
             reclaimable,
         };
-        let stopped = self.stopped_bytes(&running)?.min(usage.containers.bytes);
+        let stopped = self.stopped_bytes(&running)?;
         let (mut mounted, mut unused) = (0, 0);
         for volume in self.volumes()? {
             match volume.used_by.is_empty() {
@@ -72,16 +76,16 @@ impl Engine {
             line("Containers", &usage.containers, running.len(), stopped),
             line("Local Volumes", &usage.volumes, mounted, unused),
             line("Build Cache", &usage.build_cache, usage.build_cache.active, usage.build_cache.reclaimable),
-            line("Partial Downloads", &usage.partial, 0, usage.partial.reclaimable),
+            line("Partial Downloads", &usage.partial, usage.partial.active, usage.partial.reclaimable),
             line("Other", &usage.other, 0, 0),
         ])
     }
 
-    /// Bytes that containers which do not run have written.
+    /// What containers that do not run take, bytes.
     fn stopped_bytes(&self, running: &[String]) -> Result<u64> {
         let mut bytes = 0;
         for id in self.container_ids()?.iter().filter(|id| !running.contains(id)) {
-            bytes += self.store.containers().upper_size(id)?;
+            bytes += self.store.containers().disk_usage(id)?;
         }
         Ok(bytes)
     }
@@ -110,17 +114,20 @@ impl Engine {
             containers.push((container, mounted, bytes));
         }
         let cache = self.cache_parts()?;
+        let (downloads, others) = (partial_downloads(&self.store)?, others(&self.store)?);
         let kinds = self.disk_usage()?;
         let told = [
             space.iter().map(|space| space.unique).sum::<u64>() + shared_layers,
             containers.iter().map(|(_, _, bytes)| bytes).sum(),
             volumes.iter().map(|(_, bytes)| bytes).sum(),
             cache.iter().map(|part| part.size).sum(),
+            downloads.iter().map(|download| download.bytes).sum(),
+            others.iter().map(|(_, bytes)| bytes).sum(),
         ];
-        let mut rest = [0; 4];
+        let mut rest = [0; 6];
         for ((rest, told), kind) in rest.iter_mut().zip(told).zip(&kinds) {
             *rest = kind.size.saturating_sub(told);
         }
-        Ok((Things { images, shared_layers, containers, volumes, cache, rest }, kinds))
+        Ok((Things { images, shared_layers, containers, volumes, cache, downloads, others, rest }, kinds))
     }
 }

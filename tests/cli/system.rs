@@ -230,6 +230,7 @@ fn df_of_each_thing_adds_up_to_df_to_the_byte() {
     let words = ["run", "--name", "box", "--network", "none", "-v", "data:/data", "app", "sh", "-c"];
     sandbox.ok(&[&words[..], &["head -c 500000 /dev/urandom > /data/x; head -c 200000 /dev/urandom > /y"]].concat());
     sandbox.ok(&["volume", "create", "idle"]);
+    std::fs::write(sandbox.root().join("ingest").join("ab".repeat(32)), vec![7; 50_000]).unwrap();
 
     let rows = sandbox.img(&["system", "df", "--format", "{{json .}}"]).ok().json_lines();
     let all = sandbox.img(&["system", "df", "-v", "--format", "json"]).ok().json();
@@ -240,16 +241,27 @@ fn df_of_each_thing_adds_up_to_df_to_the_byte() {
         let once = list.iter().filter(|one| seen.insert(format!("{}{}", one["ID"], one["Name"])));
         once.map(|one| one[key].as_u64().unwrap()).sum()
     };
-    for (number, (kind, key)) in
-        [("Images", "UniqueBytes"), ("Containers", "Bytes"), ("Volumes", "Bytes"), ("BuildCache", "Bytes")]
-            .into_iter()
-            .enumerate()
-    {
+    let kinds = [
+        ("Images", "UniqueBytes"),
+        ("Containers", "Bytes"),
+        ("Volumes", "Bytes"),
+        ("BuildCache", "Bytes"),
+        ("PartialDownloads", "Bytes"),
+        ("Other", "Bytes"),
+    ];
+    for (number, (kind, key)) in kinds.into_iter().enumerate() {
         let shared = if kind == "Images" { all["SharedLayersBytes"].as_u64().unwrap() } else { 0 };
         let told = bytes(&all[kind], key) + shared + all["RestBytes"][kind].as_u64().unwrap();
         assert_eq!(Some(told), rows[number]["Bytes"].as_u64(), "{kind}: {all}");
         assert!(all["RestBytes"][kind].as_u64().unwrap() < 200_000, "{kind}: {all}");
     }
+    assert_eq!(all["Totals"].as_array().unwrap(), &rows);
+    assert_eq!(all["RestBytes"]["Other"], 0);
+    assert_eq!(all["PartialDownloads"][0]["Digest"], format!("sha256:{}", "ab".repeat(32)));
+    let root = sandbox.root().display().to_string();
+    let on_disk = tools::run("du", ["-sx", "-B1", &root]).ok().stdout();
+    let total = all["TotalBytes"].to_string();
+    assert_eq!(on_disk.split('\t').next(), Some(&*total), "the store as du sees it");
     let app = all["Images"].as_array().unwrap().iter().find(|image| image["Repository"] == "app").unwrap();
     assert!(
         app["UniqueBytes"].as_u64().unwrap() > 3_000_000 && app["SharedBytes"].as_u64().unwrap() > 1_000_000,
@@ -271,6 +283,9 @@ fn df_of_each_thing_adds_up_to_df_to_the_byte() {
         "LINKS",
         "Build cache usage:",
         "CACHE ID",
+        "Partial downloads space usage:",
+        "Other space usage:",
+        &format!("({total} bytes)"),
     ]);
     let names = sandbox.ok(&["system", "df", "-v", "--format", "{{range .Volumes}}{{.Name}} {{end}}"]);
     assert_eq!(names, "data idle");
