@@ -231,6 +231,8 @@ fn df_of_each_thing_adds_up_to_df_to_the_byte() {
     sandbox.ok(&[&words[..], &["head -c 500000 /dev/urandom > /data/x; head -c 200000 /dev/urandom > /y"]].concat());
     sandbox.ok(&["volume", "create", "idle"]);
     std::fs::write(sandbox.root().join("ingest").join("ab".repeat(32)), vec![7; 50_000]).unwrap();
+    // What is not written yet may take other blocks than it will.
+    tools::run("sync", ["-f", &sandbox.root().display().to_string()]).ok();
 
     let rows = sandbox.img(&["system", "df", "--format", "{{json .}}"]).ok().json_lines();
     let all = sandbox.img(&["system", "df", "-v", "--format", "json"]).ok().json();
