@@ -18,7 +18,7 @@ RELEASE = $(TARGET)/$(HOST)/release/img
 RUNTIME = $(TARGET)/$(HOST)/release/img-runtime
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench vm sweep fuzz crowd install uninstall clean toolchain
+.PHONY: help build demo test check bench vm sweep power fuzz crowd install uninstall clean toolchain
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -60,6 +60,10 @@ vm: toolchain ## boot Debian's kernels in QEMU and try the release binary on pur
 sweep: toolchain ## interrupt every command at every system call, and write docs/sweep.md (root; an hour)
 	@scripts/install-deps test
 	@scripts/sweep $(ARGS)
+
+power: toolchain ## cut the power of a virtual machine's disk at many points, and look at what is left (root; three minutes)
+	@scripts/install-deps vm
+	@scripts/power $(ARGS)
 
 fuzz: toolchain ## run every fuzz target for a minute (ARGS=600 for ten)
 	@scripts/fuzz $(ARGS)

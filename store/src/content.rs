@@ -94,7 +94,7 @@ impl<'a> Blobs<'a> {
     pub fn put(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::of(bytes);
         self.store.protect(&[digest])?;
-        if !self.has(&digest) {
+        if !files::is_there_for_good(&self.path(&digest))? {
             let temporary = self.store.lease()?.temporary("blob");
             files::replace_file(&self.path(&digest), &temporary, bytes, Durability::Synced)?;
         }
@@ -111,7 +111,7 @@ impl<'a> Blobs<'a> {
         let path = self.store.root().join("ingest").join(digest.hex());
         let deadline = Instant::now() + patience;
         loop {
-            if self.has(digest) {
+            if files::is_there_for_good(&self.path(digest))? {
                 return Ok(None);
             }
             let file = OpenOptions::new()

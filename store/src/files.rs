@@ -100,6 +100,15 @@ pub(crate) fn commit_dir(from: &Path, to: &Path) -> Result<bool> {
     }
 }
 
+/// Whether `path` is there; if so, durably: who put it there may have been killed before it could see to that.
+pub(crate) fn is_there_for_good(path: &Path) -> Result<bool> {
+    let there = path.exists();
+    if there {
+        sync_parent(path)?;
+    }
+    Ok(there)
+}
+
 /// Takes what is at `path` out of sight in one step: into the trash of the store at `root`. Gives where it is now, to be removed;
 /// nothing if there was nothing.
 ///

@@ -205,23 +205,36 @@ impl<'a> Records<'a> {
         validate_name(&record.name)?;
         let directory = self.path(&record.id)?;
         let bytes = encode(self.class, record)?;
-        let collector = self.store.hold_collector()?;
-        let spare = self.class == Class::Container && self.take_spare(&directory)?;
+        // Nobody sweeps what has no record yet.
+        let _collector = self.store.hold_collector()?;
+        // The name comes first, on the disk too: a record without one could not be told from another of that name.
+        self.take_name(&record.name, &record.id)?;
+        let made = self.make(record, &directory, &bytes);
+        if made.is_err() {
+            // What cannot be cleared away either is for the collector; the first error is the one to tell.
+            let _ = self.free_name(&record.name, &record.id);
+        }
+        made
+    }
+
+    /// Makes the directory of a record whose name is taken, and the record in it.
+    fn make<T>(&self, record: &Record<T>, directory: &Path, bytes: &[u8]) -> Result<fs::File> {
+        let spare = self.class == Class::Container && self.take_spare(directory)?;
         if !spare {
-            match fs::DirBuilder::new().mode(0o700).create(&directory) {
+            match fs::DirBuilder::new().mode(0o700).create(directory) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(Error::Conflict(format!("the {} id {} is taken", self.class.noun(), record.id)));
                 }
-                other => other.map_err(Error::io("create the directory", &directory))?,
+                other => other.map_err(Error::io("create the directory", directory))?,
             }
         }
         let made = (|| {
-            let held = fs::File::open(&directory).map_err(Error::io("open the directory", &directory))?;
+            let held = fs::File::open(directory).map_err(Error::io("open the directory", directory))?;
             let deadline = Instant::now() + lock::SHORT;
             // Who gave a spare directory away may not have let go of it yet.
-            while !lock::try_lock(&held, LockMode::Exclusive).map_err(Error::io("lock", &directory))? {
+            while !lock::try_lock(&held, LockMode::Exclusive).map_err(Error::io("lock", directory))? {
                 if Instant::now() > deadline {
-                    return Err(Error::LockTimeout { path: directory.clone() });
+                    return Err(Error::LockTimeout { path: directory.to_path_buf() });
                 }
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -232,22 +245,29 @@ impl<'a> Records<'a> {
             let (file, new) = (directory.join(FILE), directory.join(NEW_FILE));
             // An older program left none to write over.
             let old = directory.join(SPARE_FILE);
-            let written = if spare { files::optional(files::rewrite_file(&file, &old, &bytes))? } else { None };
+            let written = if spare { files::optional(files::rewrite_file(&file, &old, bytes))? } else { None };
             if written.is_none() {
-                files::replace_file(&file, &new, &bytes, self.durability)?;
+                files::replace_file(&file, &new, bytes, self.durability)?;
             }
             if self.durability == Durability::Synced {
-                files::sync_parent(&directory)?;
+                files::sync_parent(directory)?;
             }
-            drop(collector);
-            self.take_name(&record.name, &record.id)?;
+            self.still_named(record)?;
             Ok(held)
         })();
         if made.is_err() {
-            // What cannot be cleared away either is for the collector; the first error is the one to tell.
-            let _ = self.discard(&directory);
+            let _ = self.discard(directory);
         }
         made
+    }
+
+    /// Makes sure that nobody took the name over while it led to no record yet: who does so is alone with the names.
+    fn still_named<T>(&self, record: &Record<T>) -> Result<()> {
+        let _lock = LockFile::acquire(&self.names_lock(), LockMode::Shared, lock::SHORT)?;
+        if self.named(&record.name)?.as_deref() == Some(&record.id) {
+            return Ok(());
+        }
+        Err(Error::Conflict(format!("the {} name {} is taken", self.class.noun(), record.name)))
     }
 
     /// Changes what a record holds: it is read, changed and written under its own lock, so that no two changes undo each other.
@@ -464,9 +484,12 @@ impl<'a> Records<'a> {
         Ok(self.directory().join(&id).join(FILE).exists().then_some(id))
     }
 
+    fn names_lock(&self) -> PathBuf {
+        self.store.root().join("locks").join(self.class.directory())
+    }
+
     fn lock_names(&self) -> Result<LockFile> {
-        let path = self.store.root().join("locks").join(self.class.directory());
-        LockFile::acquire(&path, LockMode::Exclusive, lock::SHORT)
+        LockFile::acquire(&self.names_lock(), LockMode::Exclusive, lock::SHORT)
     }
 
     fn take_name(&self, name: &str, id: &str) -> Result<()> {

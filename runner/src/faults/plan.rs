@@ -32,6 +32,8 @@ pub(crate) enum Action {
     Kill,
     /// The call is not made and gives this error number.
     Fail(i32),
+    /// The call is not made and says that it was: a disk that forgets what it was asked to keep.
+    Lie,
 }
 
 /// A parsed plan.
@@ -59,6 +61,7 @@ impl Plan {
             b"EDQUOT" => Action::Fail(libc::EDQUOT),
             b"EIO" => Action::Fail(libc::EIO),
             b"EROFS" => Action::Fail(libc::EROFS),
+            b"lie" => Action::Lie,
             b"EINTR" => Action::Fail(libc::EINTR),
             _ => return None,
         };
@@ -72,6 +75,7 @@ impl Plan {
         }
         match self.action {
             Action::Kill => true,
+            Action::Lie => kind == Kind::Sync,
             Action::Fail(libc::ENOSPC | libc::EDQUOT) => match kind {
                 Kind::Open { creates, .. } => creates,
                 kind => matches!(kind, Kind::Write | Kind::Make | Kind::Rename | Kind::Sync),

@@ -70,15 +70,15 @@ unsafe fn read_plan() -> Option<Plan> {
     Some(plan)
 }
 
-/// Counts a call and decides; `true`: it shall fail, and errno is set.
-fn strikes(name: &str, kind: Kind, path: *const c_char, fd: c_int) -> bool {
-    let Some(plan) = plan() else { return false };
+/// Counts a call and decides: what it shall give without being made, with errno set. Usually nothing.
+fn strikes(name: &str, kind: Kind, path: *const c_char, fd: c_int) -> Option<i8> {
+    let plan = plan()?;
     if !plan.counts(name, kind) {
-        return false;
+        return None;
     }
     // A full disk is no matter of pipes, sockets and terminals.
     if plan.action != Action::Kill && fd >= 0 && !is_file(fd) {
-        return false;
+        return None;
     }
     let count = COUNT.get() + 1;
     COUNT.set(count);
@@ -88,7 +88,7 @@ fn strikes(name: &str, kind: Kind, path: *const c_char, fd: c_int) -> bool {
         unsafe { AtomicU32::from_ptr(page.add(MOST_AT).cast()) }.fetch_max(count, Ordering::Relaxed);
     }
     if count < plan.at || (count > plan.at && !plan.stays) {
-        return false;
+        return None;
     }
     if count == plan.at {
         note(name, path, fd);
@@ -105,8 +105,9 @@ fn strikes(name: &str, kind: Kind, path: *const c_char, fd: c_int) -> bool {
         Action::Fail(number) => {
             // SAFETY: errno is this thread's.
             unsafe { *libc::__errno_location() = number };
-            true
+            Some(-1)
         }
+        Action::Lie => Some(0),
     }
 }
 
@@ -166,8 +167,8 @@ macro_rules! wrap {
             /// As the function itself.
             #[unsafe(no_mangle)]
             pub unsafe extern "C" fn $wrapper($($argument: $type),*) -> $result {
-                if strikes($name, $kind, $path, $fd) {
-                    return -1;
+                if let Some(answer) = strikes($name, $kind, $path, $fd) {
+                    return answer.into();
                 }
                 // SAFETY: what the caller promised to the original.
                 unsafe { $real($($argument),*) }

@@ -120,11 +120,11 @@ impl<'a> Layers<'a> {
             None => None,
             Some(expected) => {
                 self.store.protect(&[expected.0])?;
-                if self.has(expected) {
+                if files::is_there_for_good(&self.path(expected))? {
                     return self.info(expected);
                 }
                 let lock = self.lock(expected, options.patience)?;
-                if self.has(expected) {
+                if files::is_there_for_good(&self.path(expected))? {
                     return self.info(expected);
                 }
                 Some(lock)
@@ -260,7 +260,7 @@ impl Staging {
     pub(crate) fn commit(self, tar: File, diff_id: DiffId, tar_size: u64, assembler: Assembler) -> Result<LayerInfo> {
         let layers = self.store.layers();
         self.store.protect(&[diff_id.0])?;
-        if layers.has(&diff_id) {
+        if files::is_there_for_good(&layers.path(&diff_id))? {
             return layers.info(&diff_id);
         }
         let (toc, notes) = assembler.finish()?;
