@@ -129,6 +129,21 @@ pub fn scenes() -> Vec<Scene> {
         },
         Scene {
             before: busybox,
+            proof: &[("images --quiet", "")],
+            ..scene("image-prune-budget", "image prune --all --force --max-used-space 1k")
+        },
+        Scene {
+            before: &["pull --quiet busybox", "create --network none --volume /own busybox true"],
+            proof: &[("ps --all --quiet", ""), ("volume ls --quiet", "")],
+            ..scene("container-prune", "container prune --force")
+        },
+        Scene {
+            before: &["build --quiet --tag made {dir}/context"],
+            proof: &[("builder du --format {{.ID}}", ""), ("run --rm --network none made cat /made", "made")],
+            ..scene("builder-prune", "builder prune --all --force")
+        },
+        Scene {
+            before: busybox,
             undo: &["image prune --all --force"],
             ..scene("save", "save --output {dir}/saved.tar busybox")
         },
