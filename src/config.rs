@@ -47,6 +47,8 @@ pub struct File {
     pub system_registries: Option<bool>,
     /// The bridge network.
     pub network: Network,
+    /// Where `login` keeps credentials that no helper is configured for: `keyring` or `file`.
+    pub credential_store: CredentialStore,
     /// Patience with registries.
     pub transfers: Transfers,
     /// The output of containers.
@@ -55,6 +57,17 @@ pub struct File {
     pub build: Build,
     /// By registry host.
     pub registries: BTreeMap<String, Registry>,
+}
+
+/// Where `login` keeps credentials.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum CredentialStore {
+    /// In the kernel's keyring of the user, if there is one.
+    #[default]
+    Keyring,
+    /// In docker's config.json.
+    File,
 }
 
 /// `[network]`

@@ -1,12 +1,14 @@
 //! `img login` and `img logout`.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::Run;
 use crate::config::Context;
+use crate::engine::login::Place;
 use crate::error::{CommandError, Result};
 use crate::ui;
 
@@ -16,7 +18,8 @@ const PASSWORD_MAX: u64 = 64 * 1024;
 /// Log in to a registry
 ///
 /// The registry is asked whether the password is right before anything is stored. Credentials go to the helper that
-/// docker's configuration names, else into its config.json, readable by its owner only.
+/// docker's configuration names, else into the kernel's keyring, which the next reboot empties, else (or with
+/// `credential-store = "file"`, or --authfile) into a file that its owner alone can read.
 #[derive(Args)]
 pub struct Login {
     /// The registry; docker.io unless named
@@ -30,6 +33,9 @@ pub struct Login {
     /// Read the password from standard input
     #[arg(long, conflicts_with = "password")]
     password_stdin: bool,
+    /// Keep them in this file
+    #[arg(long, value_name = "FILE")]
+    authfile: Option<PathBuf>,
 }
 
 impl Run for Login {
@@ -54,11 +60,18 @@ impl Run for Login {
             }
             None => ask("Password: ", false)?,
         };
-        if let Some(file) = context.engine()?.login(registry, &user, &password)? {
-            ui::warn(format_args!(
-                "the password is kept unencrypted in {}; a credential helper would be safer",
-                file.display()
-            ));
+        match context.engine()?.login(registry, &user, &password, self.authfile.as_deref())? {
+            Place::File { path, why } => {
+                if let Some(why) = why {
+                    ui::warn(ui::Escaped(&format!("the kernel's keyring is not used: {}", why.text())));
+                }
+                ui::warn(format_args!(
+                    "the password is kept unencrypted in {}; a credential helper would be safer",
+                    path.display()
+                ));
+            }
+            Place::Keyring => ui::note("Kept in the kernel's keyring until the next reboot; a helper keeps it longer"),
+            Place::Helper => {}
         }
         ui::outln("Login Succeeded")?;
         Ok(ExitCode::SUCCESS)
@@ -93,17 +106,20 @@ fn ask(prompt: &str, echo: bool) -> Result<String> {
 
 /// Forget the credentials of a registry
 ///
-/// They are removed from the helper or file that `img login` put them in. What was pulled with them stays.
+/// They are removed from the helper, keyring or file that `img login` put them in. What was pulled with them stays.
 #[derive(Args)]
 pub struct Logout {
     /// The registry; docker.io unless named
     registry: Option<String>,
+    /// Those in this file
+    #[arg(long, value_name = "FILE")]
+    authfile: Option<PathBuf>,
 }
 
 impl Run for Logout {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let registry = self.registry.as_deref().unwrap_or("docker.io");
-        if context.engine()?.logout(registry)? {
+        if context.engine()?.logout(registry, self.authfile.as_deref())? {
             ui::outln(format_args!("Removed login credentials for {registry}"))?;
         } else {
             ui::outln(format_args!("Not logged in to {registry}"))?;

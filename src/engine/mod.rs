@@ -81,6 +81,8 @@ pub struct Settings {
     pub credential_files: Vec<PathBuf>,
     /// Where `login` keeps them.
     pub login_file: Option<PathBuf>,
+    /// Where `login` keeps what no helper is configured for.
+    pub credential_store: crate::config::CredentialStore,
     /// Certificate authorities in place of the system's.
     pub ca_bundle: Option<PathBuf>,
     /// Registry of names that have none; docker.io if unset.

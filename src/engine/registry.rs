@@ -29,6 +29,7 @@ pub fn settings(context: &Context) -> Result<Settings> {
         log: context.file.log.clone(),
         registries: context.file.registries.clone(),
         system_files: context.system_files(),
+        credential_store: context.file.credential_store,
         aliases: context.file.aliases.clone(),
         proxy: registry_client::ProxyConfig {
             http: context.proxy("http_proxy").map(str::to_owned),
@@ -108,6 +109,9 @@ impl Engine {
                     helper_dirs: self.settings.helper_directories.clone(),
                 });
             }
+        }
+        if let Some(keyring) = self.keyring() {
+            config.credentials.push(CredentialSource::Helper(Arc::new(keyring)));
         }
         Ok(config)
     }

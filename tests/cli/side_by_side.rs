@@ -134,3 +134,39 @@ fn a_start_takes_no_lock_that_another_start_needs() {
     drop(held);
     assert_eq!(tag.wait(), 0);
 }
+
+/// How much of what had come may be fetched again.
+const AGAIN: usize = 1 << 20;
+
+/// Bytes of a partial download on the disk.
+fn on_disk(sandbox: &Sandbox) -> usize {
+    let entries = std::fs::read_dir(sandbox.root().join("ingest")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| usize::try_from(entry.metadata().ok()?.len()).ok()).sum()
+}
+
+#[test]
+fn a_pull_goes_on_within_a_mebibyte_of_where_it_was_cut() {
+    let (sandbox, relay) = held();
+    let came = 20 << 20;
+    relay.hold_after(came);
+    // Killed: the next one goes on.
+    let mut pull = sandbox.spawn(&["pull", "debian"]);
+    sandbox.wait_until("the layer to come", || relay.is_awaited());
+    sandbox.wait_until("what came to be on the disk", || on_disk(&sandbox) + AGAIN > came);
+    pull.signal(rustix::process::Signal::KILL);
+    pull.wait();
+    assert_eq!(relay.last_range(), None);
+    relay.hold_after(came);
+    let mut pull = sandbox.spawn(&["pull", "debian"]);
+    sandbox.wait_until("the rest to come", || relay.is_awaited());
+    let first = relay.last_range().expect("a range was asked for");
+    assert!(first + AGAIN > came && first <= came, "it went on at {first} of {came}");
+    // The line is cut: this one goes on by itself.
+    sandbox.wait_until("what came to be on the disk", || on_disk(&sandbox) + AGAIN > first + came);
+    relay.cut();
+    assert_eq!(pull.wait(), 0, "{}", pull.said());
+    let second = relay.last_range().expect("a range was asked for");
+    assert!(second + AGAIN > first + came && second <= first + came, "it went on at {second} of {}", first + came);
+    sandbox.img(&["run", "--rm", "--network", "none", "debian", "true"]).ok();
+    sandbox.img(&["system", "check"]).ok();
+}

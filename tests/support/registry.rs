@@ -43,14 +43,39 @@ impl Registry {
         Self::start(None, "auth: {htpasswd: {realm: test, path: HTPASSWD}}\n")
     }
 
+    /// An empty one that speaks TLS with the certificate `server.crt` of `dir`, and wants one of `ca.crt` from its clients
+    /// if `of_clients`.
+    pub fn with_tls(dir: &Path, of_clients: bool) -> Self {
+        let dir = dir.display();
+        let clients = if of_clients { format!(", clientcas: [{dir}/ca.crt]") } else { String::new() };
+        let tls = format!(
+            "http: {{addr: \"127.0.0.1:0\", tls: {{certificate: {dir}/server.crt, key: {dir}/server.key{clients}}}}}\n"
+        );
+        Self::start_with(None, "", &tls)
+    }
+
+    /// An empty one that takes the tokens of the server at `realm`, signed by the key of `token.crt` in `dir`.
+    pub fn with_tokens(dir: &Path, realm: &str) -> Self {
+        let certificate = dir.join("token.crt");
+        let auth = format!(
+            "auth: {{token: {{realm: \"{realm}\", service: test, issuer: test, rootcertbundle: {}}}}}\n",
+            certificate.display()
+        );
+        Self::start(None, &auth)
+    }
+
     fn start(storage: Option<PathBuf>, auth: &str) -> Self {
+        Self::start_with(storage, auth, "http: {addr: \"127.0.0.1:0\"}\n")
+    }
+
+    fn start_with(storage: Option<PathBuf>, auth: &str, http: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("img-registry.").tempdir().expect("a folder for the registry");
         let read_only = storage.is_some();
         let storage = storage.unwrap_or_else(|| dir.path().join("storage"));
         let htpasswd = dir.path().join("htpasswd");
         std::fs::write(&htpasswd, HTPASSWD).expect("the registry's htpasswd");
         let config = format!(
-            "version: 0.1\nlog: {{level: info, accesslog: {{disabled: true}}}}\nhttp: {{addr: \"127.0.0.1:0\"}}\n{}\
+            "version: 0.1\nlog: {{level: info, accesslog: {{disabled: true}}}}\n{http}{}\
              storage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\n  maintenance:\n    \
              readonly: {{enabled: {read_only}}}\n    uploadpurging: {{enabled: false}}\n",
             auth.replace("HTPASSWD", &htpasswd.to_string_lossy()),

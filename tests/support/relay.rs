@@ -22,6 +22,8 @@ struct Line {
 struct Held {
     /// How many bytes of answers still go through; `None`: all.
     left: Option<usize>,
+    /// The connections that wait are cut.
+    cut: bool,
     /// Somebody waits for more.
     waits: bool,
 }
@@ -51,19 +53,35 @@ impl Relay {
         &self.address
     }
 
-    /// The first lines of all requests so far.
+    /// The first lines of all requests so far, with their ranges.
     pub fn asked(&self) -> Vec<String> {
         self.line.asked.lock().expect("no holder panics").clone()
     }
 
     /// From now on answers stop when so many bytes have gone through.
     pub fn hold_after(&self, bytes: usize) {
-        *self.line.held.lock().expect("no holder panics") = Held { left: Some(bytes), waits: false };
+        *self.line.held.lock().expect("no holder panics") = Held { left: Some(bytes), ..Held::default() };
     }
 
     /// Whether somebody waits for an answer that is held.
     pub fn is_awaited(&self) -> bool {
         self.line.held.lock().expect("no holder panics").waits
+    }
+
+    /// Cuts the connections whose answers are held, and lets everything through that is asked after.
+    pub fn cut(&self) {
+        *self.line.held.lock().expect("no holder panics") = Held { left: Some(0), cut: true, ..Held::default() };
+        self.line.changed.notify_all();
+    }
+
+    /// Where the last answer was asked to begin (`Range: bytes=N-`).
+    pub fn last_range(&self) -> Option<usize> {
+        let asked = self.asked();
+        let range = asked
+            .iter()
+            .rev()
+            .find_map(|line| line.to_ascii_lowercase().strip_prefix("range: bytes=")?.strip_suffix('-')?.parse().ok());
+        range
     }
 
     /// Lets everything through.
@@ -80,7 +98,8 @@ impl Line {
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
             let text = String::from_utf8_lossy(&line);
-            if ["GET ", "HEAD ", "POST ", "PUT ", "PATCH ", "DELETE "].iter().any(|method| text.starts_with(method)) {
+            let begins = |word: &&str| text.get(..word.len()).is_some_and(|text| text.eq_ignore_ascii_case(word));
+            if ["GET ", "HEAD ", "POST ", "PUT ", "PATCH ", "DELETE ", "Range: "].iter().any(begins) {
                 self.asked.lock().expect("no holder panics").push(text.trim_end().to_owned());
             }
             if server.write_all(&line).is_err() {
@@ -96,7 +115,10 @@ impl Line {
         while let Ok(read) = server.read(&mut buffer) {
             let mut sent = 0;
             while sent < read {
-                let most = self.wait(read - sent);
+                let Some(most) = self.wait(read - sent) else {
+                    drop(client.shutdown(Shutdown::Both));
+                    return;
+                };
                 if client.write_all(&buffer[sent..sent + most]).is_err() {
                     return;
                 }
@@ -109,17 +131,22 @@ impl Line {
         drop(client.shutdown(Shutdown::Write));
     }
 
-    /// Waits until bytes may go through; how many of `wanted`.
-    fn wait(&self, wanted: usize) -> usize {
+    /// Waits until bytes may go through; how many of `wanted`. None: the line is cut.
+    fn wait(&self, wanted: usize) -> Option<usize> {
         let mut held = self.held.lock().expect("no holder panics");
         loop {
-            match &mut held.left {
-                None => return wanted,
+            match held.left {
+                None => return Some(wanted),
+                Some(0) if held.cut => {
+                    // The others come through.
+                    *held = Held::default();
+                    return None;
+                }
                 Some(0) => {}
                 Some(left) => {
-                    let most = wanted.min(*left);
-                    *left -= most;
-                    return most;
+                    let most = wanted.min(left);
+                    held.left = Some(left - most);
+                    return Some(most);
                 }
             }
             held.waits = true;

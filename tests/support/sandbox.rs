@@ -57,8 +57,9 @@ impl Sandbox {
         assert!(rustix::process::geteuid().is_root(), "these tests need root");
         let dir = tempfile::Builder::new().prefix("img-test.").tempdir().expect("a folder for the test");
         let mirror = Registry::bases().address();
+        // The keyring is the user's, so all tests would share it.
         let config = format!(
-            "[registries.\"docker.io\"]\nmirrors = [\"http://{mirror}\"]\n\n[registries.\"{mirror}\"]\ninsecure = true\n"
+            "credential-store = \"file\"\n\n[registries.\"docker.io\"]\nmirrors = [\"http://{mirror}\"]\n\n[registries.\"{mirror}\"]\ninsecure = true\n"
         );
         let sandbox = Self { dir, config, ids: Default::default(), _locks: locks };
         std::fs::write(sandbox.path("config.toml"), &sandbox.config).expect("a configuration file");

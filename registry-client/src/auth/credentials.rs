@@ -216,7 +216,7 @@ fn keys(registry: &str, repository: &str) -> Vec<String> {
 }
 
 /// One form for the keys that docker and podman write: no scheme, no `/v1/`, Docker Hub as `docker.io`.
-fn normal_key(key: &str) -> String {
+pub(crate) fn normal_key(key: &str) -> String {
     let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
     let key = match bare {
         // With a scheme, what follows the host is an API path.

@@ -7,6 +7,7 @@
 pub(crate) mod challenge;
 pub mod credentials;
 pub mod helper;
+pub mod keyring;
 pub mod store;
 pub(crate) mod token;
 

@@ -54,6 +54,17 @@ pub fn add(path: &Path, helper_dirs: &[PathBuf], registry: &str, credential: &Cr
     Ok(Kept::InFile)
 }
 
+/// The name of the helper that the file at `path` names for `registry`, if there is a file and it does.
+///
+/// # Errors
+/// [`Error::Credentials`] or [`Error::Io`] for a file that cannot be read.
+pub fn helper(path: &Path, registry: &str) -> Result<Option<String>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(ConfigFile::open(path)?.parsed()?.helper(registry).map(str::to_owned))
+}
+
 /// Forgets the credential for `registry` in the file and with its helper; says whether there was one. With a helper, the
 /// answer is always true, since helpers do not tell.
 ///
