@@ -25,6 +25,9 @@ pub enum Input {
     Made(Box<dyn Fn(&std::path::Path)>),
     /// A build context, made in the directory given, for `build`; the words are further arguments.
     Context(Box<dyn Fn(&std::path::Path)>, &'static [&'static str]),
+    /// Folders and archives, made in the directory given, and what is given to `copy`, one after the other until one is
+    /// refused; `{}` stands for the directory.
+    Copies(Box<dyn Fn(&std::path::Path)>, &'static [&'static [&'static str]]),
 }
 
 /// What must come of it.

@@ -117,6 +117,18 @@ impl Ground {
                 arguments.push(&text);
                 return self.sandbox.img(&arguments);
             }
+            Input::Copies(make, steps) => {
+                std::fs::create_dir(&path).unwrap();
+                make(&path);
+                let copy = |words: &[&str]| {
+                    let words = words.iter().map(|word| word.replace("{}", &text));
+                    let words: Vec<String> = ["copy", "--quiet"].map(str::to_owned).into_iter().chain(words).collect();
+                    self.sandbox.img(&words.iter().map(String::as_str).collect::<Vec<_>>())
+                };
+                let (last, first) = steps.split_last().unwrap();
+                let refused = first.iter().map(|words| copy(words)).find(|out| out.code() != 0);
+                return refused.unwrap_or_else(|| copy(last));
+            }
         }
         self.sandbox.img(&["load", "--quiet", "--input", &text])
     }

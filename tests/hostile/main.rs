@@ -15,6 +15,7 @@ mod archives_oci;
 mod case;
 mod compression;
 mod contexts;
+mod copies;
 mod forms;
 mod ground;
 mod numbers;
@@ -89,6 +90,12 @@ fn contexts() {
 }
 
 #[test]
+fn copies() {
+    let ground = Ground::new("erofs");
+    ground.try_all(&rows(&[("copy", copies::cases)], &ground));
+}
+
+#[test]
 fn registry_contents() {
     registry::try_all(&registry::pulls()[0], &["pull", "--quiet"]);
 }
@@ -121,7 +128,7 @@ fn tars_are_what_gnu_tar_makes_of_them() {
 /// As many rules as the documentation says, rows that prove the same one counted once.
 #[test]
 fn rules_are_counted_once() {
-    let all = [&LAYERS[..], &ARCHIVES, &[("context", contexts::cases)]].concat();
+    let all = [&LAYERS[..], &ARCHIVES, &[("context", contexts::cases), ("copy", copies::cases)]].concat();
     let mut rules = BTreeSet::new();
     for (table, cases) in all {
         let cases = cases("/canary");

@@ -155,6 +155,9 @@ impl Contents {
             let entry = entry?;
             let name = entry.file_name();
             if let Some(name) = name.to_str().filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file())) {
+                if members.len() >= MEMBERS_MAX {
+                    return Err(CommandError::new(format!("{} has more than {MEMBERS_MAX} files", blobs.display())));
+                }
                 let size = entry.metadata()?.len();
                 members.insert(format!("blobs/sha256/{name}").into_bytes(), Member::File { path: entry.path(), size });
             }
@@ -262,7 +265,10 @@ impl Contents {
 
 /// Opens a regular file that whoever made the layout may have put anything in the place of: no link is followed, and
 /// nobody waits at a pipe. Gives its size too.
-fn open_plain(path: &Path) -> Result<(File, u64)> {
+///
+/// # Errors
+/// It cannot be opened, or is something else.
+pub fn open_plain(path: &Path) -> Result<(File, u64)> {
     let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
     let context = || format!("cannot open {}", path.display());
     let file = File::options().read(true).custom_flags(flags).open(path).with_context(context)?;

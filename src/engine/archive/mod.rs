@@ -10,7 +10,7 @@ mod save;
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use contents::Contents;
+pub(super) use contents::{Contents, open_plain};
 pub(super) use load::pick;
 pub(super) use save::append;
 pub use save::{Member, write_file};

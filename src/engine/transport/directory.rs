@@ -1,28 +1,30 @@
 //! `dir:`: one image as plain files, the way skopeo lays them out: `version`, `manifest.json`, a file for each blob named by
 //! its hex digits, and `<hex>.manifest.json` for the manifests that an index lists.
 
-use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ::store::Digest;
 use ::store::digest::VerifiedReader;
 use registry_client::{Descriptor, MediaType};
 use serde::Deserialize;
 
-use super::{Document, Source, Target};
+use super::folder::Folder;
+use super::{Document, Source, Target, as_io};
 use crate::engine::originals::Opener;
 use crate::engine::pull::to_store;
 use crate::error::{CommandError, Context as _, Result};
 
 /// What `version` says.
 const VERSION: &str = "Directory Transport Version: 1.1\n";
+/// Largest `version` read, bytes.
+const VERSION_MAX: u64 = 4 << 10;
 /// Largest manifest read, bytes.
 const MANIFEST_MAX: u64 = 4 << 20;
 
 /// The directory.
 pub(super) struct Directory {
-    path: PathBuf,
+    folder: Folder,
 }
 
 /// As much of a document as says what it is.
@@ -43,44 +45,25 @@ pub(super) fn media_type(bytes: &[u8]) -> Result<String> {
 impl Directory {
     /// One that is to be read.
     pub fn open(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+        Self { folder: Folder::open(path) }
     }
 
     /// One that is to be written: new, empty, or such a directory already, whose image is replaced.
     pub fn create(path: &Path) -> Result<Self> {
-        let doing = || format!("cannot write {}", path.display());
-        fs::create_dir_all(path).with_context(doing)?;
-        let taken = fs::read_dir(path).with_context(doing)?.next().is_some();
-        if taken && !fs::read(path.join("version")).is_ok_and(|text| text.starts_with(b"Directory Transport Version")) {
+        let (folder, taken) = Folder::create(path)?;
+        if taken
+            && !folder.read("version", VERSION_MAX).is_ok_and(|text| text.starts_with(b"Directory Transport Version"))
+        {
             return Err(CommandError::new(format!("{} holds something else", path.display()))
                 .hint("name a new directory, an empty one, or one that holds such an image"));
         }
-        fs::write(path.join("version"), VERSION).with_context(doing)?;
-        Ok(Self { path: path.to_owned() })
+        folder.write("version", &mut VERSION.as_bytes())?;
+        Ok(Self { folder })
     }
 
     fn document(&self, name: &str) -> Result<Document> {
-        let path = self.path.join(name);
-        let doing = || format!("cannot read {}", path.display());
-        if fs::metadata(&path).with_context(doing)?.len() > MANIFEST_MAX {
-            return Err(CommandError::new(format!("{} is larger than 4 MiB", path.display())));
-        }
-        let bytes = fs::read(&path).with_context(doing)?;
+        let bytes = self.folder.read(name, MANIFEST_MAX)?;
         Ok(Document { media_type: media_type(&bytes)?, bytes })
-    }
-
-    fn write(&self, name: &str, bytes: &mut dyn io::Read) -> Result<()> {
-        let path = self.path.join(name);
-        let partial = self.path.join(format!(".{name}.{}.part", std::process::id()));
-        let written = File::create(&partial)
-            .and_then(|mut file| io::copy(bytes, &mut file))
-            .and_then(|_| fs::rename(&partial, &path))
-            .with_context(|| format!("cannot write {}", path.display()));
-        if written.is_err() {
-            // It may not be there at all.
-            let _ = fs::remove_file(&partial);
-        }
-        written
     }
 }
 
@@ -94,14 +77,15 @@ impl Source for Directory {
         if document.digest() != to_store(&descriptor.digest) {
             return Err(CommandError::new(format!("the manifest {} is another one", descriptor.digest)));
         }
+        document.check_size(descriptor)?;
         Ok(document)
     }
 
     fn blob<'a>(&'a self, descriptor: &'a Descriptor) -> Result<Opener<'a>> {
-        let path = self.path.join(descriptor.digest.hex());
-        File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let name = descriptor.digest.hex();
+        self.folder.file(&name)?;
         Ok(Box::new(move |offset| {
-            let mut file = File::open(&path)?;
+            let (mut file, _) = self.folder.file(&name).map_err(as_io)?;
             file.seek(SeekFrom::Start(offset))?;
             Ok(Box::new(file))
         }))
@@ -111,13 +95,13 @@ impl Source for Directory {
 impl Target for Directory {
     fn blob(&self, source: &dyn Source, descriptor: &Descriptor) -> Result<&'static str> {
         let name = descriptor.digest.hex();
-        self.write(&name, &mut verified(source, descriptor)?)?;
+        self.folder.write(&name, &mut verified(source, descriptor)?)?;
         Ok("Copied")
     }
 
     fn document(&self, document: &Document, root: bool) -> Result<()> {
         let own = format!("{}.manifest.json", document.digest().hex());
-        self.write(if root { "manifest.json" } else { &own }, &mut document.bytes.as_slice())
+        self.folder.write(if root { "manifest.json" } else { &own }, &mut document.bytes.as_slice())
     }
 
     fn streams(&self) -> usize {

@@ -2,9 +2,9 @@
 //! in it replaced; an archive is written anew, member after member, while the blobs come.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 
 use ::store::layer::tar::Writer;
@@ -12,6 +12,7 @@ use registry_client::{Descriptor, MediaType};
 use serde_json::{Value, json};
 
 use super::directory::{media_type, verified};
+use super::folder::Folder;
 use super::{Document, Source, Target, as_io};
 use crate::engine::Engine;
 use crate::engine::archive::{Contents, REF_ANNOTATION, append, pick};
@@ -57,7 +58,9 @@ impl Source for Layout {
         let bytes = self.contents.blob(&to_store(&descriptor.digest), MANIFEST_MAX)?;
         let stated = descriptor.media_type.as_str();
         let media_type = if stated.is_empty() { media_type(&bytes)? } else { stated.to_owned() };
-        Ok(Document { media_type, bytes })
+        let document = Document { media_type, bytes };
+        document.check_size(descriptor)?;
+        Ok(document)
     }
 
     fn blob<'a>(&'a self, descriptor: &'a Descriptor) -> Result<Opener<'a>> {
@@ -92,44 +95,34 @@ fn index(lines: &[Value]) -> Result<Vec<u8>> {
 
 /// A directory that gets an image.
 pub(super) struct LayoutDirectory {
-    path: PathBuf,
+    folder: Folder,
     name: Option<String>,
 }
 
 impl LayoutDirectory {
     /// New, empty, or a layout already.
     pub fn create(path: &Path, name: Option<String>) -> Result<Self> {
-        let doing = || format!("cannot write {}", path.display());
-        fs::create_dir_all(path).with_context(doing)?;
-        let taken = fs::read_dir(path).with_context(doing)?.next().is_some();
-        if taken && !path.join("oci-layout").is_file() {
+        let (folder, taken) = Folder::create(path)?;
+        if taken && folder.file("oci-layout").is_err() {
             return Err(CommandError::new(format!("{} holds something else", path.display()))
                 .hint("name a new directory, an empty one, or an OCI layout"));
         }
-        fs::create_dir_all(path.join("blobs/sha256")).with_context(doing)?;
-        let directory = Self { path: path.to_owned(), name };
+        folder.folder("blobs")?;
+        folder.folder("blobs/sha256")?;
         if !taken {
-            directory.write("oci-layout", &mut { MARK })?;
+            folder.write("oci-layout", &mut { MARK })?;
         }
-        Ok(directory)
-    }
-
-    /// A file that appears when it is whole.
-    fn write(&self, name: &str, bytes: &mut dyn io::Read) -> Result<()> {
-        let path = self.path.join(name);
-        crate::engine::archive::write_file(&path, |file| {
-            io::copy(bytes, file).map(drop).with_context(|| format!("cannot write {}", path.display()))
-        })
+        Ok(Self { folder, name })
     }
 
     /// The lines of other images than the one that comes.
     fn others(&self, document: &Document) -> Result<Vec<Value>> {
-        let path = self.path.join("index.json");
-        if !path.exists() {
+        if !self.folder.has("index.json") {
             return Ok(Vec::new());
         }
-        let doing = || format!("{} is malformed", path.display());
-        let before: Value = serde_json::from_slice(&fs::read(&path)?).with_context(doing)?;
+        let doing = || format!("{} is malformed", self.folder.path().join("index.json").display());
+        let before: Value =
+            serde_json::from_slice(&self.folder.read("index.json", MANIFEST_MAX)?).with_context(doing)?;
         let lines = before.get("manifests").and_then(Value::as_array).cloned().unwrap_or_default();
         let digest = json!(document.digest());
         let stays = |line: &Value| {
@@ -143,20 +136,20 @@ impl LayoutDirectory {
 impl Target for LayoutDirectory {
     fn blob(&self, source: &dyn Source, descriptor: &Descriptor) -> Result<&'static str> {
         let name = format!("blobs/sha256/{}", descriptor.digest.hex());
-        if self.path.join(&name).is_file() {
+        if self.folder.has_file(&name, descriptor.size) {
             return Ok("Already exists");
         }
-        self.write(&name, &mut verified(source, descriptor)?)?;
+        self.folder.write(&name, &mut verified(source, descriptor)?)?;
         Ok("Copied")
     }
 
     fn document(&self, document: &Document, root: bool) -> Result<()> {
         let name = format!("blobs/sha256/{}", document.digest().hex());
-        self.write(&name, &mut document.bytes.as_slice())?;
+        self.folder.write(&name, &mut document.bytes.as_slice())?;
         if root {
             let mut lines = self.others(document)?;
             lines.push(line(document, self.name.as_deref()));
-            self.write("index.json", &mut index(&lines)?.as_slice())?;
+            self.folder.write("index.json", &mut index(&lines)?.as_slice())?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 mod convert;
 mod copy;
 mod directory;
+mod folder;
 mod layout;
 mod name;
 mod registry;
@@ -31,6 +32,16 @@ struct Document {
 impl Document {
     fn digest(&self) -> Digest {
         Digest::of(&self.bytes)
+    }
+
+    /// Refuses a document that its descriptor says another size of.
+    fn check_size(&self, descriptor: &Descriptor) -> Result<()> {
+        let (size, stated) = (self.bytes.len(), descriptor.size);
+        if size as u64 != stated {
+            let digest = &descriptor.digest;
+            return Err(CommandError::new(format!("the manifest {digest} has {size} bytes, not the size {stated}")));
+        }
+        Ok(())
     }
 
     fn is_index(&self) -> bool {
