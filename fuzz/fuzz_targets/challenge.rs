@@ -3,7 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|text: &str| {
+pub fn run(bytes: &[u8]) {
+    let text = crate::text(bytes);
     let headers: Vec<String> = text.lines().map(str::to_owned).collect();
     registry_client::fuzzing::challenge(&headers);
-});
+}

@@ -1,10 +1,8 @@
 //! What is typed at a terminal, in pieces: all of it arrives, in order, unless the detach keys were met.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use runner::DetachKeys;
 
-fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     let [length, step, rest @ ..] = bytes else { return };
     let (sequence, typed) = rest.split_at(usize::from(*length % 5).min(rest.len()));
     let mut keys = DetachKeys::new(sequence.to_vec());
@@ -28,4 +26,4 @@ fuzz_target!(|bytes: &[u8]| {
     if let Some(at) = met {
         assert_eq!(passed, typed[..at]);
     }
-});
+}

@@ -1,10 +1,7 @@
 //! The messages between a container's parent and its child: what was understood is written so that it is understood alike.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     if let Some([first, again]) = runner::fuzzing::message(bytes) {
         assert_eq!(first, again);
     }
-});
+}

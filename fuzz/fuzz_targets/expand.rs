@@ -1,10 +1,8 @@
 //! Variable expansion: the first byte says how, the rest is the text.
-#![no_main]
 
 use builder::buildfile::expand::Expander;
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     let Some((how, text)) = bytes.split_first() else { return };
     let Ok(text) = std::str::from_utf8(text) else { return };
     let expander = Expander {
@@ -21,4 +19,4 @@ fuzz_target!(|bytes: &[u8]| {
         _ => None,
     };
     let _ = expander.expand(text, &lookup);
-});
+}

@@ -1,11 +1,9 @@
 //! An ignore file, an empty line, and paths to judge: judging from the root down and step by step agree, and a directory
 //! that is not entered hides nothing.
-#![no_main]
 
 use builder::context::Ignore;
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     let cut = bytes.windows(2).position(|pair| pair == b"\n\n").unwrap_or(bytes.len());
     let (patterns, paths) = bytes.split_at(cut);
     let Ok(ignore) = Ignore::parse(patterns) else { return };
@@ -19,4 +17,4 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
     }
-});
+}

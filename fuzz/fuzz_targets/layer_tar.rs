@@ -1,12 +1,10 @@
 //! A layer's tar, read to its end: no panic, no memory beyond the limits of the reader, positions that never go back.
-#![no_main]
 
 use std::io::Read;
 
-use libfuzzer_sys::fuzz_target;
 use store::layer::tar::Reader;
 
-fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     let mut reader = Reader::new(bytes);
     let mut position = 0;
     while let Ok(Some(_)) = reader.next_member() {
@@ -22,4 +20,4 @@ fuzz_target!(|bytes: &[u8]| {
         position = reader.position();
     }
     assert!(reader.position() <= bytes.len() as u64, "read beyond the end");
-});
+}

@@ -1,9 +1,6 @@
 //! A manifest or index under each media type it may come with.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     let Some((kind, document)) = bytes.split_first() else { return };
     let types = [
         "application/vnd.oci.image.manifest.v1+json",
@@ -13,4 +10,4 @@ fuzz_target!(|bytes: &[u8]| {
         "application/octet-stream",
     ];
     registry_client::fuzzing::manifest(types[usize::from(*kind) % types.len()], document);
-});
+}

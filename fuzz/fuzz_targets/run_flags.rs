@@ -1,10 +1,8 @@
 //! The values of `run`'s flags: the first byte chooses the flag.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use runner::spec::parse;
 
-fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     let Some((which, rest)) = bytes.split_first() else { return };
     if which % 21 == 0 {
         let _ = parse::environment_file("file", rest, &[("HOME".to_owned(), "/root".to_owned())]);
@@ -33,4 +31,4 @@ fuzz_target!(|bytes: &[u8]| {
         19 => drop(parse::SecurityOptions::parse(text.lines())),
         _ => drop(parse::detach_keys(text)),
     }
-});
+}

@@ -1,11 +1,9 @@
 //! The record of a running container: one that can be read is written so that it is read alike.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use runner::State;
 
-fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     let Ok(state) = serde_json::from_slice::<State>(bytes) else { return };
     let written = serde_json::to_vec(&state).expect("a state can be written");
     assert_eq!(serde_json::from_slice::<State>(&written).expect("and read again"), state);
-});
+}
