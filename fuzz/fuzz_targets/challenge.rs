@@ -1,7 +1,4 @@
 //! The `WWW-Authenticate` headers of a registry, one a line.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 
 pub fn run(bytes: &[u8]) {
     let text = crate::text(bytes);

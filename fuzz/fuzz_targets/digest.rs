@@ -1,7 +1,4 @@
 //! Digests of both crates: what is read is a plain name, is written as it was, and both read the same.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 
 pub fn run(bytes: &[u8]) {
     let text = crate::text(bytes);

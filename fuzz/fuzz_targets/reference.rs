@@ -1,7 +1,5 @@
 //! A reference: what is accepted has one written form, and that form means the same.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use registry_client::Reference;
 
 pub fn run(bytes: &[u8]) {
