@@ -76,12 +76,9 @@ impl Relay {
 
     /// Where the last answer was asked to begin (`Range: bytes=N-`).
     pub fn last_range(&self) -> Option<usize> {
-        let asked = self.asked();
-        let range = asked
-            .iter()
-            .rev()
-            .find_map(|line| line.to_ascii_lowercase().strip_prefix("range: bytes=")?.strip_suffix('-')?.parse().ok());
-        range
+        let range =
+            |line: &String| line.to_ascii_lowercase().strip_prefix("range: bytes=")?.strip_suffix('-')?.parse().ok();
+        self.asked().iter().rev().find_map(range)
     }
 
     /// Lets everything through.
