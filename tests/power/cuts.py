@@ -189,6 +189,9 @@ def main():
         done = point + 1
         last = sum(1 for at in told.values() if at <= point)
         tally[how] += 1
+        # A new file each time, so that no loop device of an earlier look is taken again.
+        if os.path.exists(copy):
+            os.remove(copy)
         subprocess.run(["cp", "--sparse=always", kept, copy], check=True)
         cut = os.open(copy, os.O_RDWR)
         for write in part(pending, how, chance):
