@@ -27,6 +27,9 @@ pub struct Pull {
     /// Take this platform of a multi-platform image, as linux/arm64/v8
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<String>,
+    /// Fetch all platforms of a multi-platform image and keep its index whole
+    #[arg(long, conflicts_with = "platform")]
+    all_platforms: bool,
     /// Fetch every tag of the repository
     #[arg(long, short)]
     all_tags: bool,
@@ -44,7 +47,12 @@ impl Run for Pull {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         let keep = self.keep_compressed.map(|word| word.parse::<KeepCompressed>()).transpose()?;
-        let options = PullOptions { platform: self.platform, keep, access: self.registry.into() };
+        let options = PullOptions {
+            platform: self.platform,
+            all_platforms: self.all_platforms,
+            keep,
+            access: self.registry.into(),
+        };
         let images = if self.all_tags { all_tags(engine, &self.images, &options.access)? } else { self.images };
         for image in &images {
             let bars = Bars::new(self.quiet);

@@ -26,6 +26,9 @@ pub struct Push {
     /// Push every tag that the repository has here
     #[arg(long, short, conflicts_with = "destination")]
     all_tags: bool,
+    /// Push the image of this platform alone, of a multi-platform image that is kept whole
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
     /// Compress anew the layers whose original bytes are out of reach; the digest of the manifest changes
     #[arg(long)]
     recompress: bool,
@@ -43,10 +46,18 @@ impl Run for Push {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         let images = if self.all_tags { engine.local_tags(&self.image)? } else { vec![self.image] };
+        let platform = self.platform.as_deref().map(|text| engine.platform(Some(text))).transpose()?;
         let access = Access::from(self.registry);
         for image in &images {
             let bars = Bars::new(self.quiet);
-            let pushed = engine.push(image, self.destination.as_deref(), self.recompress, &access, &bars)?;
+            let pushed = engine.push(
+                image,
+                self.destination.as_deref(),
+                self.recompress,
+                platform.as_ref(),
+                &access,
+                &bars,
+            )?;
             drop(bars);
             if let Some(file) = &self.digestfile {
                 std::fs::write(file, pushed.digest.to_string())

@@ -1,6 +1,6 @@
 //! Listing, tagging, inspecting and removing images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use jiff::Timestamp;
@@ -110,8 +110,13 @@ impl Engine {
                 }
             };
             let mut own = tags.iter().filter(|tag| tag.image == id).peekable();
-            if own.peek().is_none() {
+            let mut among = tags.iter().filter(|tag| tag.platforms.contains(&id)).peekable();
+            if own.peek().is_none() && among.peek().is_none() {
                 list.push(line(None));
+            }
+            // The other platforms of an index stand under its name, for who wants to see all.
+            if all {
+                list.extend(among.map(|tag| line(Some(tag))));
             }
             list.extend(own.map(|tag| line(Some(tag))));
         }
@@ -150,8 +155,10 @@ impl Engine {
     pub fn tag(&self, source: &str, target: &str) -> Result<()> {
         let found = self.find_image(source)?;
         let target = self.tag_reference(target)?;
-        let manifest = found.tag.and_then(|tag| tag.manifest);
-        self.store.refs().set(&target, &found.image.id, manifest, Expect::Any)?;
+        match &found.tag {
+            Some(tag) => self.store.refs().point(&target, &tag.into(), Expect::Any)?,
+            None => self.store.refs().set(&target, &found.image.id, None, Expect::Any)?,
+        };
         self.image_event("tag", &found.image.id, Some(&target));
         Ok(())
     }
@@ -212,7 +219,7 @@ impl Engine {
             return Err(CommandError::new(format!("image {name} is mounted"))
                 .hint(format!("`img image unmount {name}` first, or use --force")));
         }
-        let mut lines = Vec::new();
+        let (mut lines, mut platforms) = (Vec::new(), BTreeSet::new());
         for tag in doomed {
             match self.store.refs().remove(&tag.name, Expect::Image(id)) {
                 // Somebody else was faster: it is gone, or stands for another image.
@@ -221,6 +228,16 @@ impl Engine {
             }
             self.image_event("untag", &id, Some(&tag.name));
             lines.push(format!("Untagged: {}", familiar(&tag.name)));
+            platforms.extend(&tag.platforms);
+        }
+        for other in platforms {
+            match self.store.images().remove(&other) {
+                // It has another name, or a container was made from it.
+                Err(error) if is_overtaken(&error) => continue,
+                removed => removed?,
+            }
+            self.image_event("delete", &other, None);
+            lines.push(format!("Deleted: {other}"));
         }
         if last && users.is_empty() {
             match self.store.images().remove(&id) {
@@ -258,7 +275,11 @@ impl Engine {
             digests.extend(tag.manifest.map(|digest| format!("{repository}@{digest}")));
         }
         let raw: Value = serde_json::from_slice(&image.raw)?;
+        let platforms = self.platforms_here(&found)?.into_iter().map(|(platform, image)| {
+            json!({ "Id": image.id.to_string(), "Platform": platform.to_string() })
+        });
         Ok(Some(json!({
+            "Platforms": platforms.collect::<Vec<_>>(),
             "Id": image.id.to_string(),
             "RepoTags": names,
             "RepoDigests": digests,

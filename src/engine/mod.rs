@@ -20,6 +20,7 @@ pub mod history;
 pub mod image_prune;
 pub mod images;
 pub mod import;
+pub mod indexes;
 pub mod info;
 mod layers;
 pub mod login;

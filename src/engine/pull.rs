@@ -40,6 +40,8 @@ const RESUMABLE: u64 = 1 << 20;
 pub struct PullOptions {
     /// `--platform`
     pub platform: Option<String>,
+    /// `--all-platforms`
+    pub all_platforms: bool,
     /// `--keep-compressed`
     pub keep: Option<KeepCompressed>,
     /// `--creds`, `--authfile`, `--tls-verify`
@@ -100,12 +102,15 @@ impl Engine {
         let platform = self.platform(options.platform.as_deref())?;
         let mirrors = MirrorFailures::default();
         let client = self.client_for(&options.access, reference, Some(mirrors.observer()))?;
-        let fetched = self.pull_with(&client, reference, &platform, options, progress);
+        let fetched = match options.all_platforms {
+            true => self.pull_whole(&client, reference, options, progress),
+            false => self.pull_with(&client, reference, &platform, options, progress),
+        };
         drop(client);
         fetched.map_err(|error| mirrors.explain(error))
     }
 
-    fn pull_with(
+    pub(super) fn pull_with(
         &self,
         client: &Client,
         reference: &Reference,
@@ -117,10 +122,35 @@ impl Engine {
         if let Some(left) = &resolved.manifest.origin.rate_limit {
             progress.event(Event::Note(&allowance(&resolved.manifest.origin.endpoint.registry, left)));
         }
-        let config = ImageConfig::parse(&resolved.config_bytes)?;
         if options.platform.is_some() {
-            check_platform(&config, platform)?;
+            check_platform(&ImageConfig::parse(&resolved.config_bytes)?, platform)?;
         }
+        let fetched = self.fetch_resolved(client, reference, &resolved, options, progress)?;
+
+        let name = canonical_by_digest(reference);
+        let (image, digest, same) = retried(|| {
+            let (image, digest) = self.record_image(reference, &resolved)?;
+            let before = self.store.refs().get(&name)?;
+            let same = before.is_some_and(|tag| tag.image == image && tag.manifest == Some(digest));
+            if !same {
+                self.store.refs().set(&name, &image, Some(digest), Expect::Any)?;
+            }
+            Ok((image, digest, same))
+        })?;
+        self.image_event("pull", &image, Some(&name));
+        Ok(Pulled { image, name, familiar: reference.familiar(), digest, fetched: fetched || !same })
+    }
+
+    /// Fetches the layers of an image that are not here; says whether there were any.
+    pub(super) fn fetch_resolved(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        resolved: &ResolvedImage,
+        options: &PullOptions,
+        progress: &dyn Progress,
+    ) -> Result<bool> {
+        let config = ImageConfig::parse(&resolved.config_bytes)?;
         let diff_ids = &config.rootfs.diff_ids;
         if diff_ids.len() != resolved.layers.len() {
             return Err(CommandError::new(format!(
@@ -133,29 +163,15 @@ impl Engine {
         named.push(Digest::of(&resolved.config_bytes));
         self.store.protect(&named)?;
         let keep = options.keep.unwrap_or(self.settings.keep_compressed) == KeepCompressed::Always;
-        let fetched = self.fetch_layers(client, reference, &resolved.layers, diff_ids, keep, progress)?;
-
-        let name = canonical_by_digest(reference);
-        let (image, digest, same) = retried(|| {
-            let (image, digest) = self.record_image(reference, &resolved, diff_ids.len())?;
-            let before = self.store.refs().get(&name)?;
-            let same = before.is_some_and(|tag| tag.image == image && tag.manifest == Some(digest));
-            if !same {
-                self.store.refs().set(&name, &image, Some(digest), Expect::Any)?;
-            }
-            Ok((image, digest, same))
-        })?;
-        self.image_event("pull", &image, Some(&name));
-        Ok(Pulled { image, name, familiar: reference.familiar(), digest, fetched: fetched || !same })
+        self.fetch_layers(client, reference, &resolved.layers, diff_ids, keep, progress)
     }
 
     /// Keeps manifest, index and config, and what is known of the layers. Gives the image and the digest its name
     /// stands for.
-    fn record_image(
+    pub(super) fn record_image(
         &self,
         reference: &Reference,
         resolved: &ResolvedImage,
-        layers: usize,
     ) -> store::Result<(ImageId, Digest)> {
         let mut manifests = vec![self.store.blobs().put(&resolved.manifest.bytes)?];
         if let Some(index) = &resolved.index {
@@ -170,7 +186,7 @@ impl Engine {
         let provenance = Provenance { source: Some(reference.canonical()), ..Provenance::default() };
         let record = ImageRecord {
             stored: None,
-            provenance: vec![provenance; layers],
+            provenance: vec![provenance; resolved.layers.len()],
             compressed: compressed.collect(),
             manifests,
             ..ImageRecord::default()

@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use registry_client::{Client, Descriptor, MediaType, Reference};
+use registry_client::{Client, Descriptor, MediaType, Platform, Reference};
 use store::image::{CompressedLayer, Image, ImageRecord};
 use store::layer::Compression;
 use store::layer::compression::compress;
@@ -18,6 +18,7 @@ use store::{DiffId, Digest};
 use super::Engine;
 use super::form::Keep;
 use super::form::{Form, Manifest, layer_type};
+use super::indexes::Which;
 use super::names::familiar_parts;
 use super::originals::{KeepCompressed, Kept, LazyClient, Original, opener, out_of_reach, threads};
 use super::progress::{Event, Progress};
@@ -47,6 +48,7 @@ impl Engine {
         name: &str,
         destination: Option<&str>,
         recompress: bool,
+        platform: Option<&Platform>,
         access: &Access,
         progress: &dyn Progress,
     ) -> Result<Pushed> {
@@ -56,7 +58,7 @@ impl Engine {
             // An image id, say: what is wrong with it is said below.
             Err(_) => self.client()?,
         };
-        self.push_by(client, name, destination, keep, progress)
+        self.push_by(client, name, destination, keep, platform.map_or(Which::Whole, Which::Platform), progress)
     }
 
     /// As [`Engine::push`], by a client of the caller's.
@@ -69,9 +71,10 @@ impl Engine {
         name: &str,
         destination: Option<&str>,
         keep: Keep,
+        which: Which<'_>,
         progress: &dyn Progress,
     ) -> Result<Pushed> {
-        let found = self.find_image(name)?;
+        let mut found = self.find_image(name)?;
         let target = match (destination, &found.tag) {
             (Some(destination), _) => self.reference(destination)?,
             (None, Some(tag)) => Reference::parse(&tag.name)?,
@@ -80,9 +83,20 @@ impl Engine {
                     .hint("`img tag` gives it a name, or name the destination as a second word"));
             }
         };
+        let client = LazyClient::of(self, client);
+        if let (Which::Whole, Some(tag)) = (which, &found.tag)
+            && let Some(index) = self.whole_index(tag, progress)?
+        {
+            let pushed = self.push_whole(&client, &index, keep, &target, progress);
+            let digest = pushed.with_context(|| format!("cannot push {}", target.familiar()))?;
+            self.image_event("push", &found.image.id, Some(&target.canonical()));
+            return Ok(Pushed { name: target.familiar(), digest });
+        }
+        if let Which::Platform(platform) = which {
+            found.image = self.image_of_platform(&found, name, platform)?;
+        }
         let form = Form { keep, ..Form::of(&found.image) };
         let named = found.tag.as_ref().and_then(|tag| tag.manifest);
-        let client = LazyClient::of(self, client);
         let manifest = self.push_with(&client, &found.image, named, &target, &form, progress)?;
         Ok(Pushed { name: target.familiar(), digest: Digest::of(&manifest.bytes) })
     }
@@ -133,14 +147,16 @@ impl Engine {
             .push_image(client, image, named, target, form, progress)
             .with_context(|| format!("cannot push {}", target.familiar()))?;
         let digest = Digest::of(&manifest.bytes);
-        if self.store.refs().get(&target.canonical())?.is_some_and(|tag| tag.image == image.id) {
+        // An index that is whole here stays so, whichever of its images was sent.
+        let own = self.store.refs().get(&target.canonical())?;
+        if own.is_some_and(|tag| tag.image == image.id && tag.platforms.is_empty()) {
             self.store.refs().set(&target.canonical(), &image.id, Some(digest), Expect::Any)?;
         }
         self.image_event("push", &image.id, Some(&target.canonical()));
         Ok(manifest)
     }
 
-    fn push_image(
+    pub(super) fn push_image(
         &self,
         lazy: &LazyClient<'_>,
         image: &Image,

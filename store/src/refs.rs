@@ -28,8 +28,41 @@ pub struct Tag {
     /// The manifest or index the name was pulled as or pushed as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Digest>,
+    /// Of an index that is kept whole, the images of the other platforms. They stay and go with the tag.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<ImageId>,
+    /// Of such an index, the blobs of what it lists that is no image, as attestations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attached: Vec<Digest>,
     /// When the tag was last set.
     pub updated: Timestamp,
+}
+
+impl Tag {
+    /// Its image and those of the other platforms.
+    pub fn images(&self) -> impl Iterator<Item = ImageId> {
+        std::iter::once(self.image).chain(self.platforms.iter().copied())
+    }
+}
+
+/// What a name is to stand for.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The image.
+    pub image: ImageId,
+    /// The manifest or index the name was pulled as or pushed as.
+    pub manifest: Option<Digest>,
+    /// The images of the other platforms, where the index is kept whole.
+    pub platforms: Vec<ImageId>,
+    /// The blobs of what else that index lists.
+    pub attached: Vec<Digest>,
+}
+
+impl From<&Tag> for Target {
+    fn from(tag: &Tag) -> Self {
+        let (platforms, attached) = (tag.platforms.clone(), tag.attached.clone());
+        Self { image: tag.image, manifest: tag.manifest, platforms, attached }
+    }
 }
 
 /// What a tag must be for [`Refs::set`] to change it.
@@ -75,14 +108,28 @@ impl<'a> Refs<'a> {
         manifest: Option<Digest>,
         expect: Expect,
     ) -> Result<Option<ImageId>> {
+        let (platforms, attached) = (Vec::new(), Vec::new());
+        self.point(name, &Target { image: *image, manifest, platforms, attached }, expect)
+    }
+
+    /// As [`Refs::set`], also for an index that is kept whole.
+    ///
+    /// # Errors
+    /// As [`Refs::set`]; [`Error::Invalid`] for an index that lists more than a tag can name.
+    pub fn point(&self, name: &str, target: &Target, expect: Expect) -> Result<Option<ImageId>> {
         validate(name)?;
         let lease = self.store.lease()?;
-        lease.protect(&[image.0])?;
+        let Target { image, manifest, platforms, attached } = target.clone();
+        let named: Vec<Digest> = platforms.iter().map(|id| id.0).chain(attached.iter().copied()).collect();
+        lease.protect(&[&[image.0], &named[..]].concat())?;
         let _lock = self.lock(name)?;
         // From here to the end nobody removes the image.
         let _collector = self.store.hold_collector()?;
-        if !self.store.images().has(image) {
-            return Err(Error::NotFound { kind: "image", name: image.to_string() });
+        if let Some(absent) = std::iter::once(&image).chain(&platforms).find(|id| !self.store.images().has(id)) {
+            return Err(Error::NotFound { kind: "image", name: absent.to_string() });
+        }
+        if let Some(absent) = attached.iter().find(|blob| !self.store.blobs().has(blob)) {
+            return Err(Error::NotFound { kind: "blob", name: absent.to_string() });
         }
         let before = self.get(name)?.map(|tag| tag.image);
         let fits = match expect {
@@ -94,9 +141,13 @@ impl<'a> Refs<'a> {
             let now = before.map_or_else(|| "is not there".to_owned(), |id| format!("is image {}", id.short()));
             return Err(Error::Conflict(format!("the tag {name} was changed meanwhile: it {now}")));
         }
-        let tag = Tag { name: name.to_owned(), image: *image, manifest, updated: Timestamp::now() };
+        let tag = Tag { name: name.to_owned(), image, manifest, platforms, attached, updated: Timestamp::now() };
         let temporary = lease.temporary("ref");
         let bytes = serde_json::to_vec(&tag).map_err(|e| Error::Invalid { what: "tag", reason: e.to_string() })?;
+        if bytes.len() as u64 > TAG_MAX {
+            let reason = format!("its index lists more than a tag can name: {} bytes", bytes.len());
+            return Err(Error::Invalid { what: "tag", reason });
+        }
         files::replace_file(&self.path(name), &temporary, &bytes, Durability::Synced)?;
         Ok(before)
     }

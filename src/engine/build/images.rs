@@ -48,8 +48,9 @@ impl<'a> Images<'a> {
         // What is named by its id is here or nowhere.
         let is_id = reference.starts_with("sha256:");
         let here = if pull && !is_id { None } else { self.engine.look_up_image(reference)? };
-        let here = here.filter(|found| {
-            let config = &found.image.config;
+        let here = here.map(|found| self.engine.prefer_platform(found, &wanted)).transpose()?;
+        let here = here.filter(|image| {
+            let config = &image.config;
             // An image that says nothing of its platform is taken for any.
             config.architecture.is_empty()
                 || wanted
@@ -57,7 +58,7 @@ impl<'a> Images<'a> {
                     .is_some()
         });
         match here {
-            Some(found) => Ok(found.image.id),
+            Some(image) => Ok(image.id),
             None => {
                 let options = PullOptions { platform: platform.map(str::to_owned), ..PullOptions::default() };
                 let pulled = self.engine.pull(reference, &options, self.watcher)?;

@@ -134,7 +134,10 @@ impl Engine {
         let policy = options.pull.as_deref().unwrap_or("missing");
         let mut here = if policy == "always" { None } else { self.look_up_image(&options.image)? };
         if let Some(found) = here.take_if(|_| policy != "newer") {
-            return Ok(found.image);
+            return match &options.platform {
+                Some(text) => self.prefer_platform(found, &text.parse()?),
+                None => Ok(found.image),
+            };
         }
         if policy == "never" {
             return Err(CommandError::new(format!("no such image: {}", options.image))

@@ -18,6 +18,7 @@ use super::{Document, Place, Source, Target};
 use crate::engine::Engine;
 use crate::engine::archive::{ArchiveFormat, Member, write_file};
 use crate::engine::form::{Form, Keep};
+use crate::engine::indexes::Which;
 use crate::engine::progress::{Event, Progress};
 use crate::error::{CommandError, Context as _, Result};
 
@@ -90,7 +91,7 @@ impl Engine {
             (Place::Store(name), Place::Registry(to)) if family.is_none() && !options.all => {
                 let keep = if options.recompress { Keep::Try } else { Keep::Must };
                 let client = self.client_for(&options.target, &self.reference(to)?, None)?;
-                return self.push_by(client, name, Some(to), keep, progress).map(|pushed| Some(pushed.digest));
+                return self.push_by(client, name, Some(to), keep, Which::Own, progress).map(|pushed| Some(pushed.digest));
             }
             _ => {}
         }

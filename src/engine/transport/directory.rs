@@ -36,7 +36,7 @@ struct Kind {
 }
 
 /// The media type of a document that was kept without one.
-pub(super) fn media_type(bytes: &[u8]) -> Result<String> {
+pub(in crate::engine) fn media_type(bytes: &[u8]) -> Result<String> {
     let kind: Kind = serde_json::from_slice(bytes).context("the manifest is malformed")?;
     let usual = if kind.manifests.is_some() { MediaType::OCI_INDEX } else { MediaType::OCI_MANIFEST };
     Ok(kind.media_type.unwrap_or_else(|| usual.to_owned()))

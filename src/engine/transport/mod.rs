@@ -19,6 +19,8 @@ pub use copy::CopyOptions;
 pub use name::Place;
 pub use registry::Access;
 
+pub(super) use directory::media_type;
+
 use super::originals::Opener;
 use crate::error::{Cause, CommandError, Result};
 

@@ -30,7 +30,8 @@ impl Marks {
             let there = records.list::<IgnoredAny>()?.into_iter().filter(|record| !(options.ended)(&record.id));
             named.extend(there.flat_map(|record| record.uses));
         }
-        let tagged: HashSet<ImageId> = store.refs().list()?.into_iter().map(|tag| tag.image).collect();
+        let tags = store.refs().list()?;
+        let tagged: HashSet<ImageId> = tags.iter().flat_map(|tag| tag.images()).collect();
         let mut marks = Self { digests: HashSet::new(), chains: HashSet::new(), steps_gone: HashSet::new() };
         for id in store.images().list()? {
             let keep = match options.images {
@@ -41,6 +42,16 @@ impl Marks {
             if keep || named.contains(&id.0) || (options.keep)(&id) {
                 marks.image(store, id)?;
             }
+        }
+        // A tag stays with its image, and an index whole with its tag.
+        for tag in tags {
+            if !marks.digests.contains(&tag.image.0) {
+                continue;
+            }
+            for id in tag.platforms.iter().filter(|id| store.images().has(id)) {
+                marks.image(store, *id)?;
+            }
+            marks.digests.extend(tag.attached);
         }
         marks.digests.extend(named);
         marks.cache(store, options)?;

@@ -369,8 +369,9 @@ impl<'a> Images<'a> {
     pub fn remove(&self, id: &ImageId) -> Result<()> {
         let _alone = crate::gc::collector_lock(self.store)?;
         self.record(id)?;
-        if let Some(tag) = self.store.refs().list()?.iter().find(|tag| tag.image == *id) {
-            return Err(Error::Conflict(format!("image {} is tagged {}", id.short(), tag.name)));
+        if let Some(tag) = self.store.refs().list()?.iter().find(|tag| tag.images().any(|image| image == *id)) {
+            let how = if tag.image == *id { "is tagged" } else { "is one of the platforms of" };
+            return Err(Error::Conflict(format!("image {} {how} {}", id.short(), tag.name)));
         }
         for record in self.store.containers().list::<serde::de::IgnoredAny>()? {
             if record.uses.contains(&id.0) {
