@@ -15,7 +15,8 @@ use crate::ui::{self, progress::Bars};
 /// Send an image to a registry
 ///
 /// Layers the registry already has are not sent; others of the same registry are mounted from their repository where
-/// it allows that, or come from where this image came from, so that an image that was pulled keeps its digest. What was
+/// it allows that, or come from where this image came from, so that an image that was pulled keeps its digest. A multi-platform image
+/// that was pulled with all its platforms goes as the whole index. What was
 /// never compressed is compressed now, in parallel, and what came out is remembered. The manifest is sent last.
 #[derive(Args)]
 pub struct Push {
@@ -50,14 +51,8 @@ impl Run for Push {
         let access = Access::from(self.registry);
         for image in &images {
             let bars = Bars::new(self.quiet);
-            let pushed = engine.push(
-                image,
-                self.destination.as_deref(),
-                self.recompress,
-                platform.as_ref(),
-                &access,
-                &bars,
-            )?;
+            let pushed =
+                engine.push(image, self.destination.as_deref(), self.recompress, platform.as_ref(), &access, &bars)?;
             drop(bars);
             if let Some(file) = &self.digestfile {
                 std::fs::write(file, pushed.digest.to_string())

@@ -65,7 +65,8 @@ impl Engine {
     /// The images that may go, used longest ago first: without those that were used last of all that are meant, in use or not.
     fn oldest_images(&self, options: &ImagePruneOptions) -> Result<Vec<ImageId>> {
         let images = self.store.images();
-        let tagged: BTreeSet<ImageId> = self.store.refs().list()?.into_iter().flat_map(|tag| tag.images().collect::<Vec<_>>()).collect();
+        let tagged: BTreeSet<ImageId> =
+            self.store.refs().list()?.into_iter().flat_map(|tag| tag.images().collect::<Vec<_>>()).collect();
         let mut meant: Vec<(SystemTime, ImageId)> = Vec::new();
         for id in images.list()? {
             if (options.all || !tagged.contains(&id)) && self.image_fits(&id, &options.filter) {

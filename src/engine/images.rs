@@ -275,9 +275,10 @@ impl Engine {
             digests.extend(tag.manifest.map(|digest| format!("{repository}@{digest}")));
         }
         let raw: Value = serde_json::from_slice(&image.raw)?;
-        let platforms = self.platforms_here(&found)?.into_iter().map(|(platform, image)| {
-            json!({ "Id": image.id.to_string(), "Platform": platform.to_string() })
-        });
+        let platforms = self
+            .platforms_here(&found)?
+            .into_iter()
+            .map(|(platform, image)| json!({ "Id": image.id.to_string(), "Platform": platform.to_string() }));
         Ok(Some(json!({
             "Platforms": platforms.collect::<Vec<_>>(),
             "Id": image.id.to_string(),

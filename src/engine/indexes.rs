@@ -48,7 +48,8 @@ enum Part {
 
 /// Whether an entry of an index is an image, not an attestation.
 fn is_image(entry: &Descriptor) -> bool {
-    let referring = |notes: &std::collections::BTreeMap<String, String>| notes.contains_key("vnd.docker.reference.type");
+    let referring =
+        |notes: &std::collections::BTreeMap<String, String>| notes.contains_key("vnd.docker.reference.type");
     !entry.platform.as_ref().is_some_and(Platform::is_attestation)
         && !entry.annotations.as_ref().is_some_and(referring)
         && entry.artifact_type.is_none()

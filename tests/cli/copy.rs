@@ -5,13 +5,13 @@ use crate::support::tools::{self, Podman};
 use crate::support::{Registry, Sandbox, images};
 
 /// The digest of what a place has, as skopeo sees it; of the index, if it is one.
-fn digest_at(place: &str) -> String {
+pub fn digest_at(place: &str) -> String {
     let raw = tools::run("skopeo", ["inspect", "--raw", "--tls-verify=false", place]);
     store::Digest::of(raw.bytes()).to_string()
 }
 
 /// An index of two images at a registry, one for this machine and one for another, with a bare manifest for each.
-fn put_index(registry: &Registry, sandbox: &Sandbox) -> String {
+pub fn put_index(registry: &Registry, sandbox: &Sandbox) -> String {
     let one = registry.put("busybox", "multi:amd64");
     let layout = sandbox.text("arm");
     let from = format!("oci:{}:latest", images::layout("busybox").display());

@@ -49,6 +49,7 @@ mod history;
 mod image_compare;
 mod images;
 mod import_export;
+mod indexes;
 mod interactive;
 mod interop;
 mod leaks;

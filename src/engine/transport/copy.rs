@@ -91,7 +91,9 @@ impl Engine {
             (Place::Store(name), Place::Registry(to)) if family.is_none() && !options.all => {
                 let keep = if options.recompress { Keep::Try } else { Keep::Must };
                 let client = self.client_for(&options.target, &self.reference(to)?, None)?;
-                return self.push_by(client, name, Some(to), keep, Which::Own, progress).map(|pushed| Some(pushed.digest));
+                return self
+                    .push_by(client, name, Some(to), keep, Which::Own, progress)
+                    .map(|pushed| Some(pushed.digest));
             }
             _ => {}
         }

@@ -132,3 +132,21 @@ fn workers_and_collectors_do_not_meet() {
     collect(&store, &options(ImageScope::Dangling)).unwrap();
     assert!(store.layers().list().unwrap().is_empty());
 }
+
+#[test]
+fn an_index_stays_whole_with_its_tag() {
+    let (_dir, store) = testing::store();
+    let (one, two) = (layer(&store, "one", 9000), layer(&store, "two", 9000));
+    let (own, other) = (image(&store, &[one.diff_id]), image(&store, &[two.diff_id]));
+    let attached = store.blobs().put(b"{}").unwrap();
+    let target = crate::refs::Target { image: own, manifest: None, platforms: vec![other], attached: vec![attached] };
+    store.refs().point("t", &target, Expect::Any).unwrap();
+    let store = reopened(store);
+    let report = collect(&store, &options(ImageScope::Dangling)).unwrap();
+    assert_eq!((report.images, report.blobs), (vec![], vec![]));
+    assert!(matches!(store.images().remove(&other), Err(Error::Conflict(_))));
+    store.refs().remove("t", Expect::Any).unwrap();
+    let report = collect(&store, &options(ImageScope::Dangling)).unwrap();
+    assert_eq!((report.images.len(), report.layers.len()), (2, 2));
+    assert!(!store.blobs().has(&attached));
+}
