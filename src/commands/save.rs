@@ -10,8 +10,8 @@ use super::Run;
 use crate::config::Context;
 use crate::engine::archive::ArchiveFormat;
 use crate::engine::form::Keep;
-use crate::error::Context as _;
-use crate::error::{CommandError, Result};
+use crate::error::{CommandError, Context as _, Result};
+use crate::ui::progress::Bars;
 
 /// Write images to an archive
 ///
@@ -30,6 +30,9 @@ pub struct Save {
     /// oci-archive, docker-archive, or oci-dir for a directory
     #[arg(long, default_value = "oci-archive", value_name = "FORMAT")]
     format: String,
+    /// Save the image of this platform alone, of a multi-platform image that is kept whole
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
     /// Write all layers as the tars they are, under a new manifest; nobody is asked for the compressed ones
     #[arg(long)]
     uncompressed: bool,
@@ -59,7 +62,11 @@ impl Run for Save {
             _ => Keep::Must,
         };
         let engine = context.engine()?;
-        engine.save(&self.images, format, keep, self.output.as_deref()).with_context(|| {
+        let platform = self.platform.as_deref().map(|text| engine.platform(Some(text))).transpose()?;
+        let bars = Bars::new(false);
+        let saved = engine.save(&self.images, format, keep, platform.as_ref(), self.output.as_deref(), &bars);
+        drop(bars);
+        saved.with_context(|| {
             let to = self.output.as_deref().map_or_else(|| "standard output".into(), |path| path.display().to_string());
             format!("cannot save to {to}")
         })?;

@@ -21,7 +21,7 @@ use crate::error::{CommandError, Context as _, Result};
 /// Largest manifest or index read, bytes.
 const MANIFEST_MAX: u64 = 4 << 20;
 /// Largest blob of an attestation that is kept, bytes.
-const ATTACHED_MAX: u64 = 64 << 20;
+pub(super) const ATTACHED_MAX: u64 = 64 << 20;
 
 /// What of a tag is sent.
 #[derive(Clone, Copy, Debug)]
@@ -35,19 +35,19 @@ pub enum Which<'a> {
 }
 
 /// An index all parts of which are here.
-pub(super) struct Whole {
-    media_type: String,
-    bytes: Vec<u8>,
-    parts: Vec<(Descriptor, Part)>,
+pub struct Whole {
+    pub(super) media_type: String,
+    pub(super) bytes: Vec<u8>,
+    pub(super) parts: Vec<(Descriptor, Part)>,
 }
 
-enum Part {
+pub(super) enum Part {
     Image(Box<Image>),
     Attached,
 }
 
 /// Whether an entry of an index is an image, not an attestation.
-fn is_image(entry: &Descriptor) -> bool {
+pub(super) fn is_image(entry: &Descriptor) -> bool {
     let referring =
         |notes: &std::collections::BTreeMap<String, String>| notes.contains_key("vnd.docker.reference.type");
     !entry.platform.as_ref().is_some_and(Platform::is_attestation)
@@ -281,7 +281,7 @@ fn best(here: Vec<(Platform, Image)>, wanted: &Platform) -> Option<Image> {
     ranked.min_by_key(|(rank, _)| *rank).map(|(_, image)| image)
 }
 
-fn check_size(entry: &Descriptor, bytes: usize) -> Result<()> {
+pub(super) fn check_size(entry: &Descriptor, bytes: usize) -> Result<()> {
     if entry.size == bytes as u64 {
         return Ok(());
     }

@@ -80,3 +80,42 @@ fn a_whole_index_is_pushed_with_its_digest() {
     sandbox.ok(&["pull", "-q", &name]);
     sandbox.img(&["push", &name, &second.name("part:1")]).ok().says(&["only a part of the index"]);
 }
+
+#[test]
+fn archives_have_the_whole_index_and_give_it_back() {
+    let registry = Registry::fresh();
+    let mut sandbox = Sandbox::new();
+    let (name, digest) = pulled_whole(&mut sandbox, &registry);
+    let both = ids(&sandbox, &["--all"]);
+    let (archive, folder, arm) = (sandbox.text("whole.tar"), sandbox.text("whole"), sandbox.text("arm.tar"));
+    sandbox.ok(&["save", "-o", &archive, &name]);
+    sandbox.ok(&["save", "--format", "oci-dir", "-o", &folder, &name]);
+    sandbox.ok(&["save", "--platform", "linux/arm64", "-o", &arm, &name]);
+    // skopeo finds the index and everything that it lists.
+    for (at, place) in [format!("oci-archive:{archive}"), format!("oci:{folder}")].iter().enumerate() {
+        assert_eq!(digest_at(place), digest, "{place}");
+        let copy = format!("dir:{}", sandbox.text(&format!("copy-{at}")));
+        tools::run("skopeo", ["copy", "--quiet", "--all", place, &copy]);
+    }
+    let config =
+        tools::run("skopeo", ["inspect", "--config", "--override-arch", "arm64", &format!("oci-archive:{arm}")]);
+    assert_eq!(config.json()["architecture"], "arm64");
+    drop(registry);
+    for (place, platforms) in [(&archive, 2), (&folder, 2), (&arm, 1)] {
+        let fresh = Sandbox::new();
+        fresh.img(&["load", "-i", place]).ok().prints(&["Loaded image: "]);
+        let here = ids(&fresh, &["--all"]);
+        assert_eq!(here.len(), platforms, "{place}: {here:?}");
+        assert!(here.iter().all(|id| both.contains(id)), "{place}: {here:?}");
+        if platforms == 2 {
+            assert!(fresh.inspect(&name)["RepoDigests"][0].as_str().unwrap().ends_with(&digest), "{place}");
+            // What was loaded is saved again without anybody being asked.
+            let again = fresh.text("again.tar");
+            fresh.ok(&["save", "-o", &again, &name]);
+            assert_eq!(digest_at(&format!("oci-archive:{again}")), digest);
+        }
+        fresh.ok(&["system", "check"]);
+        fresh.ok(&["rmi", &name]);
+        assert!(ids(&fresh, &["--all"]).is_empty());
+    }
+}

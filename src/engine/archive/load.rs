@@ -6,7 +6,7 @@ use std::path::Path;
 
 use registry_client::{Descriptor, Document, Index, Manifest, MediaType, Platform};
 use store::image::{CONFIG_MAX, CompressedLayer, ImageConfig, ImageRecord, Provenance};
-use store::refs::Expect;
+use store::refs::{Expect, Target};
 use store::{DiffId, Digest, ImageId};
 
 use super::contents::Contents;
@@ -150,6 +150,12 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Option<Loaded>> {
         let annotations = descriptor.annotations.clone().unwrap_or_default();
+        if let Some(target) = self.load_whole(contents, descriptor, keeps, progress)? {
+            return Ok(Some(match archive_name(&annotations) {
+                Some(name) => self.name_loaded_as(&target, &name)?,
+                None => Loaded { id: target.image, name: None },
+            }));
+        }
         let Some((id, manifest)) = self.load_oci_image(contents, descriptor, keeps, progress)? else { return Ok(None) };
         match archive_name(&annotations) {
             Some(name) => Ok(Some(self.name_loaded(&id, &name, Some(manifest))?)),
@@ -177,7 +183,7 @@ impl Engine {
 
     /// The image that a descriptor leads to, and the digest of its manifest. The compressed bytes of layers that `keeps`
     /// says stay.
-    fn load_oci_image(
+    pub(super) fn load_oci_image(
         &self,
         contents: &Contents,
         descriptor: &Descriptor,
@@ -293,9 +299,15 @@ impl Engine {
 
     /// Gives a loaded image the name it has in the archive.
     pub(super) fn name_loaded(&self, id: &ImageId, name: &str, manifest: Option<Digest>) -> Result<Loaded> {
+        self.name_loaded_as(&Target { image: *id, manifest, platforms: Vec::new(), attached: Vec::new() }, name)
+    }
+
+    /// As [`Engine::name_loaded`], also for an index that is whole.
+    fn name_loaded_as(&self, target: &Target, name: &str) -> Result<Loaded> {
+        let id = &target.image;
         // The name is the archive's and not a word of the command line.
         let canonical = self.tag_reference(name).map_err(|error| error.kind(Kind::Failed))?;
-        self.store.refs().set(&canonical, id, manifest, Expect::Any)?;
+        self.store.refs().point(&canonical, target, Expect::Any)?;
         self.image_event("load", id, Some(&canonical));
         let (repository, tag) = familiar_parts(&canonical);
         Ok(Loaded { id: *id, name: Some(tag.map_or(repository.clone(), |tag| format!("{repository}:{tag}"))) })

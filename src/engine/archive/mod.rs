@@ -7,6 +7,7 @@ mod contents;
 mod legacy;
 mod load;
 mod save;
+mod whole;
 
 use serde::{Deserialize, Serialize};
 

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use registry_client::Platform;
 use serde_json::{Value, json};
 use store::digest::VerifiedReader;
 use store::image::{CompressedLayer, Image};
@@ -18,8 +19,10 @@ use store::{DiffId, Digest};
 use super::{ArchiveFormat, DockerImage, NAME_ANNOTATION, REF_ANNOTATION};
 use crate::engine::Engine;
 use crate::engine::form::{Form, Keep, Manifest, layer_type};
+use crate::engine::indexes::Whole;
 use crate::engine::names::{Found, familiar_parts};
 use crate::engine::originals::{Kept, LazyClient, Original, out_of_reach, threads};
+use crate::engine::progress::Progress;
 use crate::error::{CommandError, Context as _, Result};
 
 /// Bytes written at one time.
@@ -34,12 +37,34 @@ impl Engine {
     ///
     /// # Errors
     /// No such image, a file that cannot be written.
-    pub fn save(&self, names: &[String], format: ArchiveFormat, keep: Keep, output: Option<&Path>) -> Result<()> {
-        let images = names.iter().map(|name| self.find_image(name)).collect::<Result<Vec<_>>>()?;
+    pub fn save(
+        &self,
+        names: &[String],
+        format: ArchiveFormat,
+        keep: Keep,
+        platform: Option<&Platform>,
+        output: Option<&Path>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let mut images = names.iter().map(|name| self.find_image(name)).collect::<Result<Vec<_>>>()?;
+        if let Some(platform) = platform {
+            for (name, found) in names.iter().zip(&mut images) {
+                found.image = self.image_of_platform(found, name, platform)?;
+            }
+        }
         for (name, found) in names.iter().zip(&images) {
             self.store.images().protect(&found.image.id)?.ok_or_else(|| gone(name))?;
         }
-        let members: Vec<Member> = images.iter().map(|found| Member::of(found, keep)).collect();
+        let mut members: Vec<Member> = images.iter().map(|found| Member::of(found, keep)).collect();
+        // Under new manifests no index stays what it was, and docker's form knows none.
+        if keep == Keep::Must && platform.is_none() && format != ArchiveFormat::Docker {
+            for (member, found) in members.iter_mut().zip(&images) {
+                member.whole = match &found.tag {
+                    Some(tag) => self.whole_index(tag, progress)?,
+                    None => None,
+                };
+            }
+        }
         match output {
             Some(path) if format == ArchiveFormat::OciDirectory => self.write_layout(&members, path)?,
             None if format == ArchiveFormat::OciDirectory => {
@@ -112,29 +137,14 @@ impl Engine {
             archive.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         }
         for member in images {
-            let image = member.image;
-            let config = archive.blob(&image.raw, format)?;
-            let (mut paths, mut layers) = (Vec::new(), Vec::new());
-            let kept = if oci { self.kept_by(member, &client)? } else { None };
-            for (at, layer) in image.layers().iter().enumerate() {
-                let original = kept.as_ref().and_then(|kept| Some((kept, kept.layers.get(at)?)));
-                let (path, layer) = match original {
-                    Some((kept, original)) => {
-                        self.write_original(archive, layer, original, kept, member.form.keep, &client)?
-                    }
-                    None => self.write_layer(archive, layer, format, &member.form)?,
-                };
-                paths.push(path);
-                layers.push(layer);
-            }
-            if oci {
-                let manifest = member.form.manifest(image, &layers, &self.known_manifests(image)?)?;
-                archive.blob(&manifest.bytes, format)?;
-                let around = member.form.index(image, &manifest)?;
-                if let Some(around) = &around {
-                    archive.blob(&around.bytes, format)?;
+            let (manifest, own) = match &member.whole {
+                Some(whole) if oci => {
+                    let (manifest, own) = self.write_whole(&mut *archive, member, whole, format, &client)?;
+                    (Some(manifest), own)
                 }
-                let manifest = around.unwrap_or(manifest);
+                _ => self.write_member(&mut *archive, member, format, &client)?,
+            };
+            if let Some(manifest) = manifest {
                 index.extend(lines(&manifest, member));
                 manifests.push(manifest);
             }
@@ -147,9 +157,9 @@ impl Engine {
                 })
                 .collect();
             let tags = (!tags.is_empty()).then_some(tags);
-            match docker.iter_mut().find(|entry| entry.config == config) {
+            match docker.iter_mut().find(|entry| entry.config == own.config) {
                 Some(entry) => entry.repo_tags.get_or_insert_default().extend(tags.into_iter().flatten()),
-                None => docker.push(DockerImage { config, repo_tags: tags, layers: paths }),
+                None => docker.push(DockerImage { repo_tags: tags, ..own }),
             }
         }
         if oci {
@@ -160,6 +170,42 @@ impl Engine {
             archive.file("manifest.json", &serde_json::to_vec(&docker)?)?;
         }
         Ok(manifests)
+    }
+
+    /// Writes config, layers and manifest of one image; gives the manifest, if the archive has them, and docker's line.
+    pub(super) fn write_member<W: Write>(
+        &self,
+        archive: &mut Archive<W>,
+        member: &Member<'_>,
+        format: ArchiveFormat,
+        client: &LazyClient<'_>,
+    ) -> Result<(Option<Manifest>, DockerImage)> {
+        let (image, oci) = (member.image, format != ArchiveFormat::Docker);
+        let config = archive.blob(&image.raw, format)?;
+        let (mut paths, mut layers) = (Vec::new(), Vec::new());
+        let kept = if oci { self.kept_by(member, client)? } else { None };
+        for (at, layer) in image.layers().iter().enumerate() {
+            let original = kept.as_ref().and_then(|kept| Some((kept, kept.layers.get(at)?)));
+            let (path, layer) = match original {
+                Some((kept, original)) => {
+                    self.write_original(archive, layer, original, kept, member.form.keep, client)?
+                }
+                None => self.write_layer(archive, layer, format, &member.form)?,
+            };
+            paths.push(path);
+            layers.push(layer);
+        }
+        let docker = DockerImage { config, repo_tags: None, layers: paths };
+        if !oci {
+            return Ok((None, docker));
+        }
+        let manifest = member.form.manifest(image, &layers, &self.known_manifests(image)?)?;
+        archive.blob(&manifest.bytes, format)?;
+        let around = member.form.index(image, &manifest)?;
+        if let Some(around) = &around {
+            archive.blob(&around.bytes, format)?;
+        }
+        Ok((Some(around.unwrap_or(manifest)), docker))
     }
 
     /// The manifest that an image keeps. One that it must keep and cannot is an error before anything is written.
@@ -259,6 +305,8 @@ pub struct Member<'a> {
     pub manifest: Option<Digest>,
     /// How it is written.
     pub form: Form,
+    /// The index that goes in its place, with all that it lists.
+    pub whole: Option<Whole>,
 }
 
 impl<'a> Member<'a> {
@@ -266,7 +314,7 @@ impl<'a> Member<'a> {
     fn of(found: &'a Found, keep: Keep) -> Self {
         let names = found.tag.iter().map(|tag| tag.name.clone()).collect();
         let manifest = found.tag.as_ref().and_then(|tag| tag.manifest);
-        Self { image: &found.image, names, manifest, form: Form { keep, ..Form::of(&found.image) } }
+        Self { image: &found.image, names, manifest, form: Form { keep, ..Form::of(&found.image) }, whole: None }
     }
 }
 
@@ -308,7 +356,7 @@ enum Place<W: Write> {
 }
 
 /// An archive that is being written.
-struct Archive<W: Write> {
+pub(super) struct Archive<W: Write> {
     place: Place<W>,
     written: BTreeSet<String>,
 }
@@ -332,7 +380,7 @@ impl<W: Write> Archive<W> {
     }
 
     /// Writes a blob unless it is there; gives its path.
-    fn blob(&mut self, bytes: &[u8], format: ArchiveFormat) -> Result<String> {
+    pub(super) fn blob(&mut self, bytes: &[u8], format: ArchiveFormat) -> Result<String> {
         let hex = Digest::of(bytes).hex();
         let path = match format {
             ArchiveFormat::Oci | ArchiveFormat::OciDirectory => format!("blobs/sha256/{hex}"),

@@ -172,7 +172,7 @@ impl Engine {
             Some(called) => vec![self.tag_reference(called)?],
             None => found.tag.iter().map(|tag| tag.name.clone()).collect(),
         };
-        let member = Member { image: &found.image, names, manifest: None, form: Form::default() };
+        let member = Member { image: &found.image, names, manifest: None, form: Form::default(), whole: None };
         write_file(path, |file| self.write_archive(&[member], ArchiveFormat::Docker, file).map(drop))
     }
 }

@@ -156,7 +156,7 @@ impl Engine {
                     let names = if names.is_empty() { tags.to_vec() } else { names };
                     let form = with_annotations(form, delivery);
                     delivered.annotations.clone_from(&form.annotations);
-                    let member = [Member { image, names, manifest: None, form }];
+                    let member = [Member { image, names, manifest: None, form, whole: None }];
                     let written = match to {
                         Destination::Stdout => self.write_archive(&member, ArchiveFormat::Oci, io::stdout().lock())?,
                         Destination::File(path) => {
