@@ -267,7 +267,7 @@ fn the_configuration_has_a_log_driver_for_all() {
     sandbox.pull("busybox");
     let path = sandbox.path("config.toml");
     let before = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, format!("[log]\ndriver = \"none\"\n\n{before}")).unwrap();
+    std::fs::write(&path, format!("{before}\n[log]\ndriver = \"none\"\n")).unwrap();
     sandbox.img(&["run", "--name", "quiet", "--network", "none", "busybox", "echo", "x"]).ok();
     sandbox.img(&["logs", "quiet"]).refuses(1, &["none"]);
     let words = ["run", "--name", "own", "--log-driver=json-file", "--network", "none", "busybox", "echo", "x"];

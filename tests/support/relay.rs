@@ -22,8 +22,8 @@ struct Line {
 struct Held {
     /// How many bytes of answers still go through; `None`: all.
     left: Option<usize>,
-    /// The connections that wait are cut.
-    cut: bool,
+    /// How often connections were cut; those that wait meanwhile are.
+    cuts: usize,
     /// Somebody waits for more.
     waits: bool,
 }
@@ -60,7 +60,13 @@ impl Relay {
 
     /// From now on answers stop when so many bytes have gone through.
     pub fn hold_after(&self, bytes: usize) {
-        *self.line.held.lock().expect("no holder panics") = Held { left: Some(bytes), ..Held::default() };
+        self.hold(Some(bytes), 0);
+    }
+
+    fn hold(&self, left: Option<usize>, cuts: usize) {
+        let mut held = self.line.held.lock().expect("no holder panics");
+        *held = Held { left, waits: false, cuts: held.cuts + cuts };
+        self.line.changed.notify_all();
     }
 
     /// Whether somebody waits for an answer that is held.
@@ -68,10 +74,9 @@ impl Relay {
         self.line.held.lock().expect("no holder panics").waits
     }
 
-    /// Cuts the connections whose answers are held, and lets everything through that is asked after.
+    /// Cuts all connections whose answers are held, and lets everything through that is asked after.
     pub fn cut(&self) {
-        *self.line.held.lock().expect("no holder panics") = Held { left: Some(0), cut: true, ..Held::default() };
-        self.line.changed.notify_all();
+        self.hold(None, 1);
     }
 
     /// Where the last answer was asked to begin (`Range: bytes=N-`).
@@ -83,8 +88,7 @@ impl Relay {
 
     /// Lets everything through.
     pub fn let_go(&self) {
-        *self.line.held.lock().expect("no holder panics") = Held::default();
-        self.line.changed.notify_all();
+        self.hold(None, 0);
     }
 }
 
@@ -131,14 +135,11 @@ impl Line {
     /// Waits until bytes may go through; how many of `wanted`. None: the line is cut.
     fn wait(&self, wanted: usize) -> Option<usize> {
         let mut held = self.held.lock().expect("no holder panics");
+        let cuts = held.cuts;
         loop {
             match held.left {
+                _ if held.cuts != cuts => return None,
                 None => return Some(wanted),
-                Some(0) if held.cut => {
-                    // The others come through.
-                    *held = Held::default();
-                    return None;
-                }
                 Some(0) => {}
                 Some(left) => {
                     let most = wanted.min(left);
