@@ -18,7 +18,6 @@ mod contexts;
 mod copies;
 mod forms;
 mod ground;
-mod members;
 mod numbers;
 mod paths;
 mod pax;
@@ -72,11 +71,10 @@ fn layers_as_directories() {
 }
 
 /// Tables of archives, which have nothing to do with the driver.
-const ARCHIVES: [Table; 4] = [
+const ARCHIVES: [Table; 3] = [
     ("compression", compression::cases),
     ("docker-archive", archives_docker::cases),
     ("oci-archive", archives_oci::cases),
-    ("members", members::cases),
 ];
 
 #[test]

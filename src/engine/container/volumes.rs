@@ -185,7 +185,7 @@ impl Engine {
         }
         let mark = self.store.volumes().path(id)?.join("filling");
         let name = record.name.clone();
-        let what = || format!("cannot fill volume {name}");
+        let what = || format!("cannot fill volume {name} in {}", path.display());
         let ours = matches!(plan.backing, Backing::Directory | Backing::Sized { .. });
         if ours && mark.exists() {
             empty(path).with_context(what)?;

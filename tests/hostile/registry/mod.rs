@@ -138,7 +138,7 @@ impl State {
 pub fn try_all(rows: &[Row], words: &[&str]) {
     let sandbox = Sandbox::new();
     let usual = std::fs::read_to_string(sandbox.path("config.toml")).unwrap();
-    sandbox.write("config.toml", format!("[transfers]\nidle-timeout = 1\ntries = 3\n\n{usual}"));
+    sandbox.write("config.toml", format!("{usual}\n[transfers]\nidle-timeout = 1\ntries = 3\n"));
     let part = std::env::var("HOSTILE").unwrap_or_default();
     let failed: Vec<String> = rows
         .iter()
