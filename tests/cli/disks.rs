@@ -1,7 +1,7 @@
 //! Disks that are full or read-only, for real: what looks and what removes goes on working, the rest says what is wrong, and
 //! nothing is left of it.
 
-use crate::support::{Disk, Sandbox};
+use crate::support::{Disk, Sandbox, skip};
 
 /// Two images, a container that has run and wrote something, one that runs, and a volume.
 fn inhabited(disk: &Disk) -> Sandbox {
@@ -81,6 +81,9 @@ fn archive(sandbox: &Sandbox) {
 
 #[test]
 fn a_full_disk_can_be_looked_at_and_cleared() {
+    if !Disk::can_be_made() {
+        skip!("mkfs.ext4 and loop devices are needed");
+    }
     let disk = Disk::new(48);
     let sandbox = inhabited(&disk);
     archive(&sandbox);
@@ -110,6 +113,9 @@ fn a_full_disk_can_be_looked_at_and_cleared() {
 
 #[test]
 fn a_read_only_disk_can_be_read_and_run_from() {
+    if !Disk::can_be_made() {
+        skip!("mkfs.ext4 and loop devices are needed");
+    }
     let disk = Disk::new(48);
     let sandbox = inhabited(&disk);
     archive(&sandbox);

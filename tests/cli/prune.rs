@@ -4,48 +4,20 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::support::{Sandbox, skip, tools};
+use crate::support::{Disk, Sandbox, disk, skip, tools};
 
-/// A small ext4 that the sandbox's store lies in. Dropped, it is unmounted.
-struct Disk<'a>(&'a Sandbox);
+/// MiB of the disk that a store lies on here.
+const SIZE: u64 = 160;
 
-impl<'a> Disk<'a> {
-    fn new(sandbox: &'a Sandbox) -> Option<Self> {
-        if !tools::has("mkfs.ext4") || !Path::new("/dev/loop-control").exists() {
-            return None;
-        }
-        let (disk, at) = (sandbox.text("disk"), sandbox.root().display().to_string());
-        std::fs::create_dir_all(&at).unwrap();
-        tools::run("truncate", ["-s", "160M", &disk]).ok();
-        tools::run("mkfs.ext4", ["-q", "-m", "0", &disk]).ok();
-        tools::run("mount", ["-o", "loop", &disk, &at]).ok();
-        std::fs::remove_dir(sandbox.root().join("lost+found")).unwrap();
-        Some(Self(sandbox))
-    }
-
-    /// Bytes that are free, when all that was written is.
-    fn free(&self) -> u64 {
-        let at = self.0.root().display().to_string();
-        tools::run("sync", ["-f", &at]).ok();
-        let found = rustix::fs::statvfs(self.0.root()).unwrap();
-        found.f_bavail * found.f_frsize
-    }
-
-    fn used(&self) -> u64 {
-        used(self.0)
-    }
-}
-
-impl Drop for Disk<'_> {
-    fn drop(&mut self) {
-        self.0.img(&["system", "unmount"]);
-        drop(std::process::Command::new("umount").arg(self.0.root()).output());
-    }
+/// Bytes that are free, when all that was written is.
+fn free(sandbox: &Sandbox) -> u64 {
+    tools::run("sync", ["-f", &sandbox.text("root")]).ok();
+    disk::free(&sandbox.root())
 }
 
 /// What `du` says of the store.
 fn used(sandbox: &Sandbox) -> u64 {
-    let root = sandbox.root().display().to_string();
+    let root = sandbox.text("root/.");
     tools::run("du", ["-sx", "-B1", &root]).ok().stdout().split('\t').next().unwrap().parse().unwrap()
 }
 
@@ -76,16 +48,15 @@ fn told(text: &str, words: &str) -> u64 {
 
 /// Prunes, before that only to look: what is foretold is what is said afterwards, and within a hundredth what the files took
 /// and what the file system got back. Gives what was foretold.
-fn foretold(disk: &Disk<'_>, words: &[&str]) -> u64 {
-    let sandbox = disk.0;
+fn foretold(sandbox: &Sandbox, words: &[&str]) -> u64 {
     let picture = || {
         let mut found = BTreeSet::new();
         listing(&sandbox.root(), &mut found);
         found
     };
     // What is not written yet may take other blocks than it will.
-    let free = disk.free();
-    let (files, used) = (picture(), disk.used());
+    let before = free(sandbox);
+    let (files, bytes) = (picture(), used(sandbox));
     let would = sandbox.img(&[words, &["--dry-run"]].concat()).ok().stdout();
     let changed: Vec<String> = picture().symmetric_difference(&files).cloned().collect();
     assert_eq!(changed, [""; 0], "{words:?} --dry-run changed something");
@@ -97,8 +68,8 @@ fn foretold(disk: &Disk<'_>, words: &[&str]) -> u64 {
         "{words:?}"
     );
     assert_eq!(would_bytes, went_bytes, "{words:?}");
-    let came_free = disk.free() - free;
-    for (what, really) in [("du", used - disk.used()), ("statvfs", came_free)] {
+    let came_free = free(sandbox) - before;
+    for (what, really) in [("du", bytes - used(sandbox)), ("statvfs", came_free)] {
         // A block for what the journal grew by.
         let near = would_bytes.abs_diff(really) <= (really / 100).max(8192);
         assert!(near, "{words:?}: {would_bytes} foretold, {really} by {what}\n{would}");
@@ -136,28 +107,31 @@ fn fill(sandbox: &Sandbox) {
 
 #[test]
 fn what_is_foretold_is_what_goes_and_what_the_disk_gets_back() {
-    let sandbox = Sandbox::new();
-    let Some(disk) = Disk::new(&sandbox) else { skip!("mkfs.ext4 and loop devices are needed") };
+    if !Disk::can_be_made() {
+        skip!("mkfs.ext4 and loop devices are needed");
+    }
+    let disk = Disk::new(SIZE);
+    let sandbox = disk.sandbox();
     fill(&sandbox);
-    foretold(&disk, &["image", "prune"]);
-    assert!(foretold(&disk, &["container", "prune"]) > 900_000, "with its volume without a name");
+    foretold(&sandbox, &["image", "prune"]);
+    assert!(foretold(&sandbox, &["container", "prune"]) > 900_000, "with its volume without a name");
     sandbox.img(&["network", "prune", "--dry-run"]).ok().prints(&["Would delete Networks:\nidle\n"]);
     assert_eq!(sandbox.ok(&["network", "prune", "--force"]), "idle");
-    assert!(foretold(&disk, &["volume", "prune", "--all"]) > 700_000);
-    assert_eq!(foretold(&disk, &["volume", "prune", "--all"]), 0);
-    assert!(foretold(&disk, &["builder", "prune"]) > 2_000_000, "with the layers that no image has");
-    foretold(&disk, &["builder", "prune", "--all"]);
-    assert!(foretold(&disk, &["image", "prune", "--all", "--keep", "3"]) > 700_000);
-    assert!(foretold(&disk, &["image", "prune", "--all", "--max-used-space", "6500k"]) > 600_000);
-    assert_eq!(foretold(&disk, &["image", "prune", "--all", "--max-used-space", "6500k"]), 0, "once is enough");
+    assert!(foretold(&sandbox, &["volume", "prune", "--all"]) > 700_000);
+    assert_eq!(foretold(&sandbox, &["volume", "prune", "--all"]), 0);
+    assert!(foretold(&sandbox, &["builder", "prune"]) > 2_000_000, "with the layers that no image has");
+    foretold(&sandbox, &["builder", "prune", "--all"]);
+    assert!(foretold(&sandbox, &["image", "prune", "--all", "--keep", "3"]) > 700_000);
+    assert!(foretold(&sandbox, &["image", "prune", "--all", "--max-used-space", "6500k"]) > 600_000);
+    assert_eq!(foretold(&sandbox, &["image", "prune", "--all", "--max-used-space", "6500k"]), 0, "once is enough");
 
     // All at once: what a container holds goes with it, and is foretold.
     fill(&sandbox);
     std::fs::write(sandbox.root().join("trash/left"), vec![7; 250_000]).unwrap();
-    assert!(foretold(&disk, &["system", "prune", "--all", "--volumes"]) > 12_000_000);
-    assert!(disk.used() < 400_000, "{}", disk.used());
+    assert!(foretold(&sandbox, &["system", "prune", "--all", "--volumes"]) > 12_000_000);
+    assert!(used(&sandbox) < 400_000, "{}", used(&sandbox));
     fill(&sandbox);
-    assert!(foretold(&disk, &["system", "prune"]) > 4_000_000);
+    assert!(foretold(&sandbox, &["system", "prune"]) > 4_000_000);
     sandbox.ok(&["system", "prune", "--all", "--volumes", "--force"]);
 }
 
@@ -211,8 +185,11 @@ fn the_images_that_were_used_last_are_kept() {
 
 #[test]
 fn images_are_kept_to_sizes() {
-    let sandbox = Sandbox::new();
-    let Some(disk) = Disk::new(&sandbox) else { skip!("mkfs.ext4 and loop devices are needed") };
+    if !Disk::can_be_made() {
+        skip!("mkfs.ext4 and loop devices are needed");
+    }
+    let disk = Disk::new(SIZE);
+    let sandbox = disk.sandbox();
     let names = ["a", "b", "c", "d", "e"];
     megabytes(&sandbox, &names);
     sandbox.ok(&["run", "--rm", "--network", "none", "b", "true"]);
@@ -231,13 +208,13 @@ fn images_are_kept_to_sizes() {
     assert!(taken() <= most && taken() + 1_100_000 > most, "{} of {most}", taken());
     assert_eq!(images(&sandbox), kept(&["b", "busybox", "d", "e"]), "e was built on busybox");
 
-    let free = disk.free();
-    let least = free + 500_000;
-    prune(&["--min-free-space", &free.to_string()]).ok();
+    let before = free(&sandbox);
+    let least = before + 500_000;
+    prune(&["--min-free-space", &before.to_string()]).ok();
     assert_eq!(images(&sandbox).len(), 4, "so much was free already");
     prune(&["--min-free", &least.to_string(), "--filter", "label=of=e"]).ok();
     assert_eq!(images(&sandbox), kept(&["b", "busybox", "d"]));
-    assert!((least..least + 700_000).contains(&disk.free()), "{} of {least}", disk.free());
+    assert!((least..least + 700_000).contains(&free(&sandbox)), "{} of {least}", free(&sandbox));
 
     // What cannot be had is said, with a success: what may go went.
     sandbox.ok(&["create", "--name", "box", "b"]);
@@ -252,9 +229,9 @@ fn images_are_kept_to_sizes() {
         sandbox.ok(&["rmi", name]);
     }
     let cached = || told(&sandbox.ok(&["builder", "du"]), "Total: ");
-    let (all, free) = (cached(), disk.free());
-    sandbox.ok(&["builder", "prune", "-f", "--min-free-space", &(free + 600_000).to_string()]);
-    assert!(disk.free() >= free + 600_000 && cached() > 1_000_000 && cached() < all, "{all} {}", cached());
+    let (all, before) = (cached(), free(&sandbox));
+    sandbox.ok(&["builder", "prune", "-f", "--min-free-space", &(before + 600_000).to_string()]);
+    assert!(free(&sandbox) >= before + 600_000 && cached() > 1_000_000 && cached() < all, "{all} {}", cached());
     sandbox.ok(&["builder", "prune", "-f", "--max-used-space", "1k", "--reserved-space", "1m"]);
     assert!(cached() < 1_048_576, "{}", cached());
 }

@@ -14,6 +14,11 @@ pub struct Disk {
 }
 
 impl Disk {
+    /// Whether this machine has what it takes.
+    pub fn can_be_made() -> bool {
+        tools::has("mkfs.ext4") && Path::new("/dev/loop-control").exists()
+    }
+
     /// A new empty disk of so many MiB, nothing of it kept for root.
     pub fn new(mebibytes: u64) -> Self {
         let disk = Self { dir: tempfile::Builder::new().prefix("img-disk.").tempdir().expect("a folder for a disk") };
