@@ -10,6 +10,7 @@ use store::refs::{Expect, Tag, Target};
 use store::{Digest, ImageId};
 
 use super::Engine;
+use super::archive::MANIFEST_MAX;
 use super::form::{Form, Keep};
 use super::names::{Found, canonical_by_digest, retried};
 use super::originals::LazyClient;
@@ -18,8 +19,6 @@ use super::pull::{PullOptions, Pulled, to_client, to_store};
 use super::transport::media_type;
 use crate::error::{CommandError, Context as _, Result};
 
-/// Largest manifest or index read, bytes.
-const MANIFEST_MAX: u64 = 4 << 20;
 /// Largest blob of an attestation that is kept, bytes.
 pub(super) const ATTACHED_MAX: u64 = 64 << 20;
 
@@ -96,32 +95,23 @@ impl Engine {
         // The tag stands for the image that this machine runs; the first, if there is none.
         found.sort_by_key(|image| host.rank(&image.platform).unwrap_or(u32::MAX));
         let name = canonical_by_digest(reference);
-        let (tag, digest, same) = retried(|| {
-            let recorded: Vec<(ImageId, Digest)> =
-                found.iter().map(|image| self.record_image(reference, image)).collect::<store::Result<_>>()?;
-            let Some(&(image, digest)) = recorded.first() else {
+        let (target, digest, same) = retried(|| {
+            let recorded = found.iter().map(|image| self.record_image(reference, image));
+            let (images, digests): (Vec<ImageId>, Vec<Digest>) =
+                recorded.collect::<store::Result<Vec<_>>>()?.into_iter().unzip();
+            let target = digests.first().and_then(|index| Target::of_index(*index, &images, attached.clone()));
+            let (Some(target), Some(&digest)) = (target, digests.first()) else {
                 return Err(store::Error::Invalid { what: "index", reason: "it lists no image".into() });
             };
-            let mut platforms: Vec<ImageId> = Vec::new();
-            for (other, _) in &recorded {
-                if *other != image && !platforms.contains(other) {
-                    platforms.push(*other);
-                }
-            }
-            let target = Target { image, manifest: Some(digest), platforms, attached: attached.clone() };
-            let before = self.store.refs().get(&name)?;
-            let same = before.is_some_and(|tag| {
-                let images = tag.image == target.image && tag.platforms == target.platforms;
-                images && tag.manifest == target.manifest && tag.attached == target.attached
-            });
+            let same = self.store.refs().get(&name)?.is_some_and(|tag| Target::from(&tag) == target);
             if !same {
                 self.store.refs().point(&name, &target, Expect::Any)?;
             }
             Ok((target, digest, same))
         })?;
-        self.image_event("pull", &tag.image, Some(&name));
+        self.image_event("pull", &target.image, Some(&name));
         let fetched = fetched || !same;
-        Ok(Pulled { image: tag.image, name, familiar: reference.familiar(), digest, fetched })
+        Ok(Pulled { image: target.image, name, familiar: reference.familiar(), digest, fetched })
     }
 
     /// Keeps the manifest and all blobs of an attestation.

@@ -46,7 +46,7 @@ impl Tag {
 }
 
 /// What a name is to stand for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The image.
     pub image: ImageId,
@@ -56,6 +56,21 @@ pub struct Target {
     pub platforms: Vec<ImageId>,
     /// The blobs of what else that index lists.
     pub attached: Vec<Digest>,
+}
+
+impl Target {
+    /// An index that is kept whole: of its images the first is what the name stands for. None if there is no image.
+    #[must_use]
+    pub fn of_index(index: Digest, images: &[ImageId], attached: Vec<Digest>) -> Option<Self> {
+        let (image, others) = images.split_first()?;
+        let mut platforms = Vec::new();
+        for other in others {
+            if other != image && !platforms.contains(other) {
+                platforms.push(*other);
+            }
+        }
+        Some(Self { image: *image, manifest: Some(index), platforms, attached })
+    }
 }
 
 impl From<&Tag> for Target {

@@ -21,7 +21,7 @@ const NAME_ANNOTATION: &str = "io.containerd.image.name";
 /// The annotation that carries a tag, or a name, in `index.json` (OCI image spec, annotations.md).
 pub(super) const REF_ANNOTATION: &str = "org.opencontainers.image.ref.name";
 /// Largest manifest or index read, bytes.
-const MANIFEST_MAX: u64 = 4 << 20;
+pub(super) const MANIFEST_MAX: u64 = 4 << 20;
 
 /// Which archive `save` writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -100,17 +100,8 @@ impl Engine {
             images.push((entry.platform.as_ref().and_then(|offered| host.rank(offered)).unwrap_or(u32::MAX), id));
         }
         images.sort_by_key(|(rank, _)| *rank);
-        let mut platforms: Vec<ImageId> = Vec::new();
-        for (_, id) in images {
-            if !platforms.contains(&id) {
-                platforms.push(id);
-            }
-        }
-        if platforms.is_empty() {
-            return Ok(None);
-        }
-        let image = platforms.remove(0);
-        Ok(Some(Target { image, manifest: Some(digest), platforms, attached }))
+        let images: Vec<ImageId> = images.into_iter().map(|(_, id)| id).collect();
+        Ok(Target::of_index(digest, &images, attached))
     }
 
     fn load_attached(&self, contents: &Contents, entry: &Descriptor, attached: &mut Vec<Digest>) -> Result<()> {
