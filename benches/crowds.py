@@ -93,22 +93,27 @@ def many(contenders, rounds):
 
 
 def staying(contenders, rounds):
-    """Whether a start gets slower as containers pile up, what listing many costs, and what an idle one takes."""
-    img = contenders[0]
+    """Whether a start gets slower as containers pile up, what listing many costs, and what an idle one takes.
+
+    The floor and bubblewrap beside it know nothing of the containers that run: what they lose is the kernel's."""
+    img, _, _, _, bwrap, floor = contenders
     if not img:
         return
     title = f"{RUNNING} running containers"
     say(title)
     print(f"\n### Start and listing with {RUNNING} running containers\n")
-    print("| containers that run | start, min ms | start, median ms | `ps`, median ms |\n| ---: | ---: | ---: | ---: |")
+    rows = {one.name: one.start("none") for one in (img, floor, bwrap) if one}
+    print(f"| containers that run | {' | '.join(f'{name}, median ms' for name in rows)} | `ps`, median ms |")
+    print("| ---: |" + " ---: |" * (len(rows) + 1))
     made, began = [], time.perf_counter()
     try:
         for wanted in (0, 100, RUNNING):
             while len(made) < wanted:
                 made.append(run(detached(img)).split()[-1])
-            starts = [timed(img.start("none")) * 1000 for _ in range(max(10, rounds))]
+            times = race({name: (None, words) for name, words in rows.items()}, max(10, rounds))
             lists = [timed(img.words("ps")) * 1000 for _ in range(5)]
-            print(f"| {wanted} | {min(starts):.2f} | {statistics.median(starts):.2f} | {statistics.median(lists):.1f} |")
+            middles = " | ".join(f"{statistics.median(times[name]) * 1000:.2f}" for name in rows)
+            print(f"| {wanted} | {middles} | {statistics.median(lists):.1f} |")
         took = time.perf_counter() - began
         sizes = [size for size in map(monitor_kib, map(img_pid(img), made[:50])) if size]
         print(f"\nStarting them, with the measurements, took {took:.1f} s. The monitor of an idle detached container takes "

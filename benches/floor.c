@@ -1,13 +1,16 @@
 /*
  * The floor: what starting a container costs when a program does nothing but ask the kernel for it.
  *
- *   floor [--v1 DIR]... [--v2 DIR] [--bridge NAME ADDRESS/LEN GATEWAY] LOWER STATE PROGRAM [ARGUMENT]...
+ *   floor [--v1 DIR]... [--v2 DIR] [--bridge NAME ADDRESS/LEN GATEWAY] [--without PART]... LOWER STATE PROGRAM [ARGUMENT]...
  *
  * Whole-process honest: it makes the same namespaces, mounts, masks, groups, network, capabilities and filter as
  * `img run --rm`, over a write layer on the same file system, runs PROGRAM, waits for it and removes what it made. It
  * keeps no record, no log and no name, checks nothing, and trusts its arguments; what `img` takes longer is the price of
  * those. LOWER is an unpacked root file system, STATE a folder for the write layer, --v1 and --v2 folders in which a
- * group is made (v1 groups are joined by the child writing 0 to `tasks`, the v2 group by clone3).
+ * group is made (v1 groups are joined by the child writing 0 to `tasks`, the v2 group by clone3). --without leaves out what
+ * other sandboxes do not make, so that each PART's price is seen: `overlay` (LOWER itself is the root), `files` (the three
+ * of /etc), `masks` (those of /proc and /sys), `kernel` (sysfs, cgroup2, mqueue and the shm mount), `filter`, and
+ * `privileges` (capabilities stay).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -175,8 +178,21 @@ static void set_up_inside(char *address, const char *gateway)
 
 /* ---- the root file system ---- */
 
+static char left_out[256];
+
+/* Whether a part is made. */
+static int with(const char *part)
+{
+    return !strstr(left_out, part);
+}
+
 static void mount_root(const char *lower, const char *state)
 {
+    if (!with("overlay")) {
+        CHECK(mount(lower, lower, NULL, MS_BIND | MS_REC, NULL));
+        CHECK(chdir(lower));
+        return;
+    }
     char upper[4096], work[4096];
     snprintf(upper, sizeof upper, "%s/upper", state);
     snprintf(work, sizeof work, "%s/work", state);
@@ -218,32 +234,10 @@ static void write_own_files(const char *folder)
     }
 }
 
-static void mount_rest(int has_v2)
-{
-    const unsigned long no = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-    CHECK(mount("proc", "proc", "proc", no, NULL));
-    CHECK(mount("sysfs", "sys", "sysfs", no | MS_RDONLY, NULL));
-    if (has_v2)
-        CHECK(mount("cgroup", "sys/fs/cgroup", "cgroup2", no | MS_RDONLY, NULL));
-    CHECK(mount("tmpfs", "dev", "tmpfs", MS_NOSUID | MS_STRICTATIME, "mode=755,size=65536k"));
-    umask(0);
-    device("dev/null", 3);
-    device("dev/zero", 5);
-    device("dev/full", 7);
-    device("dev/random", 8);
-    device("dev/urandom", 9);
-    device("dev/tty", 0);
-    umask(022);
-    CHECK(mkdir("dev/pts", 0755) | mkdir("dev/shm", 01777) | mkdir("dev/mqueue", 0755));
-    CHECK(symlink("/proc/self/fd", "dev/fd") | symlink("/proc/self/fd/0", "dev/stdin"));
-    CHECK(symlink("/proc/self/fd/1", "dev/stdout") | symlink("/proc/self/fd/2", "dev/stderr"));
-    CHECK(symlink("pts/ptmx", "dev/ptmx") | symlink("/proc/kcore", "dev/core"));
-    CHECK(mount("devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"));
-    CHECK(mount("shm", "dev/shm", "tmpfs", no, "mode=1777,size=65536k"));
-    CHECK(mount("mqueue", "dev/mqueue", "mqueue", no, NULL));
-    for (size_t i = 0; i < sizeof own_files / sizeof *own_files; i++)
-        CHECK(mount(own_paths[i], own_files[i], NULL, MS_BIND, NULL));
+static const unsigned long no = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 
+static void mask(void)
+{
     static const char *const files[] = { "proc/kcore", "proc/keys", "proc/latency_stats", "proc/timer_list",
                                          "proc/sched_debug", "proc/interrupts" };
     static const char *const folders[] = { "proc/acpi", "proc/scsi", "sys/firmware", "sys/devices/virtual/powercap" };
@@ -262,6 +256,37 @@ static void mount_rest(int has_v2)
         }
         CHECK(mount(NULL, read_only[i], NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | no, NULL));
     }
+}
+
+static void mount_rest(int has_v2)
+{
+    CHECK(mount("proc", "proc", "proc", no, NULL));
+    if (with("kernel"))
+        CHECK(mount("sysfs", "sys", "sysfs", no | MS_RDONLY, NULL));
+    if (has_v2 && with("kernel"))
+        CHECK(mount("cgroup", "sys/fs/cgroup", "cgroup2", no | MS_RDONLY, NULL));
+    CHECK(mount("tmpfs", "dev", "tmpfs", MS_NOSUID | MS_STRICTATIME, "mode=755,size=65536k"));
+    umask(0);
+    device("dev/null", 3);
+    device("dev/zero", 5);
+    device("dev/full", 7);
+    device("dev/random", 8);
+    device("dev/urandom", 9);
+    device("dev/tty", 0);
+    umask(022);
+    CHECK(mkdir("dev/pts", 0755) | mkdir("dev/shm", 01777) | mkdir("dev/mqueue", 0755));
+    CHECK(symlink("/proc/self/fd", "dev/fd") | symlink("/proc/self/fd/0", "dev/stdin"));
+    CHECK(symlink("/proc/self/fd/1", "dev/stdout") | symlink("/proc/self/fd/2", "dev/stderr"));
+    CHECK(symlink("pts/ptmx", "dev/ptmx") | symlink("/proc/kcore", "dev/core"));
+    CHECK(mount("devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"));
+    if (with("kernel")) {
+        CHECK(mount("shm", "dev/shm", "tmpfs", no, "mode=1777,size=65536k"));
+        CHECK(mount("mqueue", "dev/mqueue", "mqueue", no, NULL));
+    }
+    for (size_t i = 0; with("files") && i < sizeof own_files / sizeof *own_files; i++)
+        CHECK(mount(own_paths[i], own_files[i], NULL, MS_BIND, NULL));
+    if (with("masks"))
+        mask();
     CHECK(syscall(SYS_pivot_root, ".", "."));
     CHECK(umount2(".", MNT_DETACH));
     CHECK(chdir("/"));
@@ -317,23 +342,29 @@ int main(int count, char **words)
             v2 = words[++at];
         else if (!strcmp(words[at], "--bridge"))
             bridge = words[++at], address = words[++at], gateway = words[++at];
+        else if (!strcmp(words[at], "--without"))
+            strncat(left_out, words[++at], sizeof left_out - strlen(left_out) - 1);
     }
     if (count - at < 3) {
-        dprintf(2, "usage: floor [--v1 DIR]... [--v2 DIR] [--bridge NAME ADDRESS/LEN GATEWAY] LOWER STATE PROGRAM...\n");
+        dprintf(2, "usage: floor [--v1 DIR]... [--v2 DIR] [--bridge NAME ADDRESS/LEN GATEWAY] [--without PART]... "
+                   "LOWER STATE PROGRAM...\n");
         return 125;
     }
     const char *lower = words[at], *state = words[at + 1];
     char **program = words + at + 2, path[4096], group[17][4096];
 
-    CHECK(mkdir(state, 0700));
-    snprintf(path, sizeof path, "%s/upper", state);
-    CHECK(mkdir(path, 0755));
-    snprintf(path, sizeof path, "%s/work", state);
-    CHECK(mkdir(path, 0700));
+    if (with("overlay")) {
+        CHECK(mkdir(state, 0700));
+        snprintf(path, sizeof path, "%s/upper", state);
+        CHECK(mkdir(path, 0755));
+        snprintf(path, sizeof path, "%s/work", state);
+        CHECK(mkdir(path, 0700));
+    }
     int pid_of_us = getpid();
     char own[64];
     snprintf(own, sizeof own, "/run/floor%d", pid_of_us);
-    write_own_files(own);
+    if (with("files"))
+        write_own_files(own);
     for (int i = 0; i < v1_count; i++) {
         snprintf(group[i], sizeof group[i], "%s/floor%d", v1[i], pid_of_us);
         CHECK(mkdir(group[i], 0755));
@@ -381,8 +412,10 @@ int main(int count, char **words)
         CHECK(setsid());
         CHECK(setgroups(0, NULL));
         CHECK(close_range(3, ~0U, CLOSE_RANGE_CLOEXEC));
-        install_filter(); /* needs CAP_SYS_ADMIN, as no-new-privileges is off */
-        drop_capabilities();
+        if (with("filter"))
+            install_filter(); /* needs CAP_SYS_ADMIN, as no-new-privileges is off */
+        if (with("privileges"))
+            drop_capabilities();
         char *environment[] = { "PATH=/bin:/sbin:/usr/bin:/usr/sbin", "HOME=/root", "HOSTNAME=floor", NULL };
         execve(program[0], program, environment);
         fail(program[0], __LINE__);
@@ -399,13 +432,16 @@ int main(int count, char **words)
         CHECK(rmdir(group[16]));
     static const char *const left[] = { "work/work/incompat/volatile/dirty", "work/work/incompat/volatile",
                                         "work/work/incompat", "work/work", "work", "upper" };
-    for (size_t i = 0; i < sizeof left / sizeof *left; i++) {
+    for (size_t i = 0; with("overlay") && i < sizeof left / sizeof *left; i++) {
         snprintf(path, sizeof path, "%s/%s", state, left[i]);
         CHECK(remove(path));
     }
-    CHECK(rmdir(state));
-    for (size_t i = 0; i < sizeof own_files / sizeof *own_files; i++)
-        CHECK(unlink(own_paths[i]));
-    CHECK(rmdir(own));
+    if (with("overlay"))
+        CHECK(rmdir(state));
+    if (with("files")) {
+        for (size_t i = 0; i < sizeof own_files / sizeof *own_files; i++)
+            CHECK(unlink(own_paths[i]));
+        CHECK(rmdir(own));
+    }
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
