@@ -113,7 +113,7 @@ pub fn exec_monitored(dir: &Path, exec: &Exec, stdin: bool, told: impl FnOnce(i3
                 if let Some(owner) = owner.and_then(|stream| Peer::socket(stream, true).ok()) {
                     relay.add_peer(owner);
                 }
-                sys::trim_memory();
+                crate::idle::trim_memory();
                 if let Ok((ended, _)) = relay.run(&pidfd, &mut |_| ()) {
                     drop(recorded);
                     told(code_of(ended));
@@ -148,7 +148,7 @@ pub fn exec_detached(dir: &Path, exec: &Exec, told: impl FnOnce(i32)) -> Result<
             Err(error) => report.send::<ProcessId>(Err(&error)),
             Ok((started, recorded)) => {
                 report.send(Ok(&started.process));
-                sys::trim_memory();
+                crate::idle::trim_memory();
                 let ended = sys::wait(started.pidfd.as_fd());
                 drop(recorded);
                 if let Ok(ended) = ended {

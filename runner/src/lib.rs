@@ -40,6 +40,7 @@ pub mod health;
 pub(crate) mod hooks;
 pub mod host_mount;
 pub mod id_maps;
+mod idle;
 mod init;
 mod initctl;
 mod inroot;

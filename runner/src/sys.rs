@@ -472,37 +472,6 @@ pub fn reset_signals() -> io::Result<()> {
     }
 }
 
-/// Gives back what a process that from now on mostly sleeps does not need: the free heap, where the C library can, the stack below
-/// the present depth, and the mappings of code, which are read again from the page cache, piece by piece, when they are needed.
-pub fn trim_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: malloc_trim only touches free memory of the allocator.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-    let here = 0_u8;
-    // What is this far below a local variable is used by nobody: the calls from here on need less.
-    let depth = (&raw const here as usize).saturating_sub(64 << 10) & !4095;
-    for line in read_small("/proc/self/maps").unwrap_or_default().lines() {
-        let mut fields = line.split_ascii_whitespace();
-        let (range, rights, inode) = (fields.next().unwrap_or_default(), fields.next(), fields.nth(2));
-        let Some((start, end)) = range.split_once('-') else { continue };
-        let (Ok(start), Ok(end)) = (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16)) else { continue };
-        let end = match (rights, fields.next()) {
-            (Some("r-xp"), Some(path)) if path.starts_with('/') && inode != Some("0") => end,
-            (Some("rw-p"), Some("[stack]")) => depth,
-            _ => continue,
-        };
-        if start < end {
-            // SAFETY: code that nobody has written to is the file's, and comes back from it; the stack below `depth` holds nothing. A
-            // refusal changes nothing.
-            unsafe {
-                libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED);
-            }
-        }
-    }
-}
-
 /// The kind of file system a descriptor lies on: `f_type` of fstatfs(2), see linux/magic.h.
 pub fn file_system_magic_of(fd: impl std::os::fd::AsFd) -> io::Result<i64> {
     Ok(rustix::fs::fstatfs(fd)?.f_type as i64)

@@ -227,7 +227,7 @@ pub fn start_monitored(
         if let Some(owner) = owner.and_then(|stream| Peer::socket(stream, true).ok()) {
             relay.add_peer(owner);
         }
-        sys::trim_memory();
+        crate::idle::trim_memory();
         // Who waits for the end of the connection learns from it that there is no code.
         if let Ok(exit) = live(&mut session, running, &mut relay, &mut *observer) {
             let _ = relay.finish(exit.code.unwrap_or(125));

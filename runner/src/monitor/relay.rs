@@ -331,7 +331,7 @@ impl<'a> Relay<'a> {
         let mut entries: Vec<libc::pollfd> =
             sources.iter().map(|(_, fd, events)| libc::pollfd { fd: *fd, events: *events, revents: 0 }).collect();
         let timeout = until.map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
-        sys::poll(&mut entries, timeout).doing(|| "wait for the program and its clients".into())?;
+        crate::idle::poll(&mut entries, timeout).doing(|| "wait for the program and its clients".into())?;
         let happened = sources.into_iter().zip(entries).filter(|(_, entry)| entry.revents != 0);
         Ok(happened.map(|((source, fd, _), entry)| (source, fd, entry.revents)).collect())
     }
