@@ -66,6 +66,21 @@ impl Client {
         self.runtime.block_on(resolve::resolve(&self.inner, reference, platform))
     }
 
+    /// The image whose manifest, a part of `index`, was fetched already, for `platform` or what its config says: the
+    /// config is fetched and verified.
+    ///
+    /// # Errors
+    /// Any of [`Error`], [`Error::Unsupported`] among them.
+    pub fn image(
+        &self,
+        reference: &Reference,
+        index: &RawManifest,
+        manifest: RawManifest,
+        platform: Option<Platform>,
+    ) -> Result<ResolvedImage> {
+        self.runtime.block_on(resolve::image(&self.inner, reference, index, manifest, platform))
+    }
+
     /// Whether there is such a manifest, and what the registry says about it, unverified. Cheap: no body is sent, and
     /// Docker Hub does not count it as a pull.
     ///

@@ -183,24 +183,40 @@ pub(crate) async fn resolve(inner: &Inner, reference: &Reference, platform: &Pla
                 continue;
             }
         };
-        image.check_image(&what, inner.config().foreign_layers)?;
-        let config_bytes = config(inner, reference, &image.config).await?;
-        let platform = match chosen {
-            Some(platform) => platform,
-            None => config_platform(&what, &config_bytes)?,
-        };
-        let (reference, manifest) = (reference.clone(), found);
-        return Ok(ResolvedImage {
-            reference,
-            index,
-            manifest,
-            config: image.config,
-            config_bytes,
-            layers: image.layers,
-            platform,
-        });
+        return finish(inner, reference, index, (found, *image), chosen).await;
     }
     Err(Error::Unsupported { what, why: format!("indexes are nested more than {} deep", limit::INDEX_DEPTH) })
+}
+
+/// The image whose manifest has been fetched already, as a part of `index`.
+pub(crate) async fn image(
+    inner: &Inner,
+    reference: &Reference,
+    index: &RawManifest,
+    manifest: RawManifest,
+    platform: Option<Platform>,
+) -> Result<ResolvedImage> {
+    let image = manifest.manifest()?;
+    finish(inner, reference, Some(index.clone()), (manifest, image), platform).await
+}
+
+/// Fetches the config of the image that was found.
+async fn finish(
+    inner: &Inner,
+    reference: &Reference,
+    index: Option<RawManifest>,
+    (manifest, image): (RawManifest, Manifest),
+    platform: Option<Platform>,
+) -> Result<ResolvedImage> {
+    let what = format!("image {}", reference.canonical());
+    image.check_image(&what, inner.config().foreign_layers)?;
+    let config_bytes = config(inner, reference, &image.config).await?;
+    let platform = match platform {
+        Some(platform) => platform,
+        None => config_platform(&what, &config_bytes)?,
+    };
+    let (reference, config, layers) = (reference.clone(), image.config, image.layers);
+    Ok(ResolvedImage { reference, index, manifest, config, config_bytes, layers, platform })
 }
 
 /// The entry of an index that serves `platform` best; the first of equals.

@@ -4,7 +4,7 @@
 //! blobs of attestations, so that all of them stay and go with the tag. Each image's record has its own manifest and
 //! the index; an index goes out in its very bytes, after everything that it lists.
 
-use registry_client::{Client, Descriptor, Document, Index, MediaType, Platform, Reference, ResolvedImage};
+use registry_client::{Client, Descriptor, Document, Index, MediaType, Platform, RawManifest, Reference};
 use store::image::Image;
 use store::refs::{Expect, Tag, Target};
 use store::{Digest, ImageId};
@@ -16,17 +16,16 @@ use super::names::{Found, canonical_by_digest, retried};
 use super::originals::LazyClient;
 use super::progress::{Event, Progress};
 use super::pull::{PullOptions, Pulled, to_client, to_store};
-use super::transport::media_type;
+use super::transport::{self, ATTACHED_MAX, INDEX_DEPTH, Listing, Registry, media_type};
 use crate::error::{CommandError, Context as _, Result};
-
-/// Largest blob of an attestation that is kept, bytes.
-pub(super) const ATTACHED_MAX: u64 = 64 << 20;
 
 /// What of a tag is sent.
 #[derive(Clone, Copy, Debug)]
 pub enum Which<'a> {
     /// The index, if it is whole here; else the image.
     Whole,
+    /// The index, an error if only a part of it is here; what is no index, as the image that it is.
+    All,
     /// The image that the name stands for on this machine.
     Own,
     /// The image of this platform.
@@ -43,15 +42,6 @@ pub struct Whole {
 pub(super) enum Part {
     Image(Box<Image>),
     Attached,
-}
-
-/// Whether an entry of an index is an image, not an attestation.
-pub(super) fn is_image(entry: &Descriptor) -> bool {
-    let referring =
-        |notes: &std::collections::BTreeMap<String, String>| notes.contains_key("vnd.docker.reference.type");
-    !entry.platform.as_ref().is_some_and(Platform::is_attestation)
-        && !entry.annotations.as_ref().is_some_and(referring)
-        && entry.artifact_type.is_none()
 }
 
 /// What an image says of the platform it is for.
@@ -71,102 +61,89 @@ impl Engine {
     ) -> Result<Pulled> {
         let root = client.manifest(reference, &[])?;
         let what = reference.canonical();
-        let Document::Index(index) = Document::parse(&what, &root.media_type, &root.bytes)? else {
+        let Document::Index(_) = Document::parse(&what, &root.media_type, &root.bytes)? else {
             return self.pull_with(client, reference, &Platform::host(), options, progress);
         };
-        let host = Platform::host();
-        let (mut found, mut attached, mut fetched) = (Vec::new(), Vec::new(), false);
-        for entry in &index.manifests {
+        let source = Registry { client, reference: reference.clone() };
+        let media_type = root.media_type.as_str().to_owned();
+        let listing = Listing::read(&source, transport::Document { media_type, bytes: root.bytes.clone() })?;
+        let (mut found, mut fetched) = (Vec::new(), false);
+        for (entry, document) in &listing.images {
+            let manifest = RawManifest {
+                media_type: document.media_type.as_str().into(),
+                digest: entry.digest,
+                bytes: document.bytes.clone(),
+                origin: root.origin.clone(),
+            };
             let pinned = reference.with_digest(entry.digest);
-            if !is_image(entry) {
-                self.fetch_attached(client, &pinned, entry, &mut attached)?;
-                continue;
-            }
-            let resolved = client.resolve(&pinned, entry.platform.as_ref().unwrap_or(&host))?;
-            if resolved.index.is_some() {
-                return Err(CommandError::new(format!("{what} lists another index, {}", entry.digest))
-                    .hint("without --all-platforms the image for this machine is taken"));
-            }
-            check_size(entry, resolved.manifest.bytes.len())?;
+            let resolved = client.image(&pinned, &root, manifest, entry.platform.clone())?;
             progress.event(Event::Note(&format!("Platform: {}", resolved.platform)));
             fetched |= self.fetch_resolved(client, reference, &resolved, options, progress)?;
-            found.push(ResolvedImage { index: Some(root.clone()), ..resolved });
+            found.push(resolved);
         }
-        // The tag stands for the image that this machine runs; the first, if there is none.
-        found.sort_by_key(|image| host.rank(&image.platform).unwrap_or(u32::MAX));
-        let name = canonical_by_digest(reference);
-        let (target, digest, same) = retried(|| {
-            let recorded = found.iter().map(|image| self.record_image(reference, image));
-            let (images, digests): (Vec<ImageId>, Vec<Digest>) =
-                recorded.collect::<store::Result<Vec<_>>>()?.into_iter().unzip();
-            let target = digests.first().and_then(|index| Target::of_index(*index, &images, attached.clone()));
-            let (Some(target), Some(&digest)) = (target, digests.first()) else {
-                return Err(store::Error::Invalid { what: "index", reason: "it lists no image".into() });
-            };
+        let attached = self.keep_attached(&source, &listing)?;
+        let (name, digest) = (canonical_by_digest(reference), to_store(&root.digest));
+        let (target, same) = retried(|| {
+            let recorded = found.iter().map(|image| Ok(self.record_image(reference, image)?.0));
+            let ids = recorded.collect::<store::Result<Vec<ImageId>>>()?;
+            let target = self.target_of(&listing, &ids, attached.clone())?;
             let same = self.store.refs().get(&name)?.is_some_and(|tag| Target::from(&tag) == target);
             if !same {
                 self.store.refs().point(&name, &target, Expect::Any)?;
             }
-            Ok((target, digest, same))
+            Ok((target, same))
         })?;
         self.image_event("pull", &target.image, Some(&name));
         let fetched = fetched || !same;
         Ok(Pulled { image: target.image, name, familiar: reference.familiar(), digest, fetched })
     }
 
-    /// Keeps the manifest and all blobs of an attestation.
-    fn fetch_attached(
-        &self,
-        client: &Client,
-        pinned: &Reference,
-        entry: &Descriptor,
-        attached: &mut Vec<Digest>,
-    ) -> Result<()> {
-        let manifest = client.manifest(pinned, &[])?;
-        check_size(entry, manifest.bytes.len())?;
-        let document = manifest.manifest()?;
-        for blob in std::iter::once(&document.config).chain(&document.layers) {
-            if blob.size > ATTACHED_MAX {
-                return Err(CommandError::new(format!(
-                    "the attestation {} has a blob of {} bytes, the limit is {ATTACHED_MAX}",
-                    entry.digest, blob.size
-                )));
-            }
-            let digest = to_store(&blob.digest);
-            self.store.protect(&[digest])?;
-            if !self.store.blobs().has(&digest) {
-                self.keep_blob(&digest, blob.size, client.blob(pinned, blob, 0)?)?;
-            }
-            attached.push(digest);
+    /// What the name of an index stands for whose images are here as `ids`: the one that this machine runs, or the first
+    /// if there is none, and the others.
+    pub(super) fn target_of(&self, listing: &Listing, ids: &[ImageId], attached: Vec<Digest>) -> store::Result<Target> {
+        let host = Platform::host();
+        let mut ranked = Vec::new();
+        for ((entry, _), id) in listing.images.iter().zip(ids) {
+            let platform = match &entry.platform {
+                Some(platform) => platform.clone(),
+                None => platform_of(&self.store.images().get(id)?),
+            };
+            ranked.push((host.rank(&platform).unwrap_or(u32::MAX), *id));
         }
-        attached.push(self.store.blobs().put(&manifest.bytes)?);
-        Ok(())
+        ranked.sort_by_key(|(rank, _)| *rank);
+        let ids: Vec<ImageId> = ranked.into_iter().map(|(_, id)| id).collect();
+        let none = || store::Error::Invalid { what: "index", reason: "it lists no image".into() };
+        Target::of_index(listing.index.digest(), &ids, attached).ok_or_else(none)
     }
 
-    /// The index that a tag stands for, if all that it lists is here. One of which only a part is here is told of.
-    pub(super) fn whole_index(&self, tag: &Tag, progress: &dyn Progress) -> Result<Option<Whole>> {
+    /// The index that a tag stands for, if all that it lists is here. Of one of which only a part is here the image is sent
+    /// alone, and that is said; where everything was asked for it is an error.
+    pub(super) fn whole_index(&self, tag: &Tag, all: bool, progress: &dyn Progress) -> Result<Option<Whole>> {
         let Some(digest) = tag.manifest.filter(|digest| self.store.blobs().has(digest)) else { return Ok(None) };
         let bytes = self.store.blobs().get(&digest, MANIFEST_MAX)?;
         let media_type = media_type(&bytes)?;
         let Document::Index(index) = Document::parse(&tag.name, &MediaType(media_type.clone()), &bytes)? else {
             return Ok(None);
         };
-        if index.manifests.len() < 2 {
+        if index.manifests.len() < 2 && !all && !tag.is_whole() {
             return Ok(None);
         }
-        Ok(match self.parts(tag, &index)? {
-            Some(parts) => Some(Whole { media_type, bytes, parts }),
+        match self.parts(tag, &index)? {
+            Some(parts) => Ok(Some(Whole { media_type, bytes, parts })),
+            None if all => Err(CommandError::new(format!("only a part of the index {digest} is here"))
+                .hint("`img pull --all-platforms` keeps an index whole")),
             None => {
                 progress.event(Event::Note(&format!(
                     "only a part of the index {digest} is here: the manifest of one platform goes alone \
                      (`img pull --all-platforms` keeps an index whole)"
                 )));
-                None
+                Ok(None)
             }
-        })
+        }
     }
 
-    /// What an index lists, if all of it is here and stays while this process needs it.
+    /// What an index lists, if all of it is here and stays while this process needs it. What an index in it lists comes
+    /// before that one.
     fn parts(&self, tag: &Tag, index: &Index) -> Result<Option<Vec<(Descriptor, Part)>>> {
         let mut images = Vec::new();
         for id in tag.images() {
@@ -174,16 +151,43 @@ impl Engine {
         }
         self.store.protect(&tag.attached)?;
         let mut parts = Vec::new();
-        for entry in &index.manifests {
+        for entry in self.listed(tag, index, INDEX_DEPTH)? {
             let digest = to_store(&entry.digest);
             let part = match images.iter().find(|image| image.record.manifests.contains(&digest)) {
                 Some(image) => Part::Image(Box::new(image.clone())),
                 None if tag.attached.contains(&digest) && self.store.blobs().has(&digest) => Part::Attached,
                 None => return Ok(None),
             };
-            parts.push((entry.clone(), part));
+            parts.push((entry, part));
         }
         Ok(Some(parts))
+    }
+
+    /// All entries of an index, those of an index that is kept with it before its own.
+    fn listed(&self, tag: &Tag, index: &Index, depth: usize) -> Result<Vec<Descriptor>> {
+        let depth = depth.checked_sub(1).ok_or_else(|| CommandError::new("the indexes lie too deep in one another"))?;
+        let mut all = Vec::new();
+        for entry in &index.manifests {
+            let digest = to_store(&entry.digest);
+            if entry.media_type.is_index() && tag.attached.contains(&digest) && self.store.blobs().has(&digest) {
+                let bytes = self.store.blobs().get(&digest, MANIFEST_MAX)?;
+                all.extend(self.listed(tag, &Index::parse(entry.media_type.as_str(), &bytes)?, depth)?);
+            }
+            all.push(entry.clone());
+        }
+        Ok(all)
+    }
+
+    /// The entries of the index that a tag stands for, if it is kept whole.
+    pub(super) fn entries(&self, tag: &Tag) -> Result<Vec<Descriptor>> {
+        let Some(digest) = tag.manifest.filter(|digest| tag.is_whole() && self.store.blobs().has(digest)) else {
+            return Ok(Vec::new());
+        };
+        let bytes = self.store.blobs().get(&digest, MANIFEST_MAX)?;
+        match Document::parse(&tag.name, &MediaType(media_type(&bytes)?), &bytes)? {
+            Document::Index(index) => self.listed(tag, &index, INDEX_DEPTH),
+            Document::Manifest(_) => Ok(Vec::new()),
+        }
     }
 
     /// Sends an index after all that it lists; gives its digest.
@@ -223,26 +227,43 @@ impl Engine {
     }
 
     fn push_attached(&self, client: &LazyClient<'_>, manifest: &Digest, pinned: &Reference) -> Result<()> {
-        let bytes = self.store.blobs().get(manifest, MANIFEST_MAX)?;
-        let media_type = media_type(&bytes)?;
-        let document = registry_client::Manifest::parse(&media_type, &bytes)?;
-        for blob in std::iter::once(&document.config).chain(&document.layers) {
+        let (document, blobs) = self.attached(manifest)?;
+        for blob in blobs {
             let content = self.store.blobs().get(&to_store(&blob.digest), ATTACHED_MAX)?;
-            client.get()?.push_blob(pinned, blob, &move |offset| super::push::at(&content, offset), None, None)?;
+            client.get()?.push_blob(pinned, &blob, &move |offset| super::push::at(&content, offset), None, None)?;
         }
-        client.get()?.push_manifest(pinned, &media_type, &bytes)?;
+        client.get()?.push_manifest(pinned, &document.media_type, &document.bytes)?;
         Ok(())
+    }
+
+    /// A document that is kept beside images, and the blobs that it names.
+    pub(super) fn attached(&self, digest: &Digest) -> Result<(transport::Document, Vec<Descriptor>)> {
+        let bytes = self.store.blobs().get(digest, MANIFEST_MAX)?;
+        let document = transport::Document { media_type: media_type(&bytes)?, bytes };
+        let mut blobs = Vec::new();
+        if !document.is_index() {
+            let manifest = document.manifest()?;
+            blobs.push(manifest.config);
+            blobs.extend(manifest.layers);
+        }
+        Ok((document, blobs))
     }
 
     /// The images that a name stands for, each with its platform, this machine's first; those that are here.
     pub(super) fn platforms_here(&self, found: &Found) -> Result<Vec<(Platform, Image)>> {
-        let mut here = vec![(platform_of(&found.image), found.image.clone())];
+        let entries = found.tag.as_ref().map(|tag| self.entries(tag)).transpose()?.unwrap_or_default();
+        // What the index says goes before what the image says.
+        let platform = |image: &Image| {
+            let own = entries.iter().find(|entry| image.record.manifests.contains(&to_store(&entry.digest)));
+            own.and_then(|entry| entry.platform.clone()).unwrap_or_else(|| platform_of(image))
+        };
+        let mut here = vec![(platform(&found.image), found.image.clone())];
         for id in found.tag.iter().flat_map(|tag| &tag.platforms) {
             match self.store.images().get(id) {
                 Err(error) if error.is_not_found() => {}
                 image => {
                     let image = image?;
-                    here.push((platform_of(&image), image));
+                    here.push((platform(&image), image));
                 }
             }
         }
@@ -269,11 +290,4 @@ impl Engine {
 fn best(here: Vec<(Platform, Image)>, wanted: &Platform) -> Option<Image> {
     let ranked = here.into_iter().filter_map(|(platform, image)| Some((wanted.rank(&platform)?, image)));
     ranked.min_by_key(|(rank, _)| *rank).map(|(_, image)| image)
-}
-
-pub(super) fn check_size(entry: &Descriptor, bytes: usize) -> Result<()> {
-    if entry.size == bytes as u64 {
-        return Ok(());
-    }
-    Err(CommandError::new(format!("{} has {bytes} bytes, its index says {}", entry.digest, entry.size)))
 }

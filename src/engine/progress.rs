@@ -20,3 +20,10 @@ pub trait Progress: Sync {
     /// Takes one event; must not block for long.
     fn event(&self, event: Event<'_>);
 }
+
+/// Nobody watches.
+pub struct Silent;
+
+impl Progress for Silent {
+    fn event(&self, _: Event<'_>) {}
+}

@@ -16,6 +16,7 @@ use store::refs::Expect;
 use store::{DiffId, Digest};
 
 use super::Engine;
+use super::archive::MANIFEST_MAX;
 use super::form::Keep;
 use super::form::{Form, Manifest, layer_type};
 use super::indexes::Which;
@@ -84,8 +85,8 @@ impl Engine {
             }
         };
         let client = LazyClient::of(self, client);
-        if let (Which::Whole, Some(tag)) = (which, &found.tag)
-            && let Some(index) = self.whole_index(tag, progress)?
+        if let (Which::Whole | Which::All, Some(tag)) = (which, &found.tag)
+            && let Some(index) = self.whole_index(tag, matches!(which, Which::All), progress)?
         {
             let pushed = self.push_whole(&client, &index, keep, &target, progress);
             let digest = pushed.with_context(|| format!("cannot push {}", target.familiar()))?;
@@ -149,7 +150,7 @@ impl Engine {
         let digest = Digest::of(&manifest.bytes);
         // An index that is whole here stays so, whichever of its images was sent.
         let own = self.store.refs().get(&target.canonical())?;
-        if own.is_some_and(|tag| tag.image == image.id && tag.platforms.is_empty()) {
+        if own.is_some_and(|tag| tag.image == image.id && !tag.is_whole()) {
             self.store.refs().set(&target.canonical(), &image.id, Some(digest), Expect::Any)?;
         }
         self.image_event("push", &image.id, Some(&target.canonical()));
@@ -201,7 +202,7 @@ impl Engine {
     /// The manifests that the image was pulled or pushed as before.
     pub(super) fn known_manifests(&self, image: &Image) -> Result<Vec<Manifest>> {
         let read = |digest: &Digest| {
-            Ok(Manifest { media_type: String::new(), bytes: self.store.blobs().get(digest, 4 << 20)? })
+            Ok(Manifest { media_type: String::new(), bytes: self.store.blobs().get(digest, MANIFEST_MAX)? })
         };
         image.record.manifests.iter().map(read).collect()
     }

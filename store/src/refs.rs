@@ -31,7 +31,7 @@ pub struct Tag {
     /// Of an index that is kept whole, the images of the other platforms. They stay and go with the tag.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<ImageId>,
-    /// Of such an index, the blobs of what it lists that is no image, as attestations.
+    /// Of such an index, the blobs of what it lists that is no image, as attestations, and its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attached: Vec<Digest>,
     /// When the tag was last set.
@@ -39,6 +39,13 @@ pub struct Tag {
 }
 
 impl Tag {
+    /// Whether it stands for an index that is kept whole: with its other platforms, and the document itself among what is
+    /// attached.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.platforms.is_empty() || !self.attached.is_empty()
+    }
+
     /// Its image and those of the other platforms.
     pub fn images(&self) -> impl Iterator<Item = ImageId> {
         std::iter::once(self.image).chain(self.platforms.iter().copied())

@@ -59,6 +59,7 @@ mod log_files;
 mod login;
 mod logs;
 mod machine;
+mod manifest;
 mod mount_roots;
 mod mounts;
 mod names;

@@ -17,10 +17,9 @@ use crate::engine::names::familiar_parts;
 use crate::engine::originals::KeepCompressed;
 use crate::engine::progress::{Event, Progress};
 use crate::engine::pull::to_store;
+use crate::engine::transport::{INDEX_DEPTH, check_size, is_image};
 use crate::error::{CommandError, Context as _, Kind, Result};
 
-/// How deep indexes may lie in one another.
-const INDEX_DEPTH: usize = 4;
 /// Most images of an archive.
 const IMAGES_MAX: usize = 2000;
 /// Most names of its images.
@@ -156,7 +155,9 @@ impl Engine {
                 None => Loaded { id: target.image, name: None },
             }));
         }
-        let Some((id, manifest)) = self.load_oci_image(contents, descriptor, keeps, progress)? else { return Ok(None) };
+        let Some((id, manifest)) = self.load_oci_image(contents, descriptor, None, keeps, progress)? else {
+            return Ok(None);
+        };
         match archive_name(&annotations) {
             Some(name) => Ok(Some(self.name_loaded(&id, &name, Some(manifest))?)),
             None => Ok(Some(Loaded { id, name: None })),
@@ -177,16 +178,17 @@ impl Engine {
     ) -> Result<ImageId> {
         let contents = Contents::layout(directory)?;
         let descriptor = pick(&contents, &directory.display().to_string(), tag, digest)?;
-        let loaded = self.load_oci_image(&contents, &descriptor, &|_| false, progress)?;
+        let loaded = self.load_oci_image(&contents, &descriptor, None, &|_| false, progress)?;
         loaded.map(|(id, _)| id).ok_or_else(|| CommandError::new("the layout holds no image for this platform"))
     }
 
-    /// The image that a descriptor leads to, and the digest of its manifest. The compressed bytes of layers that `keeps`
-    /// says stay.
+    /// The image that a descriptor leads to, and the digest of its manifest; `index` is filed with it. The compressed bytes
+    /// of layers that `keeps` says stay.
     pub(super) fn load_oci_image(
         &self,
         contents: &Contents,
         descriptor: &Descriptor,
+        index: Option<Digest>,
         keeps: &dyn Fn(&Digest) -> bool,
         progress: &dyn Progress,
     ) -> Result<Option<(ImageId, Digest)>> {
@@ -203,7 +205,11 @@ impl Engine {
             compressed.push(vec![CompressedLayer::new(layer.media_type.as_str(), digest, layer.size)]);
         }
         let manifest = self.store.blobs().put(&contents.blob(&digest, MANIFEST_MAX)?)?;
-        let record = ImageRecord { compressed, manifests: vec![manifest], ..ImageRecord::default() };
+        let record = ImageRecord {
+            compressed,
+            manifests: std::iter::once(manifest).chain(index).collect(),
+            ..ImageRecord::default()
+        };
         Ok(Some((self.load_image(contents, &raw, &config, &layers, record, progress)?, manifest)))
     }
 
@@ -375,17 +381,13 @@ fn choose(contents: &Contents, descriptor: &Descriptor, depth: usize) -> Result<
     }
     let digest = to_store(&descriptor.digest);
     let bytes = contents.blob(&digest, MANIFEST_MAX)?;
-    if bytes.len() as u64 != descriptor.size {
-        let text = format!("{digest} has {} bytes, its descriptor says a size of {}", bytes.len(), descriptor.size);
-        return Err(CommandError::new(text));
-    }
+    check_size(descriptor, bytes.len())?;
     let document = match Document::parse(&digest.to_string(), &descriptor.media_type, &bytes)? {
         Document::Manifest(manifest) => return Ok(Some((digest, *manifest))),
         Document::Index(index) => index,
     };
     let host = Platform::host();
-    let ranked = document.manifests.iter().filter_map(|inner| match &inner.platform {
-        Some(platform) if platform.is_attestation() => None,
+    let ranked = document.manifests.iter().filter(|inner| is_image(inner)).filter_map(|inner| match &inner.platform {
         Some(platform) => Some((host.rank(platform)?, inner)),
         None => Some((0, inner)),
     });

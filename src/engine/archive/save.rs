@@ -60,7 +60,7 @@ impl Engine {
         if keep == Keep::Must && platform.is_none() && format != ArchiveFormat::Docker {
             for (member, found) in members.iter_mut().zip(&images) {
                 member.whole = match &found.tag {
-                    Some(tag) => self.whole_index(tag, progress)?,
+                    Some(tag) => self.whole_index(tag, false, progress)?,
                     None => None,
                 };
             }

@@ -3,21 +3,20 @@
 
 use std::io::Write;
 
-use registry_client::{Descriptor, Document, Manifest as ImageManifest, Platform};
-use store::image::ImageRecord;
+use registry_client::Descriptor;
+use store::Digest;
 use store::refs::Target;
-use store::{Digest, ImageId};
 
-use super::MANIFEST_MAX;
 use super::contents::Contents;
 use super::save::{Archive, Member};
 use super::{ArchiveFormat, DockerImage};
 use crate::engine::Engine;
 use crate::engine::form::{Form, Manifest};
-use crate::engine::indexes::{ATTACHED_MAX, Part, Whole, check_size, is_image};
+use crate::engine::indexes::{Part, Whole};
 use crate::engine::originals::LazyClient;
 use crate::engine::progress::Progress;
 use crate::engine::pull::to_store;
+use crate::engine::transport::{ATTACHED_MAX, Document, INDEX_DEPTH, Layout, Listing, Source as _};
 use crate::error::{CommandError, Result};
 
 impl Engine {
@@ -35,12 +34,11 @@ impl Engine {
             let listed = to_store(&entry.digest);
             match part {
                 Part::Attached => {
-                    let bytes = self.store.blobs().get(&listed, MANIFEST_MAX)?;
-                    let document = ImageManifest::parse(entry.media_type.as_str(), &bytes)?;
-                    for blob in std::iter::once(&document.config).chain(&document.layers) {
+                    let (document, blobs) = self.attached(&listed)?;
+                    for blob in blobs {
                         archive.blob(&self.store.blobs().get(&to_store(&blob.digest), ATTACHED_MAX)?, format)?;
                     }
-                    archive.blob(&bytes, format)?;
+                    archive.blob(&document.bytes, format)?;
                 }
                 Part::Image(image) => {
                     let form = Form { keep: member.form.keep, ..Form::of(image) };
@@ -73,45 +71,43 @@ impl Engine {
         keeps: &dyn Fn(&Digest) -> bool,
         progress: &dyn Progress,
     ) -> Result<Option<Target>> {
-        let digest = to_store(&descriptor.digest);
         if !descriptor.media_type.is_index() {
             return Ok(None);
         }
-        let bytes = contents.blob(&digest, MANIFEST_MAX)?;
-        check_size(descriptor, bytes.len())?;
-        let Document::Index(index) = Document::parse(&digest.to_string(), &descriptor.media_type, &bytes)? else {
-            return Ok(None);
-        };
-        let has = |entry: &Descriptor| contents.has(&format!("blobs/sha256/{}", to_store(&entry.digest).hex()));
-        let flat = index.manifests.iter().all(|entry| entry.media_type.is_manifest() && has(entry));
-        if index.manifests.len() < 2 || !flat || !index.manifests.iter().any(is_image) {
+        let source = Layout::of(contents, descriptor.clone());
+        let index = source.root()?;
+        if !all_here(contents, &index, INDEX_DEPTH)? {
             return Ok(None);
         }
-        let host = Platform::host();
-        let (mut images, mut attached) = (Vec::<(u32, ImageId)>::new(), Vec::new());
-        for entry in &index.manifests {
-            if !is_image(entry) {
-                self.load_attached(contents, entry, &mut attached)?;
-                continue;
-            }
-            let Some((id, _)) = self.load_oci_image(contents, entry, keeps, progress)? else { continue };
-            let manifests = vec![self.store.blobs().put(&bytes)?];
-            self.store.images().add_record(&id, &ImageRecord { manifests, ..ImageRecord::default() })?;
-            images.push((entry.platform.as_ref().and_then(|offered| host.rank(offered)).unwrap_or(u32::MAX), id));
+        let listing = Listing::read(&source, index)?;
+        if listing.images.is_empty() || listing.images.len() + listing.others.len() < 2 {
+            return Ok(None);
         }
-        images.sort_by_key(|(rank, _)| *rank);
-        let images: Vec<ImageId> = images.into_iter().map(|(_, id)| id).collect();
-        Ok(Target::of_index(digest, &images, attached))
+        let filed = self.store.blobs().put(&listing.index.bytes)?;
+        let mut ids = Vec::new();
+        for (entry, _) in &listing.images {
+            let Some((id, _)) = self.load_oci_image(contents, entry, Some(filed), keeps, progress)? else {
+                return Ok(None);
+            };
+            ids.push(id);
+        }
+        let attached = self.keep_attached(&source, &listing)?;
+        Ok(Some(self.target_of(&listing, &ids, attached)?))
     }
+}
 
-    fn load_attached(&self, contents: &Contents, entry: &Descriptor, attached: &mut Vec<Digest>) -> Result<()> {
-        let bytes = contents.blob(&to_store(&entry.digest), MANIFEST_MAX)?;
-        check_size(entry, bytes.len())?;
-        let document = ImageManifest::parse(entry.media_type.as_str(), &bytes)?;
-        for blob in std::iter::once(&document.config).chain(&document.layers) {
-            attached.push(self.store.blobs().put(&contents.blob(&to_store(&blob.digest), ATTACHED_MAX)?)?);
+/// Whether an archive has all manifests that an index leads to.
+fn all_here(contents: &Contents, index: &Document, depth: usize) -> Result<bool> {
+    let Some(depth) = depth.checked_sub(1) else { return Ok(false) };
+    for entry in index.index()?.manifests {
+        if !contents.has(&format!("blobs/sha256/{}", entry.digest.hex())) {
+            return Ok(false);
         }
-        attached.push(self.store.blobs().put(&bytes)?);
-        Ok(())
+        let known = entry.media_type.is_manifest() || entry.media_type.is_index();
+        let below = || Layout::of(contents, entry.clone()).root();
+        if !known || entry.media_type.is_index() && !all_here(contents, &below()?, depth)? {
+            return Ok(false);
+        }
     }
+    Ok(true)
 }

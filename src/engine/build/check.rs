@@ -6,15 +6,8 @@ use builder::{BaseImage, BuildOptions, CheckReport, ImageSource, OutlineReport, 
 use super::context::Source;
 use super::{BuildRequest, read_options};
 use crate::engine::Engine;
-use crate::engine::progress::{Event, Progress};
+use crate::engine::progress::Silent;
 use crate::error::{Cause, Result};
-
-/// Nobody watches.
-struct Silent;
-
-impl Progress for Silent {
-    fn event(&self, _: Event<'_>) {}
-}
 
 /// Configs of base images.
 struct Configs<'a>(&'a Engine);

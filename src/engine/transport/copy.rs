@@ -7,25 +7,23 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ::store::Digest;
+use ::store::refs::{Expect, Tag};
 use registry_client::{Descriptor, Platform};
 
 use super::convert::{self, Family};
 use super::directory::Directory;
 use super::layout::{Layout, LayoutArchive, LayoutDirectory};
+use super::listing::MANIFESTS_MAX;
 use super::registry::{Access, Registry};
-use super::store::StoreImage;
-use super::{Document, Place, Source, Target};
+use super::store::{StoreImage, StoreIndex};
+use super::{Document, INDEX_DEPTH, Place, Source, Target, is_image};
 use crate::engine::Engine;
-use crate::engine::archive::{ArchiveFormat, Member, write_file};
+use crate::engine::archive::{ArchiveFormat, MANIFEST_MAX, Member, write_file};
 use crate::engine::form::{Form, Keep};
 use crate::engine::indexes::Which;
-use crate::engine::progress::{Event, Progress};
+use crate::engine::names::Found;
+use crate::engine::progress::{Event, Progress, Silent};
 use crate::error::{CommandError, Context as _, Result};
-
-/// How deep indexes may lie in one another.
-const DEPTH: usize = 4;
-/// Most manifests of one copy.
-const MANIFESTS_MAX: usize = 1000;
 
 /// What the user chose.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +68,10 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Option<Digest>> {
         let family = family(options.format.as_deref())?;
+        if options.all && options.platform.is_some() {
+            return Err(CommandError::usage("--all and --platform contradict each other"));
+        }
+        let platform = self.platform(options.platform.as_deref())?;
         match (from, to) {
             (Place::DockerArchive { .. }, _) | (_, Place::DockerArchive { .. }) if options.preserve_digests => {
                 return Err(CommandError::new("docker archives have no digests that could stay")
@@ -85,24 +87,30 @@ impl Engine {
                 return copied;
             }
             (Place::Store(name), Place::DockerArchive { path, name: called }) => {
-                return self.write_docker(name, path, called.as_deref()).map(|()| None);
+                let found = self.find_image(name)?;
+                if options.all && found.tag.as_ref().is_some_and(Tag::is_whole) {
+                    return Err(one_platform());
+                }
+                return self.write_docker(&self.one_of(found, name, options)?, path, called.as_deref()).map(|()| None);
             }
-            (Place::Store(from), Place::Store(to)) => return self.tag(from, to).map(|()| None),
-            (Place::Store(name), Place::Registry(to)) if family.is_none() && !options.all => {
+            (Place::Store(from), Place::Store(to)) => return self.tag_again(from, to, options).map(|()| None),
+            (Place::Store(name), Place::Registry(to)) if family.is_none() => {
+                let which = match (options.all, &options.platform) {
+                    (true, _) => Which::All,
+                    (false, Some(_)) => Which::Platform(&platform),
+                    (false, None) => Which::Own,
+                };
                 let keep = if options.recompress { Keep::Try } else { Keep::Must };
                 let client = self.client_for(&options.target, &self.reference(to)?, None)?;
-                return self
-                    .push_by(client, name, Some(to), keep, Which::Own, progress)
-                    .map(|pushed| Some(pushed.digest));
+                return self.push_by(client, name, Some(to), keep, which, progress).map(|pushed| Some(pushed.digest));
             }
             _ => {}
         }
-        let source = self.open_source(from, options)?;
-        let platform = self.platform(options.platform.as_deref())?;
+        let source = self.open_source(from, options, progress)?;
         let copied = |target: &dyn Target| {
             let (all, preserve) = (options.all, options.preserve_digests);
             let job = Job { source: &*source, target, platform: platform.clone(), all, family, preserve, progress };
-            job.run(options.platform.is_some()).map(|root| Some(root.digest()))
+            job.run().map(|root| Some(root.digest()))
         };
         match to {
             Place::Registry(name) => {
@@ -120,10 +128,16 @@ impl Engine {
                 })?;
                 Ok(digest)
             }
+            Place::Store(name) if options.all => self.take_whole(&*source, name, progress).map(Some),
             Place::Store(name) => self.take_in(&*source, &platform, Some(name), progress).map(|taken| Some(taken.1)),
             Place::DockerArchive { path, name } => {
+                if options.all && source.root()?.is_index() {
+                    return Err(one_platform());
+                }
                 let (image, _) = self.take_in(&*source, &platform, None, progress)?;
-                let written = self.write_docker(&image.to_string(), path, name.as_deref());
+                let image = self.find_image(&image.to_string())?;
+                let written = self.write_docker(&image, path, name.as_deref());
+                let image = image.image.id;
                 self.forget_images(&[image])?;
                 written.map(|()| None)
             }
@@ -137,19 +151,24 @@ impl Engine {
     /// It is nowhere, or cannot be read.
     pub fn manifest_at(&self, place: &Place, access: &Access) -> Result<Vec<u8>> {
         let options = CopyOptions { source: access.clone(), ..CopyOptions::default() };
-        let Place::Store(name) = place else { return Ok(self.open_source(place, &options)?.root()?.bytes) };
+        let Place::Store(name) = place else { return Ok(self.open_source(place, &options, &Silent)?.root()?.bytes) };
         let Some(found) = self.look_up_image(name)? else {
-            return Ok(self.open_source(&Place::Registry(name.clone()), &options)?.root()?.bytes);
+            return Ok(self.open_source(&Place::Registry(name.clone()), &options, &Silent)?.root()?.bytes);
         };
         let newest = found.image.record.manifests.last().copied();
         let Some(digest) = found.tag.and_then(|tag| tag.manifest).or(newest) else {
             return Err(CommandError::new(format!("{name} was made here and has no manifest yet"))
                 .hint("`img push` and `img save` make one"));
         };
-        Ok(self.store.blobs().get(&digest, 4 << 20)?)
+        Ok(self.store.blobs().get(&digest, MANIFEST_MAX)?)
     }
 
-    fn open_source(&self, place: &Place, options: &CopyOptions) -> Result<Box<dyn Source + '_>> {
+    fn open_source(
+        &self,
+        place: &Place,
+        options: &CopyOptions,
+        progress: &dyn Progress,
+    ) -> Result<Box<dyn Source + '_>> {
         Ok(match place {
             Place::Registry(name) => {
                 let reference = self.reference(name)?;
@@ -157,16 +176,47 @@ impl Engine {
             }
             Place::Layout { path, name, .. } => Box::new(Layout::open(self, path, name.as_deref())?),
             Place::Directory(path) => Box::new(Directory::open(path)),
-            Place::Store(name) => Box::new(StoreImage::open(self, name, options.recompress)?),
+            Place::Store(name) => {
+                let found = self.find_image(name)?;
+                if let (true, Some(tag)) = (options.all, &found.tag)
+                    && let Some(whole) = self.whole_index(tag, true, progress)?
+                {
+                    return Ok(Box::new(StoreIndex::open(self, whole)?));
+                }
+                let Found { image, tag } = self.one_of(found, name, options)?;
+                Box::new(StoreImage::open(self, image, tag.and_then(|tag| tag.manifest), options.recompress)?)
+            }
             Place::DockerArchive { path, .. } => {
                 return Err(CommandError::new(format!("{} cannot be read blob by blob", path.display())));
             }
         })
     }
 
+    /// What was found, as the image of the platform that was asked for; its own if none was.
+    fn one_of(&self, mut found: Found, name: &str, options: &CopyOptions) -> Result<Found> {
+        if options.platform.is_some() {
+            let platform = self.platform(options.platform.as_deref())?;
+            found.image = self.image_of_platform(&found, name, &platform)?;
+        }
+        Ok(found)
+    }
+
+    /// Gives an image of this store another name here: an index whole if all was asked for, else one image of it.
+    fn tag_again(&self, from: &str, to: &str, options: &CopyOptions) -> Result<()> {
+        let found = self.find_image(from)?;
+        if options.all || !found.tag.as_ref().is_some_and(Tag::is_whole) && options.platform.is_none() {
+            return self.tag(from, to);
+        }
+        let found = self.one_of(found, from, options)?;
+        let (name, id) = (self.tag_reference(to)?, found.image.id);
+        let kept = self.kept_manifest(&found.image, found.tag.and_then(|tag| tag.manifest).as_ref())?;
+        self.store.refs().set(&name, &id, kept.map(|kept| kept.digest), Expect::Any)?;
+        self.image_event("tag", &id, Some(&name));
+        Ok(())
+    }
+
     /// An image of this store as docker's archive.
-    fn write_docker(&self, name: &str, path: &Path, called: Option<&str>) -> Result<()> {
-        let found = self.find_image(name)?;
+    fn write_docker(&self, found: &Found, path: &Path, called: Option<&str>) -> Result<()> {
         self.store.protect(&[found.image.id.0])?;
         let names = match called {
             Some(called) => vec![self.tag_reference(called)?],
@@ -175,6 +225,12 @@ impl Engine {
         let member = Member { image: &found.image, names, manifest: None, form: Form::default(), whole: None };
         write_file(path, |file| self.write_archive(&[member], ArchiveFormat::Docker, file).map(drop))
     }
+}
+
+/// The error for an index that is to become a docker archive.
+fn one_platform() -> CommandError {
+    CommandError::new("docker's archive holds no index, only the image of one platform")
+        .hint("--platform chooses it; oci-archive: holds the whole index")
 }
 
 fn family(text: Option<&str>) -> Result<Option<Family>> {
@@ -190,8 +246,8 @@ fn family(text: Option<&str>) -> Result<Option<Family>> {
 
 /// The entry of an index for a platform.
 pub(super) fn choose(document: &Document, platform: &Platform) -> Result<Descriptor> {
-    let ranked = document.index()?.manifests.into_iter().filter_map(|entry| match &entry.platform {
-        Some(offered) if offered.is_attestation() => None,
+    let images = document.index()?.manifests.into_iter().filter(is_image);
+    let ranked = images.filter_map(|entry| match &entry.platform {
         Some(offered) => Some((platform.rank(offered)?, entry)),
         None => Some((0, entry)),
     });
@@ -203,18 +259,15 @@ pub(super) fn choose(document: &Document, platform: &Platform) -> Result<Descrip
 
 impl Job<'_> {
     /// Copies what the source stands for; gives the document that the target's name stands for now.
-    fn run(&self, one: bool) -> Result<Document> {
+    fn run(&self) -> Result<Document> {
         let mut root = self.source.root()?;
-        if self.all && one {
-            return Err(CommandError::usage("--all and --platform contradict each other"));
-        }
-        let mut depth = DEPTH;
+        let mut depth = INDEX_DEPTH;
         while root.is_index() && !self.all {
             depth = depth.checked_sub(1).ok_or_else(|| CommandError::new("the indexes lie too deep in one another"))?;
             root = self.source.manifest(&choose(&root, &self.platform)?)?;
         }
         let left = AtomicUsize::new(MANIFESTS_MAX);
-        self.document(&root, true, DEPTH, &left)
+        self.document(&root, true, INDEX_DEPTH, &left)
     }
 
     /// Copies a document after all that it names.

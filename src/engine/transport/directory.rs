@@ -10,7 +10,8 @@ use registry_client::{Descriptor, MediaType};
 use serde::Deserialize;
 
 use super::folder::Folder;
-use super::{Document, Source, Target, as_io};
+use super::{Document, Source, Target, as_io, check_size};
+use crate::engine::archive::MANIFEST_MAX;
 use crate::engine::originals::Opener;
 use crate::engine::pull::to_store;
 use crate::error::{CommandError, Context as _, Result};
@@ -19,8 +20,6 @@ use crate::error::{CommandError, Context as _, Result};
 const VERSION: &str = "Directory Transport Version: 1.1\n";
 /// Largest `version` read, bytes.
 const VERSION_MAX: u64 = 4 << 10;
-/// Largest manifest read, bytes.
-const MANIFEST_MAX: u64 = 4 << 20;
 
 /// The directory.
 pub(super) struct Directory {
@@ -77,7 +76,7 @@ impl Source for Directory {
         if document.digest() != to_store(&descriptor.digest) {
             return Err(CommandError::new(format!("the manifest {} is another one", descriptor.digest)));
         }
-        document.check_size(descriptor)?;
+        check_size(descriptor, document.bytes.len())?;
         Ok(document)
     }
 

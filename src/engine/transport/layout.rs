@@ -1,6 +1,7 @@
 //! `oci:` and `oci-archive:`: OCI image layouts. A directory that is one already is added to, and an image of the same name
 //! in it replaced; an archive is written anew, member after member, while the blobs come.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -13,22 +14,27 @@ use serde_json::{Value, json};
 
 use super::directory::{media_type, verified};
 use super::folder::Folder;
-use super::{Document, Source, Target, as_io};
+use super::{Document, Source, Target, as_io, check_size};
 use crate::engine::Engine;
-use crate::engine::archive::{Contents, REF_ANNOTATION, append, pick};
+use crate::engine::archive::{Contents, MANIFEST_MAX, REF_ANNOTATION, append, pick};
 use crate::engine::originals::Opener;
 use crate::engine::pull::to_store;
 use crate::error::{CommandError, Context as _, Result};
 
-/// Largest manifest read, bytes.
-const MANIFEST_MAX: u64 = 4 << 20;
 /// The file that says what the directory is (image-spec, image-layout.md).
 const MARK: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// One image of a layout that is read.
-pub(super) struct Layout {
-    contents: Contents,
+pub(in crate::engine) struct Layout<C = Contents> {
+    contents: C,
     root: Descriptor,
+}
+
+impl<'a> Layout<&'a Contents> {
+    /// What `root` says of a layout that is open already.
+    pub fn of(contents: &'a Contents, root: Descriptor) -> Self {
+        Self { contents, root }
+    }
 }
 
 impl Layout {
@@ -49,27 +55,28 @@ impl Layout {
     }
 }
 
-impl Source for Layout {
+impl<C: Borrow<Contents> + Sync> Source for Layout<C> {
     fn root(&self) -> Result<Document> {
         self.manifest(&self.root)
     }
 
     fn manifest(&self, descriptor: &Descriptor) -> Result<Document> {
-        let bytes = self.contents.blob(&to_store(&descriptor.digest), MANIFEST_MAX)?;
+        let bytes = self.contents.borrow().blob(&to_store(&descriptor.digest), MANIFEST_MAX)?;
         let stated = descriptor.media_type.as_str();
         let media_type = if stated.is_empty() { media_type(&bytes)? } else { stated.to_owned() };
         let document = Document { media_type, bytes };
-        document.check_size(descriptor)?;
+        check_size(descriptor, document.bytes.len())?;
         Ok(document)
     }
 
     fn blob<'a>(&'a self, descriptor: &'a Descriptor) -> Result<Opener<'a>> {
         let path = format!("blobs/sha256/{}", descriptor.digest.hex());
-        if !self.contents.has(&path) {
+        let contents = self.contents.borrow();
+        if !contents.has(&path) {
             return Err(CommandError::new(format!("the layout has no blob {}", descriptor.digest)));
         }
         Ok(Box::new(move |offset| {
-            let (reader, _) = self.contents.open_at(&path, offset).map_err(as_io)?;
+            let (reader, _) = contents.open_at(&path, offset).map_err(as_io)?;
             Ok(Box::new(reader))
         }))
     }

@@ -7,6 +7,7 @@ mod copy;
 mod directory;
 mod folder;
 mod layout;
+mod listing;
 mod name;
 mod registry;
 mod store;
@@ -20,44 +21,46 @@ pub use name::Place;
 pub use registry::Access;
 
 pub(super) use directory::media_type;
+pub(super) use layout::Layout;
+pub(super) use listing::{ATTACHED_MAX, INDEX_DEPTH, Listing, is_image};
+pub(super) use registry::Registry;
 
 use super::originals::Opener;
 use crate::error::{Cause, CommandError, Result};
 
 /// A manifest or index.
 #[derive(Clone, Debug)]
-struct Document {
-    media_type: String,
-    bytes: Vec<u8>,
+pub(super) struct Document {
+    pub media_type: String,
+    pub bytes: Vec<u8>,
 }
 
 impl Document {
-    fn digest(&self) -> Digest {
+    pub fn digest(&self) -> Digest {
         Digest::of(&self.bytes)
     }
 
-    /// Refuses a document that its descriptor says another size of.
-    fn check_size(&self, descriptor: &Descriptor) -> Result<()> {
-        let (size, stated) = (self.bytes.len(), descriptor.size);
-        if size as u64 != stated {
-            let digest = &descriptor.digest;
-            return Err(CommandError::new(format!("the manifest {digest} has {size} bytes, not the size {stated}")));
-        }
-        Ok(())
-    }
-
-    fn is_index(&self) -> bool {
+    pub fn is_index(&self) -> bool {
         [MediaType::OCI_INDEX, MediaType::DOCKER_LIST].contains(&self.media_type.as_str())
     }
 
     /// As the registry client reads it, which is strict about what could mean two things.
-    fn manifest(&self) -> Result<Manifest> {
+    pub fn manifest(&self) -> Result<Manifest> {
         Ok(Manifest::parse(&self.media_type, &self.bytes)?)
     }
 
-    fn index(&self) -> Result<Index> {
+    pub fn index(&self) -> Result<Index> {
         Ok(Index::parse(&self.media_type, &self.bytes)?)
     }
+}
+
+/// Refuses a manifest or index of `bytes` bytes that its descriptor says another size of.
+pub(super) fn check_size(descriptor: &Descriptor, bytes: usize) -> Result<()> {
+    if descriptor.size == bytes as u64 {
+        return Ok(());
+    }
+    let (digest, stated) = (descriptor.digest, descriptor.size);
+    Err(CommandError::new(format!("the manifest {digest} has {bytes} bytes, its descriptor says a size of {stated}")))
 }
 
 /// A failure on its way through a reader.
@@ -66,7 +69,7 @@ fn as_io(error: CommandError) -> std::io::Error {
 }
 
 /// Where an image comes from.
-trait Source: Sync {
+pub(super) trait Source: Sync {
     /// The document that the source's name stands for.
     ///
     /// # Errors

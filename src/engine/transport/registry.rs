@@ -1,6 +1,7 @@
 //! `docker://`: a registry as a source and as a target. Blobs that the target registry has in the source's repository are
 //! mounted; others go from connection to connection.
 
+use std::borrow::Borrow;
 use std::path::PathBuf;
 
 use registry_client::{Client, Credential, CredentialSource, Descriptor, PushOutcome, Reference};
@@ -41,31 +42,32 @@ impl Access {
 }
 
 /// One image of a registry.
-pub(super) struct Registry {
-    pub client: Client,
+pub(in crate::engine) struct Registry<C = Client> {
+    pub client: C,
     pub reference: Reference,
 }
 
-impl Registry {
+impl<C> Registry<C> {
     fn name(&self) -> String {
         format!("{}/{}", self.reference.registry(), self.reference.repository())
     }
 }
 
-impl Source for Registry {
+impl<C: Borrow<Client> + Sync> Source for Registry<C> {
     fn root(&self) -> Result<Document> {
-        let raw = self.client.manifest(&self.reference, &[])?;
+        let raw = self.client.borrow().manifest(&self.reference, &[])?;
         Ok(Document { media_type: raw.media_type.as_str().to_owned(), bytes: raw.bytes })
     }
 
     fn manifest(&self, descriptor: &Descriptor) -> Result<Document> {
-        let raw = self.client.manifest(&self.reference.with_digest(descriptor.digest), &[])?;
+        let raw = self.client.borrow().manifest(&self.reference.with_digest(descriptor.digest), &[])?;
         Ok(Document { media_type: raw.media_type.as_str().to_owned(), bytes: raw.bytes })
     }
 
     fn blob<'a>(&'a self, descriptor: &'a Descriptor) -> Result<Opener<'a>> {
         Ok(Box::new(move |offset| {
-            let reader = self.client.blob(&self.reference, descriptor, offset).map_err(std::io::Error::other)?;
+            let client = self.client.borrow();
+            let reader = client.blob(&self.reference, descriptor, offset).map_err(std::io::Error::other)?;
             Ok(Box::new(reader))
         }))
     }

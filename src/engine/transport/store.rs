@@ -1,5 +1,5 @@
 //! An image of this store as a source: with the manifest it came with, and its layers in the bytes that this one names; or,
-//! if it never had one, with a manifest of its layers as the tars they are.
+//! if it never had one, with a manifest of its layers as the tars they are. An index that is kept whole is a source too.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,7 +14,8 @@ use super::directory::media_type;
 use super::{Document, Source};
 use crate::engine::Engine;
 use crate::engine::form::{Form, layer_type};
-use crate::engine::originals::{Kept, LazyClient, Opener, Original, out_of_reach, threads};
+use crate::engine::indexes::{Part, Whole};
+use crate::engine::originals::{Kept, LazyClient, Opener, Original, opener, out_of_reach, threads};
 use crate::engine::pull::to_store;
 use crate::error::{CommandError, Result};
 
@@ -31,12 +32,11 @@ pub(super) struct StoreImage<'a> {
 }
 
 impl<'a> StoreImage<'a> {
-    /// The image `name`; with `recompress`, layers whose bytes are out of reach are compressed now.
-    pub fn open(engine: &'a Engine, name: &str, recompress: bool) -> Result<Self> {
-        let found = engine.find_image(name)?;
-        let image = found.image;
+    /// An image under the manifest that `named` is or lists; with `recompress`, layers whose bytes are out of reach are
+    /// compressed now.
+    pub fn open(engine: &'a Engine, image: Image, named: Option<Digest>, recompress: bool) -> Result<Self> {
         engine.store.protect(&[image.id.0])?;
-        let kept = engine.kept_manifest(&image, found.tag.and_then(|tag| tag.manifest).as_ref())?;
+        let kept = engine.kept_manifest(&image, named.as_ref())?;
         let mut this = Self {
             engine,
             client: LazyClient::new(engine),
@@ -74,6 +74,11 @@ impl<'a> StoreImage<'a> {
         Ok(this)
     }
 
+    /// Whether it has a blob of this digest.
+    fn has(&self, digest: &Digest) -> bool {
+        *digest == self.image.id.0 || self.layers.iter().any(|layer| layer.form.digest == *digest)
+    }
+
     /// The layer compressed anew, if its own bytes are out of reach.
     fn compress_missing(&mut self, at: usize, original: &Original) -> Result<Option<Original>> {
         let Some(layer) = self.image.layers().get(at) else { return Ok(None) };
@@ -104,7 +109,7 @@ impl Source for StoreImage<'_> {
             return Ok(Box::new(|offset| crate::engine::push::at(&self.image.raw, offset)));
         }
         if let Some(file) = self.anew.get(&digest) {
-            return Ok(crate::engine::originals::opener(file.try_clone()?));
+            return Ok(opener(file.try_clone()?));
         }
         let at = self.layers.iter().position(|layer| layer.form.digest == digest);
         let found = at.and_then(|at| Some((self.image.layers().get(at)?, self.layers.get(at)?)));
@@ -112,5 +117,56 @@ impl Source for StoreImage<'_> {
         self.engine
             .reach(&self.client, layer, original)?
             .map_err(|reasons| out_of_reach(&self.kept.unwrap_or(self.image.id.0), reasons))
+    }
+}
+
+/// An index with everything that it lists.
+pub(super) struct StoreIndex<'a> {
+    engine: &'a Engine,
+    root: Document,
+    images: Vec<StoreImage<'a>>,
+}
+
+impl<'a> StoreIndex<'a> {
+    /// An index that is whole here. Its images must be to be had in the form that it lists.
+    pub fn open(engine: &'a Engine, whole: Whole) -> Result<Self> {
+        let mut images = Vec::new();
+        for (entry, part) in whole.parts {
+            if let Part::Image(image) = part {
+                let listed = to_store(&entry.digest);
+                let image = StoreImage::open(engine, *image, Some(listed), false)?;
+                if image.root.digest() != listed {
+                    return Err(CommandError::new(format!(
+                        "the image {} is not to be had in the form {listed} that the index lists",
+                        image.image.id.short()
+                    ))
+                    .hint("without --all the image of one platform is copied"));
+                }
+                images.push(image);
+            }
+        }
+        Ok(Self { engine, root: Document { media_type: whole.media_type, bytes: whole.bytes }, images })
+    }
+}
+
+impl Source for StoreIndex<'_> {
+    fn root(&self) -> Result<Document> {
+        Ok(self.root.clone())
+    }
+
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Document> {
+        let digest = to_store(&descriptor.digest);
+        match self.images.iter().find(|image| image.root.digest() == digest) {
+            Some(image) => image.root(),
+            None => Ok(self.engine.attached(&digest)?.0),
+        }
+    }
+
+    fn blob<'b>(&'b self, descriptor: &'b Descriptor) -> Result<Opener<'b>> {
+        let digest = to_store(&descriptor.digest);
+        match self.images.iter().find(|image| image.has(&digest)) {
+            Some(image) => image.blob(descriptor),
+            None => Ok(opener(self.engine.store.blobs().open(&digest)?)),
+        }
     }
 }

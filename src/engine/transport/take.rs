@@ -1,4 +1,5 @@
-//! Into this store: the image of one platform from any source, its layers ingested as they come.
+//! Into this store from any source: the image of one platform, or an index with all that it lists. Layers are ingested as
+//! they come.
 
 use std::path::Path;
 
@@ -7,9 +8,9 @@ use ::store::refs::Expect;
 use ::store::{Digest, ImageId};
 use registry_client::Platform;
 
-use super::Source;
 use super::copy::choose;
 use super::directory::verified;
+use super::{Document, INDEX_DEPTH, Listing, Source};
 use crate::engine::Engine;
 use crate::engine::originals::KeepCompressed;
 use crate::engine::progress::{Event, Progress};
@@ -28,7 +29,52 @@ impl Engine {
     ) -> Result<(ImageId, Digest)> {
         let name = name.map(|name| self.tag_reference(name)).transpose()?;
         let root = source.root()?;
-        let document = if root.is_index() { source.manifest(&choose(&root, platform)?)? } else { root.clone() };
+        let mut document = root.clone();
+        for _ in 0..INDEX_DEPTH {
+            if document.is_index() {
+                document = source.manifest(&choose(&document, platform)?)?;
+            }
+        }
+        let index = root.is_index().then_some(&root);
+        let image = self.take_image(source, &document, index, progress)?;
+        if let Some(name) = &name {
+            self.store.refs().set(name, &image, Some(root.digest()), Expect::Any)?;
+            self.image_event("pull", &image, Some(name));
+        }
+        Ok((image, root.digest()))
+    }
+
+    /// Takes in all images of the index that the source stands for, and what else it lists, under `name`; what is no index,
+    /// as the one image that it is. Gives the digest.
+    pub(super) fn take_whole(&self, source: &dyn Source, name: &str, progress: &dyn Progress) -> Result<Digest> {
+        let canonical = self.tag_reference(name)?;
+        let root = source.root()?;
+        if !root.is_index() {
+            return self.take_in(source, &Platform::host(), Some(name), progress).map(|(_, digest)| digest);
+        }
+        let listing = Listing::read(source, root)?;
+        let mut ids = Vec::new();
+        for (entry, document) in &listing.images {
+            if let Some(platform) = &entry.platform {
+                progress.event(Event::Note(&format!("Platform: {platform}")));
+            }
+            ids.push(self.take_image(source, document, Some(&listing.index), progress)?);
+        }
+        let attached = self.keep_attached(source, &listing)?;
+        let target = self.target_of(&listing, &ids, attached)?;
+        self.store.refs().point(&canonical, &target, Expect::Any)?;
+        self.image_event("pull", &target.image, Some(&canonical));
+        Ok(listing.index.digest())
+    }
+
+    /// Takes in the image of a manifest, as a part of `index`.
+    fn take_image(
+        &self,
+        source: &dyn Source,
+        document: &Document,
+        index: Option<&Document>,
+        progress: &dyn Progress,
+    ) -> Result<ImageId> {
         let manifest = document.manifest()?;
         if manifest.config.size > CONFIG_MAX {
             return Err(CommandError::new(format!("the config is larger than {CONFIG_MAX} bytes")));
@@ -41,7 +87,8 @@ impl Engine {
             let (layers, ids) = (manifest.layers.len(), diff_ids.len());
             return Err(CommandError::new(format!("the manifest has {layers} layers and the config {ids}")));
         }
-        self.store.protect(&diff_ids.iter().map(|layer| layer.0).collect::<Vec<_>>())?;
+        let own = diff_ids.iter().map(|layer| layer.0).chain([Digest::of(&raw)]);
+        self.store.protect(&own.collect::<Vec<_>>())?;
         let origin = source.repository();
         let keep = match self.settings.keep_compressed {
             KeepCompressed::Auto => origin.is_none(),
@@ -71,18 +118,13 @@ impl Engine {
             progress.event(Event::Done(&short, "Copied"));
         }
         let mut manifests = vec![self.store.blobs().put(&document.bytes)?];
-        if root.is_index() {
-            manifests.push(self.store.blobs().put(&root.bytes)?);
+        if let Some(index) = index {
+            manifests.push(self.store.blobs().put(&index.bytes)?);
         }
         let provenance = Provenance { source: origin.or_else(|| Some("a copy".into())), ..Provenance::default() };
         let provenance = vec![provenance; diff_ids.len()];
         let record = ImageRecord { provenance, compressed, manifests, ..ImageRecord::default() };
-        let image = self.store.images().put(&raw, &record)?;
-        if let Some(name) = &name {
-            self.store.refs().set(name, &image, Some(root.digest()), Expect::Any)?;
-            self.image_event("pull", &image, Some(name));
-        }
-        Ok((image, root.digest()))
+        Ok(self.store.images().put(&raw, &record)?)
     }
 
     /// Takes in one image of docker's archive, without a name: the one of this name, the one at `@POSITION`, or the only
