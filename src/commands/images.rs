@@ -19,7 +19,7 @@ use crate::ui::{self, format, human};
 pub struct Images {
     /// Only images of this repository, or repository and tag; `*` stands for any text
     reference: Option<String>,
-    /// Also images that no tag names
+    /// Also images that no tag names, and below an index that is kept whole its other platforms
     #[arg(long, short)]
     all: bool,
     /// Only what fits: dangling=true|false, label=KEY[=VALUE], reference=PATTERN, before=IMAGE, since=IMAGE
@@ -50,12 +50,19 @@ impl Run for Images {
             images.iter().map(id).try_for_each(ui::outln)?;
             return Ok(ExitCode::SUCCESS);
         }
+        let table = self.format.as_deref().is_none_or(|format| format == "table");
         let rows: Vec<_> = images
             .iter()
             .map(|image| {
+                let (mut repository, mut tag) = (image.repository.clone(), image.tag.clone());
+                if table && image.beside.is_some() {
+                    repository = Some(format!("  {}", image.platform));
+                    tag = Some(String::new());
+                }
                 json!({
-                    "Repository": image.repository.as_deref().unwrap_or("<none>"),
-                    "Tag": image.tag.as_deref().unwrap_or("<none>"),
+                    "Repository": repository.as_deref().unwrap_or("<none>"),
+                    "Tag": tag.as_deref().unwrap_or("<none>"),
+                    "Platform": image.platform.to_string(),
                     "Digest": image.digest.map_or_else(|| "<none>".into(), |digest| digest.to_string()),
                     "ID": id(image),
                     "CreatedSince": image.created.map_or_else(|| "N/A".into(), human::ago),

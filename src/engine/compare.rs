@@ -2,15 +2,17 @@
 //! of the store make with their layers. Nothing is mounted; the tables of contents say it all but for the bytes of files
 //! that are equal in size, which are read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use serde::Serialize;
 use store::layer::Kind;
 use store::layer::tree::NodeRef;
-use store::{DiffId, Digest};
+use store::usage::owners;
+use store::{DiffId, Digest, ImageId};
 
 use super::Engine;
+use super::indexes::platform_among;
 use super::names::familiar;
 use super::tree::Merged;
 use crate::error::{CommandError, Result};
@@ -67,7 +69,7 @@ pub struct TreeNode {
     pub created_by: String,
     /// The images that end here: their names, or ids where they have none.
     pub images: Vec<String>,
-    /// In how many images the layer is, here or elsewhere in the tree.
+    /// In how many images the layer is, here or elsewhere in the tree; the platforms of an index are one.
     pub shared_by: usize,
     /// The layers that stand on it.
     pub children: Vec<TreeNode>,
@@ -142,18 +144,25 @@ impl Engine {
     /// # Errors
     /// No such image, a damaged store.
     pub fn layer_tree(&self, name: Option<&str>, above: bool) -> Result<Vec<TreeNode>> {
-        let wanted = name.map(|name| self.find_image(name)).transpose()?.map(|found| found.image);
+        let found = name.map(|name| self.find_image(name)).transpose()?;
+        let (wanted, named) = found.map(|found| (found.image, found.tag)).unzip();
+        let platforms = named.flatten().map(|tag| tag.platforms).unwrap_or_default();
         let tags = self.store.refs().list()?;
+        let owners = owners(&self.store)?;
         let mut roots = Vec::new();
-        let mut users: BTreeMap<DiffId, usize> = BTreeMap::new();
+        let mut users: BTreeMap<DiffId, BTreeSet<ImageId>> = BTreeMap::new();
         for id in self.store.images().list()? {
             let image = self.store.images().get(&id)?;
             let mut own = image.layers().to_vec();
             own.sort();
             own.dedup();
-            own.iter().for_each(|layer| *users.entry(*layer).or_default() += 1);
+            let owner = owners.get(&id).copied().unwrap_or(id);
+            for layer in own {
+                users.entry(layer).or_default().insert(owner);
+            }
             let leads = wanted.as_ref().is_none_or(|wanted| {
                 wanted.id == id
+                    || platforms.contains(&id)
                     || above && image.layers().starts_with(wanted.layers())
                     || wanted.layers().starts_with(image.layers())
             });
@@ -162,6 +171,10 @@ impl Engine {
             }
             let mut names: Vec<String> =
                 tags.iter().filter(|tag| tag.image == id).map(|tag| familiar(&tag.name)).collect();
+            // The other platforms of an index stand under its name.
+            for tag in tags.iter().filter(|tag| tag.platforms.contains(&id)) {
+                names.push(format!("{} ({})", familiar(&tag.name), platform_among(&self.entries(tag)?, &image)));
+            }
             if names.is_empty() {
                 names.push(id.short());
             }
@@ -187,9 +200,9 @@ fn plant(level: &mut Vec<TreeNode>, lines: &[LayerLine], names: Vec<String>) {
     }
 }
 
-fn count(level: &mut [TreeNode], users: &BTreeMap<DiffId, usize>) {
+fn count(level: &mut [TreeNode], users: &BTreeMap<DiffId, BTreeSet<ImageId>>) {
     for node in level {
-        node.shared_by = users.get(&node.layer).copied().unwrap_or(0);
+        node.shared_by = users.get(&node.layer).map_or(0, BTreeSet::len);
         count(&mut node.children, users);
     }
 }

@@ -30,7 +30,7 @@ pub struct DiskUsage {
 /// Each thing that uses the disk, with its bytes.
 #[derive(Clone, Debug)]
 pub struct Things {
-    /// The images, a line for each tag: bytes of what others have too, and of what no other has.
+    /// The images, a line for each tag, other platforms of its index and all: bytes of what others have too, and of what no other has.
     pub images: Vec<(ImageSummary, u64, u64)>,
     /// What several images have, counted once, bytes.
     pub shared_layers: u64,
@@ -97,7 +97,7 @@ impl Engine {
     pub fn disk_usage_of_each(&self) -> Result<(Things, Vec<DiskUsage>)> {
         let (space, shared_layers) = image_space(&self.store)?;
         let of = |id| space.iter().find(|space| space.id == id).map_or((0, 0), |space| (space.shared, space.unique));
-        let images = self.images(true, &[])?.into_iter().map(|image| {
+        let images = self.images(true, &[])?.into_iter().filter(|image| image.beside.is_none()).map(|image| {
             let (shared, unique) = of(image.id);
             (image, shared, unique)
         });

@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use registry_client::Platform;
 use serde_json::{Value, json};
 use store::image::Image;
 use store::refs::{Expect, Tag};
 use store::{Digest, ImageId};
 
 use super::Engine;
+use super::indexes::platform_among;
 use super::names::{familiar, familiar_parts};
+use super::transport::is_image;
 use crate::error::{CommandError, Result};
 
 /// One line of `img images`.
@@ -24,6 +27,10 @@ pub struct ImageSummary {
     pub tag: Option<String>,
     /// The manifest it was pulled or pushed as.
     pub digest: Option<Digest>,
+    /// What it is for.
+    pub platform: Platform,
+    /// The image of its name, if it is another platform of an index that is kept whole.
+    pub beside: Option<ImageId>,
     /// When it was made.
     pub created: Option<Timestamp>,
     /// Bytes of its layers' files.
@@ -88,6 +95,7 @@ impl Engine {
             }
         }
         let mut list = Vec::new();
+        let mut times = BTreeMap::new();
         for id in self.store.images().list()? {
             let described =
                 self.store.images().get(&id).and_then(|image| Ok((self.store.images().size(&image)?, image)));
@@ -96,10 +104,14 @@ impl Engine {
                 Err(_) if !self.store.images().has(&id) => continue,
                 described => described?,
             };
+            times.insert(id, image.config.created);
             let line = |tag: Option<&Tag>| {
+                let entries = tag.map(|tag| self.entries(tag)).transpose()?.unwrap_or_default();
                 let (repository, name) = tag.map(|tag| familiar_parts(&tag.name)).unzip();
-                ImageSummary {
+                Ok::<_, CommandError>(ImageSummary {
                     id,
+                    platform: platform_among(&entries, &image),
+                    beside: tag.map(|tag| tag.image).filter(|own| *own != id),
                     repository,
                     tag: name.flatten(),
                     digest: tag.and_then(|tag| tag.manifest),
@@ -107,18 +119,22 @@ impl Engine {
                     size,
                     labels: image.config.config.labels.clone(),
                     containers: used.get(&id.0).copied().unwrap_or(0),
-                }
+                })
             };
             let mut own = tags.iter().filter(|tag| tag.image == id).peekable();
             let mut among = tags.iter().filter(|tag| tag.platforms.contains(&id)).peekable();
             if own.peek().is_none() && among.peek().is_none() {
-                list.push(line(None));
+                list.push(line(None)?);
             }
             // The other platforms of an index stand under its name, for who wants to see all.
             if all {
-                list.extend(among.map(|tag| line(Some(tag))));
+                for tag in among {
+                    list.push(line(Some(tag))?);
+                }
             }
-            list.extend(own.map(|tag| line(Some(tag))));
+            for tag in own {
+                list.push(line(Some(tag))?);
+            }
         }
         let wants_dangling = filters.contains(&ImageFilter::Dangling(true));
         list.retain(|image| all || wants_dangling || image.repository.is_some() || filters.is_empty());
@@ -142,9 +158,12 @@ impl Engine {
                 }
             }
         }
-        list.sort_by(|a, b| {
-            b.created.cmp(&a.created).then_with(|| a.repository.cmp(&b.repository)).then_with(|| a.tag.cmp(&b.tag))
-        });
+        let place = |image: &ImageSummary| {
+            let time = times.get(&image.beside.unwrap_or(image.id)).copied().flatten();
+            let among = image.beside.map(|_| image.platform.to_string());
+            (std::cmp::Reverse(time), image.repository.clone(), image.tag.clone(), among)
+        };
+        list.sort_by_cached_key(place);
         Ok(list)
     }
 
@@ -279,8 +298,18 @@ impl Engine {
             .platforms_here(&found)?
             .into_iter()
             .map(|(platform, image)| json!({ "Id": image.id.to_string(), "Platform": platform.to_string() }));
+        let entries = found.tag.as_ref().map(|tag| self.entries(tag)).transpose()?.unwrap_or_default();
+        let attached = entries.iter().filter(|entry| entry.media_type.is_manifest() && !is_image(entry)).map(|entry| {
+            let note = |key| entry.annotations.as_ref().and_then(|notes| notes.get(key));
+            json!({
+                "Digest": entry.digest.to_string(),
+                "Type": note("vnd.docker.reference.type").or(entry.artifact_type.as_ref()),
+                "Manifest": note("vnd.docker.reference.digest"),
+            })
+        });
         Ok(Some(json!({
             "Platforms": platforms.collect::<Vec<_>>(),
+            "Attached": attached.collect::<Vec<_>>(),
             "Id": image.id.to_string(),
             "RepoTags": names,
             "RepoDigests": digests,

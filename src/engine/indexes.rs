@@ -44,8 +44,14 @@ pub(super) enum Part {
     Attached,
 }
 
+/// The platform of an image among the entries of an index: what the index says goes before what the image says.
+pub(super) fn platform_among(entries: &[Descriptor], image: &Image) -> Platform {
+    let own = entries.iter().find(|entry| image.record.manifests.contains(&to_store(&entry.digest)));
+    own.and_then(|entry| entry.platform.clone()).unwrap_or_else(|| platform_of(image))
+}
+
 /// What an image says of the platform it is for.
-fn platform_of(image: &Image) -> Platform {
+pub(super) fn platform_of(image: &Image) -> Platform {
     let config = &image.config;
     Platform::new(&config.os, &config.architecture, config.variant.as_deref())
 }
@@ -252,11 +258,7 @@ impl Engine {
     /// The images that a name stands for, each with its platform, this machine's first; those that are here.
     pub(super) fn platforms_here(&self, found: &Found) -> Result<Vec<(Platform, Image)>> {
         let entries = found.tag.as_ref().map(|tag| self.entries(tag)).transpose()?.unwrap_or_default();
-        // What the index says goes before what the image says.
-        let platform = |image: &Image| {
-            let own = entries.iter().find(|entry| image.record.manifests.contains(&to_store(&entry.digest)));
-            own.and_then(|entry| entry.platform.clone()).unwrap_or_else(|| platform_of(image))
-        };
+        let platform = |image: &Image| platform_among(&entries, image);
         let mut here = vec![(platform(&found.image), found.image.clone())];
         for id in found.tag.iter().flat_map(|tag| &tag.platforms) {
             match self.store.images().get(id) {

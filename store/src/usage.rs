@@ -1,6 +1,6 @@
 //! What takes how much disk space. The parts add up to what `du` says of the store.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::PathBuf;
 
@@ -66,29 +66,57 @@ pub struct ImageSpace {
     pub unique: u64,
 }
 
-/// Measures each image; beside that, what several have, counted once.
+/// To which image each belongs: itself, or for what is only another platform of an index that is kept whole the image that
+/// the index's name stands for.
+///
+/// # Errors
+/// [`crate::Error::Io`], [`crate::Error::Damaged`].
+pub fn owners(store: &Store) -> Result<HashMap<ImageId, ImageId>> {
+    let tags = store.refs().list()?;
+    let mut owners = HashMap::new();
+    for tag in &tags {
+        for platform in &tag.platforms {
+            owners.entry(*platform).or_insert(tag.image);
+        }
+    }
+    owners.extend(tags.iter().map(|tag| (tag.image, tag.image)));
+    for id in store.images().list()? {
+        owners.entry(id).or_insert(id);
+    }
+    Ok(owners)
+}
+
+/// Measures each image, together with the other platforms of its index and what the index lists beside them; beside that,
+/// what several have, counted once.
 ///
 /// # Errors
 /// [`crate::Error::Io`], [`crate::Error::Damaged`].
 pub fn image_space(store: &Store) -> Result<(Vec<ImageSpace>, u64)> {
     // A config's blob may well have the digest of a layer; each is a file of its own.
     let mut parts: HashMap<PathBuf, (u64, usize)> = HashMap::new();
-    let mut images = Vec::new();
+    let owners = owners(store)?;
+    let mut images: BTreeMap<ImageId, HashSet<PathBuf>> = BTreeMap::new();
     for id in store.images().list()? {
         // An image that is damaged has no say here; `check` tells of it.
         let Ok(image) = store.images().get(&id) else { continue };
         let forms = image.record.compressed.iter().flatten().map(|form| form.digest);
         let blobs = std::iter::once(id.0).chain(image.record.manifests.iter().copied()).chain(forms);
-        let mut own: HashSet<PathBuf> = blobs.map(|blob| store.blobs().path(&blob)).collect();
+        let own = images.entry(owners.get(&id).copied().unwrap_or(id)).or_default();
+        own.extend(blobs.map(|blob| store.blobs().path(&blob)));
         own.extend(image.layers().iter().map(|layer| store.layers().path(layer)));
         own.insert(store.images().directory(&id));
-        for path in &own {
-            match parts.get_mut(path) {
-                Some((_, users)) => *users += 1,
-                None => drop(parts.insert(path.clone(), (files::disk_usage(path)?, 1))),
-            }
+    }
+    for tag in store.refs().list()? {
+        if let Some(own) = images.get_mut(&tag.image) {
+            let kept = tag.attached.iter().filter(|blob| store.blobs().has(blob));
+            own.extend(kept.map(|blob| store.blobs().path(blob)));
         }
-        images.push((id, own));
+    }
+    for path in images.values().flatten() {
+        match parts.get_mut(path) {
+            Some((_, users)) => *users += 1,
+            None => drop(parts.insert(path.clone(), (files::disk_usage(path)?, 1))),
+        }
     }
     let space = images.into_iter().map(|(id, own)| {
         let mut space = ImageSpace { id, shared: 0, unique: 0 };
@@ -117,8 +145,11 @@ pub fn usage(store: &Store) -> Result<Usage> {
     let images = store.images().list()?;
     let cached = cache_only_layers(store, &images)?;
     usage.images.bytes = content_space(store)? - cached;
-    usage.images.count = images.len();
-    usage.images.active = images.iter().filter(|id| used.contains(&id.0)).count();
+    let owners = owners(store)?;
+    let owner = |id: &ImageId| owners.get(id).copied().unwrap_or(*id);
+    usage.images.count = images.iter().map(owner).collect::<HashSet<_>>().len();
+    let in_use = images.iter().filter(|id| used.contains(&id.0));
+    usage.images.active = in_use.map(owner).collect::<HashSet<_>>().len();
     // Layers that both the build cache and unused images name go when both do.
     let (images, cache) = (ImageScope::Unused, CacheScope::All);
     let gone = gc::collect(store, &GcOptions { images, cache, dry_run: true, ..GcOptions::default() })?;

@@ -182,3 +182,51 @@ fn an_index_in_an_index_is_kept_whole() {
     let (deep, _) = layout.name(entry, "deep");
     sandbox.img(&["copy", "--all", &deep, "deep:1"]).refuses(1, &["too deep"]);
 }
+
+#[test]
+fn other_platforms_stand_under_the_name_of_their_index() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let layout = Layout::new(&sandbox, "layout");
+    let (amd, arm) = (layout.image("amd64"), layout.image("arm64"));
+    let (place, _) = layout.name(layout.listing(&[amd.clone(), arm, layout.attestation(&amd)]), "whole");
+    sandbox.ok(&["copy", "-q", "--all", &place, "whole:1"]);
+    let both = ids(&sandbox, &["whole", "--all"]);
+    assert_eq!(both.len(), 2);
+    let platforms = sandbox.ok(&["images", "--all", "--format", "{{.Repository}} {{.Platform}}", "whole"]);
+    assert_eq!(platforms, "whole linux/amd64\nwhole linux/arm64");
+    sandbox.img(&["images", "--all"]).ok().prints(&["\n  linux/arm64 "]);
+    // What the index has for nobody to run is told apart, and is no platform.
+    let seen = sandbox.inspect("whole:1");
+    assert_eq!(seen["Platforms"].as_array().unwrap().len(), 2, "{seen}");
+    assert_eq!(seen["Attached"][0]["Type"], "attestation-manifest", "{seen}");
+    assert_eq!(seen["Attached"][0]["Manifest"], amd["digest"], "{seen}");
+    sandbox
+        .img(&["run", "--platform", "unknown/unknown", "--pull", "never", "whole:1", "true"])
+        .refuses(125, &["unknown"]);
+    // The layer is one that the other image has: two images share it, not three.
+    let tree = sandbox.img(&["image", "tree", "--format", "json", "whole:1"]).ok().json();
+    let names: Vec<&str> = tree[0]["Images"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    assert!(names.contains(&"whole:1") && names.contains(&"whole:1 (linux/arm64)"), "{tree}");
+    assert_eq!(tree[0]["SharedBy"], 2, "{tree}");
+    // Two images, and every byte of them is told.
+    let rows = sandbox.img(&["system", "df", "--format", "{{json .}}"]).ok().json_lines();
+    assert_eq!(rows[0]["TotalCount"], 2);
+    let all = sandbox.img(&["system", "df", "-v", "--format", "json"]).ok().json();
+    let images = all["Images"].as_array().unwrap();
+    assert_eq!(images.len(), 2, "{all}");
+    let own: u64 = images.iter().map(|image| image["UniqueBytes"].as_u64().unwrap()).sum();
+    let told = own + all["SharedLayersBytes"].as_u64().unwrap() + all["RestBytes"]["Images"].as_u64().unwrap();
+    assert_eq!(Some(told), rows[0]["Bytes"].as_u64(), "{all}");
+    let whole = images.iter().find(|image| image["Repository"] == "whole").unwrap();
+    // Two configs, two manifests, the index, the attestation's three and two records: all blocks of its own.
+    assert!(whole["UniqueBytes"].as_u64().unwrap() >= 10 * 4096, "{all}");
+    tools::run("sync", ["-f", &sandbox.root().display().to_string()]).ok();
+    let on_disk = tools::run("du", ["-sx", "-B1", &sandbox.root().display().to_string()]).ok().stdout();
+    let total = sandbox.img(&["system", "df", "-v", "--format", "json"]).ok().json()["TotalBytes"].to_string();
+    assert_eq!(on_disk.split('\t').next(), Some(&*total), "the store as du sees it");
+    // A container of the other platform makes its index one that is used.
+    sandbox.ok(&["create", "--platform", "linux/arm64", "--network", "none", "whole:1", "true"]);
+    let rows = sandbox.img(&["system", "df", "--format", "{{json .}}"]).ok().json_lines();
+    assert_eq!(rows[0]["Active"], 1);
+}

@@ -134,10 +134,13 @@ impl Engine {
         let policy = options.pull.as_deref().unwrap_or("missing");
         let mut here = if policy == "always" { None } else { self.look_up_image(&options.image)? };
         if let Some(found) = here.take_if(|_| policy != "newer") {
-            return match &options.platform {
-                Some(text) => self.prefer_platform(found, &text.parse()?),
-                None => Ok(found.image),
-            };
+            let Some(text) = &options.platform else { return Ok(found.image) };
+            match self.image_of_platform(&found, &options.image, &text.parse()?) {
+                Err(error) if policy == "never" => return Err(error),
+                // What is here is for other machines; the registry may have the one that was asked for.
+                Err(_) => here = Some(found),
+                image => return image,
+            }
         }
         if policy == "never" {
             return Err(CommandError::new(format!("no such image: {}", options.image))
