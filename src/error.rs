@@ -300,7 +300,7 @@ fn store_hint(error: &store::Error) -> Option<String> {
             ErrorKind::QuotaExceeded => Some("the disk quota is used up; `img system prune` makes room".into()),
             ErrorKind::PermissionDenied => Some("run img as root, or choose another store with --root".into()),
             ErrorKind::ReadOnlyFilesystem => {
-                Some("the store lies on a read-only file system: what is there can be read, and started; --root chooses another".into())
+                Some("the store lies on a read-only file system: what is there can be read, and images run, in memory; --root chooses another".into())
             }
             _ => None,
         },

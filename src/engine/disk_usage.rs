@@ -55,7 +55,9 @@ impl Engine {
     /// The store cannot be read.
     pub fn disk_usage(&self) -> Result<Vec<DiskUsage>> {
         let usage = usage(&self.store)?;
-        let running = self.running()?;
+        // What lives in memory takes nothing of the disk.
+        let containers = self.store.containers();
+        let running: Vec<String> = self.running()?.into_iter().filter(|id| !containers.is_in_memory(id)).collect();
         let line = |kind, part: &Part, active, reclaimable| DiskUsage {
             kind,
             count: part.count,
@@ -65,7 +67,7 @@ impl Engine {
         };
         let stopped = self.stopped_bytes(&running)?;
         let (mut mounted, mut unused) = (0, 0);
-        for volume in self.volumes()? {
+        for volume in self.volumes()?.iter().filter(|volume| !self.store.volumes().is_in_memory(&volume.id)) {
             match volume.used_by.is_empty() {
                 true => unused += self.store.volumes().disk_usage(&volume.id)?,
                 false => mounted += 1,
@@ -84,8 +86,9 @@ impl Engine {
     /// What containers that do not run take, bytes.
     fn stopped_bytes(&self, running: &[String]) -> Result<u64> {
         let mut bytes = 0;
-        for id in self.container_ids()?.iter().filter(|id| !running.contains(id)) {
-            bytes += self.store.containers().disk_usage(id)?;
+        let containers = self.store.containers();
+        for id in self.container_ids()?.iter().filter(|id| !running.contains(id) && !containers.is_in_memory(id)) {
+            bytes += containers.disk_usage(id)?;
         }
         Ok(bytes)
     }
@@ -103,12 +106,13 @@ impl Engine {
         });
         let images = images.collect();
         let mut volumes = Vec::new();
-        for volume in self.volumes()? {
+        for volume in self.volumes()?.into_iter().filter(|volume| !self.store.volumes().is_in_memory(&volume.id)) {
             let bytes = self.store.volumes().disk_usage(&volume.id)?;
             volumes.push((volume, bytes));
         }
         let mut containers = Vec::new();
-        for container in self.containers(true, &[], false)? {
+        let on_disk = |id: &str| !self.store.containers().is_in_memory(id);
+        for container in self.containers(true, &[], false)?.into_iter().filter(|container| on_disk(&container.id)) {
             let mounted = volumes.iter().filter(|(volume, _)| volume.used_by.contains(&container.name)).count();
             let bytes = self.store.containers().disk_usage(&container.id)?;
             containers.push((container, mounted, bytes));

@@ -116,7 +116,8 @@ impl Engine {
                 "storage-driver in the configuration is \"erofs\" or \"dir\"; left out, the best that works here",
             ));
         }
-        let store = Store::open(&context.root)?;
+        let memory = Some(context.runroot.join("memory"));
+        let store = Store::open_at(store::Places { root: context.root.clone(), memory })?;
         let environment = Arc::clone(&context.environment);
         Ok(Self {
             store,

@@ -34,6 +34,11 @@ pub(crate) fn create_dir(path: &Path) -> Result<()> {
     }
 }
 
+/// As [`create_dir`], with what is missing above it.
+pub(crate) fn create_dirs(path: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("create the directory", path))
+}
+
 /// A new file `path`, 0600, open for reading and writing; it must not exist.
 pub(crate) fn create_file(path: &Path) -> Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path).map_err(Error::io("create", path))

@@ -44,6 +44,7 @@ pub mod usage;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use digest::{ChainId, DiffId, Digest, ImageId};
@@ -81,6 +82,9 @@ const DIRECTORIES: [&str; 22] = [
     "locks",
 ];
 
+/// What of that is made in memory when the disk is read-only.
+const IN_MEMORY: [&str; 4] = ["containers/names", "volumes/names", "trash", "locks"];
+
 /// An open store. A handle, with its clones, is one unit of work: what it has written or protected is kept from the
 /// garbage collector until the last clone is dropped. Long-lived programs open one per request; opening is one
 /// `open` and one `read`.
@@ -91,9 +95,23 @@ pub struct Store {
 
 #[derive(Debug)]
 struct Inner {
-    root: PathBuf,
+    places: Places,
+    /// Whether records were seen to lie in memory.
+    in_memory: AtomicBool,
+    /// Whether the disk was seen to be read-only: then it is not asked for leases again.
+    read_only: AtomicBool,
     lease: Mutex<Option<Arc<Lease>>>,
     collector_off: Mutex<Option<LockFile>>,
+}
+
+/// Where a store lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Its directory.
+    pub root: PathBuf,
+    /// Where new containers live when `root` lies on a read-only disk: a directory in memory, which need not be there yet. Without
+    /// it they are refused then.
+    pub memory: Option<PathBuf>,
 }
 
 impl Store {
@@ -103,14 +121,26 @@ impl Store {
     /// [`Error::NewerFormat`] if a newer program wrote it, [`Error::Conflict`] if `root` holds something else,
     /// [`Error::Io`].
     pub fn open(root: &Path) -> Result<Self> {
+        Self::open_at(Places { root: root.to_path_buf(), memory: None })
+    }
+
+    /// As [`Store::open`], with a place for containers when the disk is read-only.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_at(places: Places) -> Result<Self> {
+        let root = &places.root;
         let version = root.join("version");
         match files::optional(files::read_limited(&version, 64))? {
             Some(text) => check_format(root, &text)?,
             None => create(root)?,
         }
+        let in_memory = places.memory.as_ref().is_some_and(|memory| memory.exists());
         Ok(Self {
             inner: Arc::new(Inner {
-                root: root.to_path_buf(),
+                places,
+                in_memory: AtomicBool::new(in_memory),
+                read_only: AtomicBool::new(false),
                 lease: Mutex::new(None),
                 collector_off: Mutex::new(None),
             }),
@@ -120,7 +150,37 @@ impl Store {
     /// The directory of the store, as given to [`Store::open`].
     #[must_use]
     pub fn root(&self) -> &Path {
-        &self.inner.root
+        &self.inner.places.root
+    }
+
+    /// Where it lies, to open it once more.
+    #[must_use]
+    pub fn places(&self) -> &Places {
+        &self.inner.places
+    }
+
+    /// Where records lie that could not be written to the disk, if there are any. `look`: also those of other processes since this
+    /// handle was opened.
+    pub(crate) fn memory(&self, look: bool) -> Option<&Path> {
+        let memory = self.inner.places.memory.as_deref()?;
+        if look && !self.inner.in_memory.load(Ordering::Relaxed) && memory.exists() {
+            self.inner.in_memory.store(true, Ordering::Relaxed);
+        }
+        self.inner.in_memory.load(Ordering::Relaxed).then_some(memory)
+    }
+
+    /// Makes the place in memory.
+    pub(crate) fn make_memory(&self) -> Result<Option<&Path>> {
+        let Some(memory) = self.inner.places.memory.as_deref() else { return Ok(None) };
+        for name in IN_MEMORY {
+            files::create_dirs(&memory.join(name))?;
+        }
+        // What removals that were killed left.
+        for name in files::names(&memory.join("trash"))? {
+            files::remove_all(&memory.join("trash").join(name))?;
+        }
+        self.inner.in_memory.store(true, Ordering::Relaxed);
+        Ok(Some(memory))
     }
 
     /// Keeps blobs, layers and images with these digests from being collected while this handle lives. Must come
@@ -130,9 +190,15 @@ impl Store {
     /// # Errors
     /// [`Error::Io`], [`Error::LockTimeout`].
     pub fn protect(&self, digests: &[Digest]) -> Result<()> {
+        if self.inner.read_only.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         match self.lease().and_then(|lease| lease.protect(digests)) {
             // Nobody can collect there either.
-            Err(error) if error.is_read_only() => Ok(()),
+            Err(error) if error.is_read_only() => {
+                self.inner.read_only.store(true, Ordering::Relaxed);
+                Ok(())
+            }
             Err(error) if error.is_no_room() => self.keep_collector_off(),
             protected => protected,
         }
@@ -226,7 +292,7 @@ impl Store {
         if let Some(lease) = &*lease {
             return Ok(Arc::clone(lease));
         }
-        let made = Arc::new(Lease::create(&self.inner.root)?);
+        let made = Arc::new(Lease::create(self.root())?);
         *lease = Some(Arc::clone(&made));
         Ok(made)
     }

@@ -7,6 +7,7 @@
 //! name without a record is always stale. Containers are not synced, volumes and networks are.
 
 mod emptied;
+mod memory;
 mod spare;
 
 use std::fs;
@@ -116,11 +117,13 @@ pub struct Records<'a> {
     store: &'a Store,
     class: Class,
     durability: Durability,
+    /// Whether a record is made in memory when the disk is read-only.
+    or_in_memory: bool,
 }
 
 impl<'a> Records<'a> {
     pub(crate) fn new(store: &'a Store, class: Class) -> Self {
-        Self { store, class, durability: class.durability() }
+        Self { store, class, durability: class.durability(), or_in_memory: class == Class::Container }
     }
 
     /// The same, for changes that a power cut may undo within the next seconds: nothing waits for the disk. What is
@@ -136,8 +139,9 @@ impl<'a> Records<'a> {
         self.class
     }
 
-    fn directory(&self) -> PathBuf {
-        self.store.root().join(self.class.directory())
+    /// The directory of this class below a store's root or the place in memory.
+    fn directory(&self, home: &Path) -> PathBuf {
+        home.join(self.class.directory())
     }
 
     /// The directory of the record `id`, which must be a full id.
@@ -146,7 +150,7 @@ impl<'a> Records<'a> {
     /// [`Error::Invalid`] unless `id` is 64 hex digits.
     pub fn path(&self, id: &str) -> Result<PathBuf> {
         validate_id(id)?;
-        Ok(self.directory().join(id))
+        Ok(self.directory(self.home_of(id)).join(id))
     }
 
     /// Where the files of container `id` are.
@@ -203,23 +207,34 @@ impl<'a> Records<'a> {
     /// As [`Records::create`].
     pub fn create_held<T: Serialize>(&self, record: &Record<T>) -> Result<fs::File> {
         validate_name(&record.name)?;
-        let directory = self.path(&record.id)?;
+        validate_id(&record.id)?;
         let bytes = encode(self.class, record)?;
         // Nobody sweeps what has no record yet.
         let _collector = self.store.hold_collector()?;
+        match self.create_in(self.store.root(), record, &bytes) {
+            Err(error) if error.is_read_only() && self.or_in_memory => match self.store.make_memory()? {
+                Some(memory) => self.create_in(memory, record, &bytes),
+                None => Err(error),
+            },
+            made => made,
+        }
+    }
+
+    fn create_in<T>(&self, home: &Path, record: &Record<T>, bytes: &[u8]) -> Result<fs::File> {
         // The name comes first, on the disk too: a record without one could not be told from another of that name.
-        self.take_name(&record.name, &record.id)?;
-        let made = self.make(record, &directory, &bytes);
+        self.take_name(home, &record.name, &record.id)?;
+        let made = self.make(home, record, bytes);
         if made.is_err() {
             // What cannot be cleared away either is for the collector; the first error is the one to tell.
-            let _ = self.free_name(&record.name, &record.id);
+            let _ = self.free_name(home, &record.name, &record.id);
         }
         made
     }
 
     /// Makes the directory of a record whose name is taken, and the record in it.
-    fn make<T>(&self, record: &Record<T>, directory: &Path, bytes: &[u8]) -> Result<fs::File> {
-        let spare = self.class == Class::Container && self.take_spare(directory)?;
+    fn make<T>(&self, home: &Path, record: &Record<T>, bytes: &[u8]) -> Result<fs::File> {
+        let directory = &self.directory(home).join(&record.id);
+        let spare = self.class == Class::Container && home == self.store.root() && self.take_spare(directory)?;
         if !spare {
             match fs::DirBuilder::new().mode(0o700).create(directory) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -252,19 +267,19 @@ impl<'a> Records<'a> {
             if self.durability == Durability::Synced {
                 files::sync_parent(directory)?;
             }
-            self.still_named(record)?;
+            self.still_named(home, record)?;
             Ok(held)
         })();
         if made.is_err() {
-            let _ = self.discard(directory);
+            let _ = self.discard(home, directory);
         }
         made
     }
 
     /// Makes sure that nobody took the name over while it led to no record yet: who does so is alone with the names.
-    fn still_named<T>(&self, record: &Record<T>) -> Result<()> {
-        let _lock = LockFile::acquire(&self.names_lock(), LockMode::Shared, lock::SHORT)?;
-        if self.named(&record.name)?.as_deref() == Some(&record.id) {
+    fn still_named<T>(&self, home: &Path, record: &Record<T>) -> Result<()> {
+        let _lock = LockFile::acquire(&self.names_lock(home), LockMode::Shared, lock::SHORT)?;
+        if self.named_in(home, &record.name)?.as_deref() == Some(&record.id) {
             return Ok(());
         }
         Err(Error::Conflict(format!("the {} name {} is taken", self.class.noun(), record.name)))
@@ -286,7 +301,7 @@ impl<'a> Records<'a> {
     /// Whoever changes a record holds this lock. Its file is there as long as it is held.
     fn lock_record(&self, id: &str) -> Result<LockFile> {
         validate_id(id)?;
-        let path = self.store.root().join("locks").join(format!("{}-{id}", self.class.noun()));
+        let path = self.home_of(id).join("locks").join(format!("{}-{id}", self.class.noun()));
         LockFile::acquire(&path, LockMode::Exclusive, lock::SHORT).map(LockFile::removed_on_release)
     }
 
@@ -301,10 +316,11 @@ impl<'a> Records<'a> {
         if record.name == name {
             return Ok(());
         }
-        self.take_name(name, id)?;
+        let home = self.home_of(id);
+        self.take_name(home, name, id)?;
         let old = std::mem::replace(&mut record.name, name.to_owned());
         self.write(&record)?;
-        self.free_name(&old, id)
+        self.free_name(home, &old, id)
     }
 
     fn write<T: Serialize>(&self, record: &Record<T>) -> Result<()> {
@@ -356,9 +372,13 @@ impl<'a> Records<'a> {
     /// # Errors
     /// [`Error::Io`].
     pub fn ids(&self) -> Result<Vec<String>> {
-        let directory = self.directory();
-        let mut ids = files::names(&directory)?;
-        ids.retain(|id| validate_id(id).is_ok() && directory.join(id).join(FILE).exists());
+        let mut ids = Vec::new();
+        for home in self.homes() {
+            let directory = self.directory(home);
+            let names = files::names(&directory)?.into_iter();
+            ids.extend(names.filter(|id| validate_id(id).is_ok() && directory.join(id).join(FILE).exists()));
+        }
+        ids.sort();
         Ok(ids)
     }
 
@@ -369,9 +389,11 @@ impl<'a> Records<'a> {
     pub fn list<T: DeserializeOwned>(&self) -> Result<Vec<Record<T>>> {
         let records = self.read_all()?;
         for record in &records {
-            if fs::symlink_metadata(self.name_path(&record.name)).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+            let home = self.home_of(&record.id);
+            let name = self.name_path(home, &record.name);
+            if fs::symlink_metadata(name).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
                 // On a read-only disk it has to wait, and is listed nevertheless.
-                let _ = self.take_name(&record.name, &record.id);
+                let _ = self.take_name(home, &record.name, &record.id);
             }
         }
         Ok(records)
@@ -391,7 +413,8 @@ impl<'a> Records<'a> {
     /// [`Error::NotFound`], [`Error::Conflict`] if several ids begin so, [`Error::Io`].
     pub fn find(&self, text: &str) -> Result<String> {
         let missing = || Error::NotFound { kind: self.class.noun(), name: text.chars().take(200).collect() };
-        if validate_id(text).is_ok() && self.directory().join(text).join(FILE).exists() {
+        let there = |home: &Path| self.directory(home).join(text).join(FILE).exists();
+        if validate_id(text).is_ok() && self.homes().any(there) {
             return Ok(text.to_owned());
         }
         if validate_name(text).is_ok()
@@ -429,14 +452,15 @@ impl<'a> Records<'a> {
         in_use: impl FnOnce() -> std::result::Result<bool, E>,
     ) -> std::result::Result<bool, E> {
         let record = self.read::<serde_json::Value>(id)?;
+        let home = self.home_of(id);
         let trash = {
             let _alone = crate::gc::collector_lock(self.store)?;
             if in_use()? {
                 return Ok(false);
             }
-            self.move_to_trash(&self.path(id)?)?
+            self.move_to_trash(home, &self.path(id)?)?
         };
-        self.forget(&record, &trash)?;
+        self.forget(home, &record, &trash)?;
         Ok(true)
     }
 
@@ -445,64 +469,75 @@ impl<'a> Records<'a> {
     /// # Errors
     /// As [`Records::remove`].
     pub fn remove_read<T>(&self, record: &Record<T>) -> Result<()> {
-        let trash = self.move_to_trash(&self.path(&record.id)?)?;
-        self.forget(record, &trash)
+        let home = self.home_of(&record.id);
+        let trash = self.move_to_trash(home, &self.path(&record.id)?)?;
+        self.forget(home, record, &trash)
     }
 
     /// What is left to do for a record that lies in the trash.
-    fn forget<T>(&self, record: &Record<T>, trash: &Path) -> Result<()> {
-        self.free_name(&record.name, &record.id)?;
+    fn forget<T>(&self, home: &Path, record: &Record<T>, trash: &Path) -> Result<()> {
+        self.free_name(home, &record.name, &record.id)?;
         if self.durability == Durability::Synced {
-            files::sync_dir(&self.directory())?;
+            files::sync_dir(&self.directory(home))?;
         }
         files::remove_all(trash)
     }
 
     /// Moves a directory of this class out of sight in one step.
-    fn move_to_trash(&self, directory: &Path) -> Result<PathBuf> {
+    fn move_to_trash(&self, home: &Path, directory: &Path) -> Result<PathBuf> {
         let missing = || Error::NotFound { kind: self.class.noun(), name: directory.display().to_string() };
-        files::move_aside(self.store.root(), directory)?.ok_or_else(missing)
+        files::move_aside(home, directory)?.ok_or_else(missing)
     }
 
     /// Takes back a record that was made just now; nothing if somebody else removed it already.
-    fn discard(&self, directory: &Path) -> Result<()> {
-        files::optional(self.move_to_trash(directory))?.map_or(Ok(()), |trash| files::remove_all(&trash))
+    fn discard(&self, home: &Path, directory: &Path) -> Result<()> {
+        files::optional(self.move_to_trash(home, directory))?.map_or(Ok(()), |trash| files::remove_all(&trash))
     }
 
-    fn name_path(&self, name: &str) -> PathBuf {
-        self.directory().join("names").join(name)
+    fn name_path(&self, home: &Path, name: &str) -> PathBuf {
+        self.directory(home).join("names").join(name)
     }
 
     /// The id of the record named `name`; `None` if there is none.
     fn named(&self, name: &str) -> Result<Option<String>> {
-        let path = self.name_path(name);
+        for home in self.homes() {
+            if let Some(id) = self.named_in(home, name)? {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
+    fn named_in(&self, home: &Path, name: &str) -> Result<Option<String>> {
+        let path = self.name_path(home, name);
         let Some(target) = files::optional(fs::read_link(&path).map_err(Error::io("read the link", &path)))? else {
             return Ok(None);
         };
         let id = target.to_str().and_then(id_of_link);
         let id = id.ok_or_else(|| Error::Damaged(format!("the name {} holds no id", path.display())))?;
-        Ok(self.directory().join(&id).join(FILE).exists().then_some(id))
+        Ok(self.directory(home).join(&id).join(FILE).exists().then_some(id))
     }
 
-    fn names_lock(&self) -> PathBuf {
-        self.store.root().join("locks").join(self.class.directory())
+    fn names_lock(&self, home: &Path) -> PathBuf {
+        home.join("locks").join(self.class.directory())
     }
 
-    fn lock_names(&self) -> Result<LockFile> {
-        LockFile::acquire(&self.names_lock(), LockMode::Exclusive, lock::SHORT)
+    fn lock_names(&self, home: &Path) -> Result<LockFile> {
+        LockFile::acquire(&self.names_lock(home), LockMode::Exclusive, lock::SHORT)
     }
 
-    fn take_name(&self, name: &str, id: &str) -> Result<()> {
-        let path = self.name_path(name);
+    fn take_name(&self, home: &Path, name: &str, id: &str) -> Result<()> {
+        self.not_elsewhere(home, name)?;
+        let path = self.name_path(home, name);
         let link = || match std::os::unix::fs::symlink(link_of_id(id), &path) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(Error::io("create the name", &path)(error)),
         };
-        if !link()? && self.named(name)?.as_deref() != Some(id) {
+        if !link()? && self.named_in(home, name)?.as_deref() != Some(id) {
             // Taken, or left by a removal that was cut short. Who takes a stale name away must be alone with it.
-            let _lock = self.lock_names()?;
-            let stale = self.named(name)?.is_none();
+            let _lock = self.lock_names(home)?;
+            let stale = self.named_in(home, name)?.is_none();
             if stale {
                 files::remove_all(&path)?;
             }
@@ -513,9 +548,9 @@ impl<'a> Records<'a> {
         if self.durability == Durability::Synced { files::sync_parent(&path) } else { Ok(()) }
     }
 
-    fn free_name(&self, name: &str, id: &str) -> Result<()> {
-        let path = self.name_path(name);
-        let _lock = self.lock_names()?;
+    fn free_name(&self, home: &Path, name: &str, id: &str) -> Result<()> {
+        let path = self.name_path(home, name);
+        let _lock = self.lock_names(home)?;
         let target = files::optional(fs::read_link(&path).map_err(Error::io("read the link", &path)))?;
         if target.is_some_and(|target| target.to_str().and_then(id_of_link).as_deref() == Some(id)) {
             files::remove_all(&path)
@@ -531,7 +566,7 @@ impl<'a> Records<'a> {
         for record in self.read_all::<serde_json::Value>()? {
             if self.named(&record.name)?.as_deref() != Some(&record.id) {
                 if repair {
-                    self.take_name(&record.name, &record.id)?;
+                    self.take_name(self.home_of(&record.id), &record.name, &record.id)?;
                 }
                 ids.push(record.id);
             }
@@ -541,7 +576,11 @@ impl<'a> Records<'a> {
 
     /// The names that are reserved, rightly or not.
     pub(crate) fn names(&self) -> Result<Vec<String>> {
-        files::names(&self.directory().join("names"))
+        let mut names = Vec::new();
+        for home in self.homes() {
+            names.extend(files::names(&self.directory(home).join("names"))?);
+        }
+        Ok(names)
     }
 
     /// What is wrong with a reserved name. One whose record is gone is not wrong: who wants the name takes it over.
@@ -557,34 +596,46 @@ impl<'a> Records<'a> {
 
     /// Frees a name that means nothing.
     pub(crate) fn forget_name(&self, name: &str) -> Result<()> {
-        let _lock = self.lock_names()?;
-        files::remove_all(&self.name_path(name))
+        for home in self.homes() {
+            let _lock = self.lock_names(home)?;
+            if self.named_in(home, name).map_or(true, |id| id.is_none()) {
+                files::remove_all(&self.name_path(home, name))?;
+            }
+        }
+        Ok(())
     }
 
     /// Moves away directories without a record, and names without one, left by a kill. Only for who holds off creators.
     pub(crate) fn sweep_unfinished(&self) -> Result<Vec<PathBuf>> {
         let mut swept = Vec::new();
-        for name in files::names(&self.directory().join("names"))? {
-            // One that cannot be read is for `check` to tell.
-            if matches!(self.named(&name), Ok(None)) {
-                let _lock = self.lock_names()?;
-                if matches!(self.named(&name), Ok(None)) {
-                    files::remove_all(&self.name_path(&name))?;
+        for home in self.homes() {
+            for name in files::names(&self.directory(home).join("names"))? {
+                // One that cannot be read is for `check` to tell.
+                if matches!(self.named_in(home, &name), Ok(None)) {
+                    let _lock = self.lock_names(home)?;
+                    if matches!(self.named_in(home, &name), Ok(None)) {
+                        files::remove_all(&self.name_path(home, &name))?;
+                    }
                 }
             }
-        }
-        for directory in self.unfinished()? {
-            // It may be on its way out already.
-            swept.extend(files::optional(self.move_to_trash(&directory))?);
+            for directory in self.unfinished_in(home)? {
+                // It may be on its way out already.
+                swept.extend(files::optional(self.move_to_trash(home, &directory))?);
+            }
         }
         Ok(swept)
     }
 
     /// Directories without a record. Only for who holds off creators.
     pub(crate) fn unfinished(&self) -> Result<Vec<PathBuf>> {
-        let mut found = files::names(&self.directory())?;
-        found.retain(|name| validate_id(name).is_ok() && !self.directory().join(name).join(FILE).exists());
-        Ok(found.iter().map(|name| self.directory().join(name)).collect())
+        self.unfinished_in(self.store.root())
+    }
+
+    fn unfinished_in(&self, home: &Path) -> Result<Vec<PathBuf>> {
+        let directory = self.directory(home);
+        let mut found = files::names(&directory)?;
+        found.retain(|name| validate_id(name).is_ok() && !directory.join(name).join(FILE).exists());
+        Ok(found.iter().map(|name| directory.join(name)).collect())
     }
 }
 

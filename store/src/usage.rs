@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::gc::{self, CacheScope, GcOptions, ImageScope};
 use crate::lock::{self, LockMode};
+use crate::record::Records;
 
 /// One kind of thing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -155,8 +156,10 @@ pub fn usage(store: &Store) -> Result<Usage> {
     let gone = gc::collect(store, &GcOptions { images, cache, dry_run: true, ..GcOptions::default() })?;
     usage.images.reclaimable = gone.content_bytes.saturating_sub(cached).min(usage.images.bytes);
 
-    usage.containers = Part { count: store.containers().ids()?.len(), bytes: space("containers")?, ..Part::default() };
-    usage.volumes = Part { count: store.volumes().ids()?.len(), bytes: space("volumes")?, ..Part::default() };
+    let part = |records: Records<'_>| -> Result<Part> {
+        Ok(Part { count: records.ids_on_disk()?.len(), bytes: records.space()?, ..Part::default() })
+    };
+    (usage.containers, usage.volumes) = (part(store.containers())?, part(store.volumes())?);
     let cache = space("cache")? + cached;
     let parts = cache_prune::parts(store)?;
     let active = parts.iter().filter(|part| part.in_use).count();
@@ -190,7 +193,9 @@ pub fn content_space(store: &Store) -> Result<u64> {
 /// # Errors
 /// [`crate::Error::Io`].
 pub fn others(store: &Store) -> Result<Vec<(String, u64)>> {
-    let mut found = vec![(".".to_owned(), files::own_usage(store.root())?)];
+    // The directory may be given as a link.
+    let root = fs::canonicalize(store.root()).map_err(Error::io("resolve", store.root()))?;
+    let mut found = vec![(".".to_owned(), files::own_usage(&root)?)];
     for name in files::names(store.root())?.into_iter().filter(|name| !TOLD.contains(&name.as_str())) {
         let bytes = files::disk_usage(&store.root().join(&name))?;
         found.push((name, bytes));

@@ -63,8 +63,7 @@ fn cannot(sandbox: &Sandbox, why: &str) {
         (1, &["volume", "create", "more"]),
         (1, &["network", "create", "more"]),
         (1, &["commit", "old", "committed"]),
-        (125, &["run", "--rm", "--network", "none", "busybox", "true"]),
-        (125, &["create", "busybox", "true"]),
+        (125, &["run", "--rm", "--network", "none", "-v", "more:/d", "busybox", "true"]),
     ] {
         let out = sandbox.img(words);
         out.refuses(code, &[why]).hints();
@@ -90,6 +89,9 @@ fn a_full_disk_can_be_looked_at_and_cleared() {
     disk.fill();
     looks(&sandbox);
     cannot(&sandbox, "no space left");
+    for words in [&["run", "--rm", "--network", "none", "busybox", "true"][..], &["create", "busybox", "true"]] {
+        sandbox.img(words).refuses(125, &["no space left"]).hints();
+    }
     looks(&sandbox);
     // What runs goes on, and ends.
     sandbox.img(&["exec", "up", "sh", "-c", "echo x > /d/x"]).exits(1);
@@ -144,4 +146,68 @@ fn a_read_only_disk_can_be_read_and_run_from() {
     sandbox.img(&["diff", "new"]).ok().prints(&["A /f"]);
     sandbox.img(&["system", "check"]).ok();
     assert_eq!(std::fs::read_dir(sandbox.root().join("tmp")).unwrap().count(), 0);
+}
+
+/// New containers on a read-only disk live in memory: everything of theirs works, and they take nothing of the disk, also once that can be
+/// written again.
+#[test]
+fn new_containers_on_a_read_only_disk_live_in_memory() {
+    if !Disk::can_be_made() {
+        skip!("mkfs.ext4 and loop devices are needed");
+    }
+    let disk = Disk::new(48);
+    let sandbox = disk.sandbox();
+    sandbox.pull("busybox");
+    sandbox.build("made", "made", "FROM busybox\nVOLUME /data\nRUN echo made > /made\n").ok();
+    sandbox.ok(&["create", "--name", "old", "--network", "none", "busybox", "true"]);
+    sandbox.img(&["system", "unmount"]).ok();
+    disk.read_only();
+
+    let write = "echo written > /f; cat /f";
+    let out = sandbox.img(&["run", "--rm", "--network", "none", "busybox", "sh", "-c", write]);
+    out.ok().prints(&["written"]);
+    assert!(!out.stderr().contains("in memory"), "of one that goes at once there is nothing to say: {out}");
+    let out = sandbox.img(&["run", "--name", "one", "--network", "none", "busybox", "sh", "-c", write]);
+    assert!(out.ok().stderr().contains("container one lives in memory, until the next boot"), "{out}");
+    for taken in ["one", "old"] {
+        sandbox.img(&["create", "--name", taken, "busybox", "true"]).refuses(125, &["already in use"]).hints();
+    }
+    let says = "cat /made > /data/f; echo said; sleep 1000";
+    sandbox.ok(&["run", "-d", "--name", "up", "--network", "none", "made", "sh", "-c", says]);
+    sandbox.wait_until("its word", || sandbox.img(&["logs", "up"]).ok().stdout().contains("said"));
+    sandbox.img(&["exec", "up", "cat", "/data/f"]).ok().prints(&["made"]);
+    sandbox.img(&["ps", "-a", "--format", "{{.Names}}"]).ok().prints(&["up", "one", "old"]);
+    sandbox.img(&["diff", "one"]).ok().prints(&["A /f"]);
+    sandbox.img(&["cp", "one:/f", &sandbox.text("copied")]).ok();
+    sandbox.img(&["rename", "one", "two"]).ok();
+    sandbox.img(&["start", "-a", "two"]).ok().prints(&["written"]);
+    sandbox.img(&["inspect", "two"]).ok().prints(&["\"/two\""]);
+    let mounted = sandbox.ok(&["mount", "two"]);
+    assert_eq!(std::fs::read_to_string(std::path::Path::new(&mounted).join("f")).unwrap(), "written\n");
+    sandbox.ok(&["umount", "two"]);
+    sandbox.img(&["system", "check"]).ok();
+    // What it says of the disk adds up to the disk.
+    let used = crate::support::tools::run("du", ["-sxD", "-B1", &sandbox.root().to_string_lossy()]).ok().stdout();
+    let used = used.split_whitespace().next().unwrap().to_owned();
+    sandbox.img(&["system", "df", "-v"]).ok().prints(&[&format!("({used} bytes)")]);
+    sandbox.img(&["rm", "two"]).ok();
+    // A volume with a name would be expected to stay.
+    sandbox.img(&["run", "--rm", "-v", "kept:/d", "busybox", "true"]).refuses(125, &["read-only file system"]).hints();
+
+    disk.writable();
+    sandbox.img(&["create", "--name", "up", "busybox", "true"]).refuses(125, &["already in use"]).hints();
+    sandbox.ok(&["run", "--name", "disk", "--network", "none", "busybox", "true"]);
+    sandbox.img(&["ps", "-a", "--format", "{{.Names}}"]).ok().prints(&["disk", "up", "old"]);
+    // Its image stays as long as it does.
+    sandbox.img(&["image", "prune", "--all", "--force"]).ok();
+    sandbox.img(&["exec", "up", "cat", "/made"]).ok().prints(&["made"]);
+    sandbox.img(&["rm", "-f", "-v", "up"]).ok();
+    sandbox.img(&["rm", "old", "disk"]).ok();
+    assert_eq!(sandbox.img(&["volume", "ls", "-q"]).ok().word(), "");
+    for place in ["containers", "containers/names", "volumes", "volumes/names", "trash"] {
+        let names = std::fs::read_dir(sandbox.path("run/memory").join(place)).unwrap();
+        let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).filter(|name| name != "names").collect();
+        assert!(names.is_empty(), "{place}: {names:?}");
+    }
+    sandbox.img(&["system", "check"]).ok();
 }

@@ -105,6 +105,13 @@ impl Engine {
                 return Err(error).context(format!("cannot write {}", path.display()));
             }
         }
+        if !options.remove && self.store.containers().is_in_memory(&id) {
+            let note = format!(
+                "the store's disk is read-only: container {} lives in memory, until the next boot",
+                record.name
+            );
+            progress.event(Event::Note(&note));
+        }
         self.container_event(&record, "create");
         timing::mark(Mark::Recorded);
         Ok(Startable { record, claim, image: image.map(|image| image.config.config) })

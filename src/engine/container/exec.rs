@@ -72,9 +72,9 @@ impl Engine {
         self.event(&event(&format!("exec_create: {words}")));
         self.event(&event(&format!("exec_start: {words}")));
         // Monitors keep no descriptor of ours: the journal is opened when the program has ended.
-        let (root, died) = (self.store.root().to_path_buf(), event("exec_die"));
+        let (places, died) = (self.store.places().clone(), event("exec_die"));
         let told = move |code: i32| {
-            if let Ok(store) = Store::open(&root) {
+            if let Ok(store) = Store::open_at(places) {
                 let died = Event { time: jiff::Timestamp::now(), ..died };
                 tell(&store, &died.with("exitCode", &code.to_string()));
             }

@@ -268,7 +268,7 @@ impl Engine {
 
     /// What is done when the monitor tells what happens. It holds paths only: descriptors are closed in the monitor.
     fn observer(&self, record: &ContainerRecord) -> Observer {
-        let (root, states) = (self.store.root().to_path_buf(), self.states());
+        let (places, states) = (self.store.places().clone(), self.states());
         let (id, removal) = (record.id.clone(), record.data.options.remove.then_some(Removal::Whole));
         Box::new(move |happening| {
             if matches!(happening, Happening::Started(state) if state.restarts == 0) {
@@ -276,7 +276,7 @@ impl Engine {
                 return;
             }
             // Nobody listens to a monitor: what it cannot do here, the next command's sweep does.
-            let Ok(store) = Store::open(&root) else { return };
+            let Ok(store) = Store::open_at(places.clone()) else { return };
             if let Ok(record) = store.containers().read(&id) {
                 tell_happening(&store, &record, happening);
             }

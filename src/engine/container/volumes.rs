@@ -76,7 +76,7 @@ impl Engine {
             let id = line.rsplit_once('=').map_or("", |(_, id)| id);
             if !self.store.volumes().has(id) {
                 let data = VolumeData { anonymous_for: Some(record.id.clone()), ..VolumeData::default() };
-                self.new_volume_in(self.store.volumes().unsynced(), id.to_owned(), id.to_owned(), data)?;
+                self.new_volume_in(self.store.volumes().unsynced().or_in_memory(), id.to_owned(), id.to_owned(), data)?;
             }
         }
         let mounts = record.data.mounts()?.into_iter().filter(|mount| matches!(mount.kind, MountKind::Volume));
@@ -125,7 +125,7 @@ impl Engine {
 
     fn anonymous_volume(&self, container: &str) -> Result<String> {
         let data = VolumeData { anonymous_for: Some(container.to_owned()), ..VolumeData::default() };
-        let volumes = self.store.volumes().unsynced();
+        let volumes = self.store.volumes().unsynced().or_in_memory();
         let id = volumes.new_id()?;
         self.new_volume_in(volumes, id.clone(), id, data)
     }

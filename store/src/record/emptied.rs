@@ -30,7 +30,7 @@ impl Records<'_> {
 
     /// The name that leads to this id.
     fn name_of(&self, id: &str) -> Result<Option<String>> {
-        let names = self.directory().join("names");
+        let names = self.directory(self.home_of(id)).join("names");
         for name in files::names(&names)? {
             let target = files::optional(fs::read_link(names.join(&name)).map_err(Error::io("read the link", &names)))?;
             if target.is_some_and(|target| target.to_str().and_then(id_of_link).as_deref() == Some(id)) {

@@ -34,7 +34,7 @@ impl Records<'_> {
     /// As [`Records::remove`].
     pub fn retire<T>(&self, record: &Record<T>) -> Result<()> {
         let paths = self.container_paths(&record.id)?;
-        if !is_untouched(&paths.directory) {
+        if self.is_in_memory(&record.id) || !is_untouched(&paths.directory) {
             return self.remove_read(record);
         }
         let used = self.spares().join(format!("{USED}{}", crate::random_hex(16)?));
@@ -47,7 +47,7 @@ impl Records<'_> {
             }
             other => other?,
         }
-        self.free_name(&record.name, &record.id)
+        self.free_name(self.store.root(), &record.name, &record.id)
     }
 
     /// Makes directories that [`Records::retire`] left as good as new, for a caller that has to wait for something else
