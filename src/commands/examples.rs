@@ -45,6 +45,37 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "manifest create",
+        &[
+            ("img manifest create app:1 app:amd64 app:arm64", "a list of two images of this store"),
+            ("img manifest create --amend app:1 docker://registry.local/app:riscv64", "one more, from a registry"),
+        ],
+    ),
+    (
+        "manifest add",
+        &[
+            ("img manifest add app:1 app:two --arch arm64", "an image whose own words are wrong"),
+            ("img manifest add --all app:1 docker://registry.local/others:1", "everything that another list has"),
+        ],
+    ),
+    (
+        "manifest annotate",
+        &[
+            ("img manifest annotate app:1 app:arm --variant v6", "say more of what is listed already"),
+            ("img manifest annotate app:1 --index --annotation team=web", "something of the list itself"),
+        ],
+    ),
+    ("manifest remove", &[("img manifest remove app:1 app:arm", "the image stays, if it has a name of its own")]),
+    ("manifest rm", &[("img manifest rm --ignore app:1", "the list, whether it is there or not")]),
+    ("manifest exists", &[("img manifest exists app:1 || img manifest create app:1", "make a list once")]),
+    (
+        "manifest push",
+        &[
+            ("img manifest push app:1 registry.local/app:1", "the list and its images"),
+            ("img manifest push --rm app:1 oci-archive:app.tar:1", "as a file; the list is not needed any more"),
+        ],
+    ),
+    (
         "manifest inspect",
         &[
             ("img manifest inspect docker://alpine", "the platforms that a registry has"),

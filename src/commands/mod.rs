@@ -41,6 +41,7 @@ mod load;
 mod login;
 mod logs;
 mod manifest;
+mod manifest_list;
 mod monitor;
 mod mount;
 mod network;

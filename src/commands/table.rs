@@ -9,9 +9,9 @@ use clap::ArgMatches;
 use super::{
     Run, blame, build, builder, builder_cache, cgroup, commit, console, container, copy, cp, diff, doctor, enter,
     events, exec, export, generate, generate_systemd, healthcheck, history, image_prune, image_tree, images, import,
-    inspect, is_option, load, login, logs, manifest, monitor, mount, network, pause, port, ps, pull, push, remote, rm,
-    rmi, run, save, start, stats, stop, system, system_check, system_df, system_prune, tag, top, unshare, update,
-    version, volume, volume_copy, why,
+    inspect, is_option, load, login, logs, manifest, manifest_list, monitor, mount, network, pause, port, ps, pull,
+    push, remote, rm, rmi, run, save, start, stats, stop, system, system_check, system_df, system_prune, tag, top,
+    unshare, update, version, volume, volume_copy, why,
 };
 use crate::config::Context;
 use crate::error::{CommandError, Result};
@@ -132,6 +132,13 @@ pub const COMMANDS: &[Command] = &[
     command::<image_tree::ImageTree>("image tree", &[], Images),
     command::<image_tree::ImageDiff>("image diff", &[], Images),
     command::<manifest::Inspect>("manifest inspect", &[], Images),
+    command::<manifest_list::Create>("manifest create", &[], Images),
+    command::<manifest_list::Add>("manifest add", &[], Images),
+    command::<manifest_list::Annotate>("manifest annotate", &[], Images),
+    command::<manifest_list::Drop>("manifest remove", &[], Images),
+    command::<manifest_list::Remove>("manifest rm", &[], Images),
+    command::<manifest_list::Push>("manifest push", &[], Images),
+    command::<manifest_list::Exists>("manifest exists", &[], Images),
     command::<mount::MountImage>("image mount", &[], Images),
     command::<mount::UnmountImage>("image unmount", &["umount"], Images),
     command::<commit::Commit>("commit", &[], Containers),

@@ -157,7 +157,7 @@ impl Engine {
         }
         self.store.protect(&tag.attached)?;
         let mut parts = Vec::new();
-        for entry in self.listed(tag, index, INDEX_DEPTH)? {
+        for entry in self.listed(index, INDEX_DEPTH)? {
             let digest = to_store(&entry.digest);
             let part = match images.iter().find(|image| image.record.manifests.contains(&digest)) {
                 Some(image) => Part::Image(Box::new(image.clone())),
@@ -169,15 +169,15 @@ impl Engine {
         Ok(Some(parts))
     }
 
-    /// All entries of an index, those of an index that is kept with it before its own.
-    fn listed(&self, tag: &Tag, index: &Index, depth: usize) -> Result<Vec<Descriptor>> {
+    /// All entries of an index, those of an index in it that is here before its own.
+    pub(super) fn listed(&self, index: &Index, depth: usize) -> Result<Vec<Descriptor>> {
         let depth = depth.checked_sub(1).ok_or_else(|| CommandError::new("the indexes lie too deep in one another"))?;
         let mut all = Vec::new();
         for entry in &index.manifests {
             let digest = to_store(&entry.digest);
-            if entry.media_type.is_index() && tag.attached.contains(&digest) && self.store.blobs().has(&digest) {
+            if entry.media_type.is_index() && self.store.blobs().has(&digest) {
                 let bytes = self.store.blobs().get(&digest, MANIFEST_MAX)?;
-                all.extend(self.listed(tag, &Index::parse(entry.media_type.as_str(), &bytes)?, depth)?);
+                all.extend(self.listed(&Index::parse(entry.media_type.as_str(), &bytes)?, depth)?);
             }
             all.push(entry.clone());
         }
@@ -191,7 +191,7 @@ impl Engine {
         };
         let bytes = self.store.blobs().get(&digest, MANIFEST_MAX)?;
         match Document::parse(&tag.name, &MediaType(media_type(&bytes)?), &bytes)? {
-            Document::Index(index) => self.listed(tag, &index, INDEX_DEPTH),
+            Document::Index(index) => self.listed(&index, INDEX_DEPTH),
             Document::Manifest(_) => Ok(Vec::new()),
         }
     }

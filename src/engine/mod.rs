@@ -23,6 +23,7 @@ pub mod import;
 pub mod indexes;
 pub mod info;
 mod layers;
+pub mod lists;
 pub mod login;
 pub mod names;
 pub mod networks;

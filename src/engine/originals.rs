@@ -14,6 +14,7 @@ use store::layer::compression::compress;
 use store::{DiffId, Digest};
 
 use super::Engine;
+use super::archive::MANIFEST_MAX;
 use super::form::{Manifest, compression_of};
 use super::pull::{PATIENCE, to_client};
 use crate::error::{CommandError, Result};
@@ -159,7 +160,13 @@ impl Engine {
         let known = self.known_manifests(image)?;
         let listing = |manifest: &Manifest| serde_json::from_slice::<Listing>(&manifest.bytes).ok();
         let mut wanted: Vec<Digest> = named.copied().into_iter().collect();
-        let index = known.iter().find(|manifest| Some(&Digest::of(&manifest.bytes)) == named).and_then(listing);
+        let mut index = known.iter().find(|manifest| Some(&Digest::of(&manifest.bytes)) == named).cloned();
+        // An index that was made here is known to its name alone.
+        if let (None, Some(digest)) = (&index, named.filter(|digest| self.store.blobs().has(digest))) {
+            let bytes = self.store.blobs().get(digest, MANIFEST_MAX)?;
+            index = Some(Manifest { media_type: String::new(), bytes });
+        }
+        let index = index.as_ref().and_then(listing);
         wanted.extend(index.into_iter().flat_map(|index| index.manifests).map(|manifest| manifest.digest));
         let mut candidates: Vec<(Digest, Document)> = Vec::new();
         for manifest in known.iter().rev() {

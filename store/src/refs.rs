@@ -96,6 +96,8 @@ pub enum Expect {
     Absent,
     /// This image's.
     Image(ImageId),
+    /// For this manifest or index.
+    Manifest(Digest),
 }
 
 /// The tags of a store.
@@ -153,11 +155,13 @@ impl<'a> Refs<'a> {
         if let Some(absent) = attached.iter().find(|blob| !self.store.blobs().has(blob)) {
             return Err(Error::NotFound { kind: "blob", name: absent.to_string() });
         }
-        let before = self.get(name)?.map(|tag| tag.image);
+        let now = self.get(name)?;
+        let before = now.as_ref().map(|tag| tag.image);
         let fits = match expect {
             Expect::Any => true,
             Expect::Absent => before.is_none(),
             Expect::Image(id) => before == Some(id),
+            Expect::Manifest(digest) => now.is_some_and(|tag| tag.manifest == Some(digest)),
         };
         if !fits {
             let now = before.map_or_else(|| "is not there".to_owned(), |id| format!("is image {}", id.short()));
@@ -190,7 +194,13 @@ impl<'a> Refs<'a> {
         let _lock = self.lock(name)?;
         let missing = || Error::NotFound { kind: "tag", name: name.to_owned() };
         let tag = self.get(name)?.ok_or_else(missing)?;
-        if expect == Expect::Absent || matches!(expect, Expect::Image(id) if id != tag.image) {
+        let other = match expect {
+            Expect::Any => false,
+            Expect::Absent => true,
+            Expect::Image(id) => id != tag.image,
+            Expect::Manifest(digest) => tag.manifest != Some(digest),
+        };
+        if other {
             return Err(Error::Conflict(format!(
                 "the tag {name} was changed meanwhile: it is image {}",
                 tag.image.short()
@@ -260,6 +270,10 @@ mod tests {
         let names: Vec<_> = refs.list().unwrap().into_iter().map(|tag| tag.name).collect();
         assert_eq!(names, ["a", "a/b"]);
         assert_eq!(refs.get("a").unwrap().unwrap().manifest, Some(Digest::of(b"m")));
+        let other = Expect::Manifest(Digest::of(b"other"));
+        assert!(matches!(refs.set("a", &two, None, other), Err(Error::Conflict(_))));
+        assert!(matches!(refs.remove("a", other), Err(Error::Conflict(_))));
+        refs.set("a", &two, Some(Digest::of(b"m")), Expect::Manifest(Digest::of(b"m"))).unwrap();
         assert!(matches!(refs.remove("a", Expect::Image(one)), Err(Error::Conflict(_))));
         refs.remove("a", Expect::Any).unwrap();
         assert_eq!(refs.get("a").unwrap(), None);

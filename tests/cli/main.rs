@@ -60,6 +60,7 @@ mod login;
 mod logs;
 mod machine;
 mod manifest;
+mod manifest_list;
 mod mount_roots;
 mod mounts;
 mod names;

@@ -17,6 +17,7 @@ use super::run::Startable;
 use super::supervise::Standing;
 use super::{ContainerData, names};
 use crate::engine::Engine;
+use crate::engine::names::Found;
 use crate::engine::progress::{Event, Progress};
 use crate::engine::pull::PullOptions;
 use crate::error::{CommandError, Context as _, Kind, Result};
@@ -141,11 +142,9 @@ impl Engine {
         let policy = options.pull.as_deref().unwrap_or("missing");
         let mut here = if policy == "always" { None } else { self.look_up_image(&options.image)? };
         if let Some(found) = here.take_if(|_| policy != "newer") {
-            let Some(text) = &options.platform else { return Ok(found.image) };
-            match self.image_of_platform(&found, &options.image, &text.parse()?) {
-                Err(error) if policy == "never" => return Err(error),
+            match self.image_among(&found, options) {
                 // What is here is for other machines; the registry may have the one that was asked for.
-                Err(_) => here = Some(found),
+                Err(error) if policy != "never" => progress.event(Event::Note(&error.text())),
                 image => return image,
             }
         }
@@ -162,10 +161,19 @@ impl Engine {
             (Ok(pulled), _) => Ok(self.store.images().get(&pulled.image)?),
             // What is here will do when there is no telling whether it is the newest.
             (Err(error), Some(found)) => {
+                let image = self.image_among(&found, options)?;
                 progress.event(Event::Note(&format!("using {} as it is here: {}", options.image, error.text())));
-                Ok(found.image)
+                Ok(image)
             }
             (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Of the images that a name stands for, the one for the platform that was asked for; its own if none was.
+    fn image_among(&self, found: &Found, options: &Options) -> Result<Image> {
+        match &options.platform {
+            Some(text) => self.image_of_platform(found, &options.image, &text.parse()?),
+            None => Ok(found.image.clone()),
         }
     }
 

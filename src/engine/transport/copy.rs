@@ -163,7 +163,7 @@ impl Engine {
         Ok(self.store.blobs().get(&digest, MANIFEST_MAX)?)
     }
 
-    fn open_source(
+    pub(super) fn open_source(
         &self,
         place: &Place,
         options: &CopyOptions,

@@ -8,6 +8,7 @@ mod directory;
 mod folder;
 mod layout;
 mod listing;
+mod members;
 mod name;
 mod registry;
 mod store;

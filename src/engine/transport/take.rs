@@ -52,7 +52,22 @@ impl Engine {
         if !root.is_index() {
             return self.take_in(source, &Platform::host(), Some(name), progress).map(|(_, digest)| digest);
         }
-        let listing = Listing::read(source, root)?;
+        let (listing, ids) = self.take_listed(source, root, progress)?;
+        let attached = self.keep_attached(source, &listing)?;
+        let target = self.target_of(&listing, &ids, attached)?;
+        self.store.refs().point(&canonical, &target, Expect::Any)?;
+        self.image_event("pull", &target.image, Some(&canonical));
+        Ok(listing.index.digest())
+    }
+
+    /// Takes in all images that an index lists.
+    pub(super) fn take_listed(
+        &self,
+        source: &dyn Source,
+        index: Document,
+        progress: &dyn Progress,
+    ) -> Result<(Listing, Vec<ImageId>)> {
+        let listing = Listing::read(source, index)?;
         let mut ids = Vec::new();
         for (entry, document) in &listing.images {
             if let Some(platform) = &entry.platform {
@@ -60,11 +75,7 @@ impl Engine {
             }
             ids.push(self.take_image(source, document, Some(&listing.index), progress)?);
         }
-        let attached = self.keep_attached(source, &listing)?;
-        let target = self.target_of(&listing, &ids, attached)?;
-        self.store.refs().point(&canonical, &target, Expect::Any)?;
-        self.image_event("pull", &target.image, Some(&canonical));
-        Ok(listing.index.digest())
+        Ok((listing, ids))
     }
 
     /// Takes in the image of a manifest, as a part of `index`.

@@ -1,0 +1,369 @@
+//! Lists of images that are made here (`img manifest`): indexes that are kept whole, under a name, whose entries a user chooses.
+//!
+//! A list that changes is written anew and its name pointed there by compare and swap, so that two who add to it lose nothing.
+//! What an entry names has its final digest from the beginning: an image that never left this store is compressed once to
+//! learn it, as a push does, and compressed to the same bytes when the list is pushed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use registry_client::{Index, MediaType, Platform};
+use serde_json::{Value, json};
+use store::image::{CompressedLayer, Image, ImageRecord};
+use store::layer::Compression;
+use store::layer::compression::compress;
+use store::refs::{Expect, Tag, Target};
+use store::{Digest, ImageId};
+
+use super::Engine;
+use super::archive::MANIFEST_MAX;
+use super::form::{Form, Manifest, layer_type};
+use super::originals::threads;
+use super::progress::Progress;
+use super::pull::to_store;
+use super::transport::{Access, INDEX_DEPTH, media_type};
+use crate::error::{CommandError, Context as _, Result};
+
+/// How often a list is changed anew that somebody else has changed meanwhile.
+const TRIES: u32 = 50;
+
+/// What a user says of an entry, over what its image says.
+#[derive(Clone, Debug, Default)]
+pub struct EntryOptions {
+    /// `--os`
+    pub os: Option<String>,
+    /// `--arch`
+    pub architecture: Option<String>,
+    /// `--variant`
+    pub variant: Option<String>,
+    /// `--os-version`
+    pub os_version: Option<String>,
+    /// `--os-features`
+    pub os_features: Vec<String>,
+    /// `--features`
+    pub features: Vec<String>,
+    /// `--annotation`
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl EntryOptions {
+    /// The platform that is meant, if any word of it was said.
+    fn platform(&self) -> Option<Platform> {
+        (self.os.is_some() || self.architecture.is_some()).then(|| {
+            let host = Platform::host();
+            let (os, architecture) = (self.os.as_ref(), self.architecture.as_ref());
+            let (os, architecture) = (os.unwrap_or(&host.os), architecture.unwrap_or(&host.architecture));
+            Platform::new(os, architecture, self.variant.as_deref())
+        })
+    }
+
+    /// Writes it into an entry.
+    fn apply(&self, entry: &mut Value) {
+        let words = [
+            ("os", &self.os),
+            ("architecture", &self.architecture),
+            ("variant", &self.variant),
+            ("os.version", &self.os_version),
+        ];
+        for (key, word) in words {
+            if let Some(word) = word {
+                entry["platform"][key] = json!(word);
+            }
+        }
+        for (key, list) in [("os.features", &self.os_features), ("features", &self.features)] {
+            if !list.is_empty() {
+                entry["platform"][key] = json!(list);
+            }
+        }
+        annotate(entry, &self.annotations);
+    }
+}
+
+fn annotate(document: &mut Value, annotations: &BTreeMap<String, String>) {
+    for (key, value) in annotations {
+        document["annotations"][key] = json!(value);
+    }
+}
+
+/// The entries of an index.
+fn entries(index: &mut Value) -> Result<&mut Vec<Value>> {
+    index
+        .get_mut("manifests")
+        .and_then(Value::as_array_mut)
+        .ok_or_else(|| CommandError::new("the index is malformed: it has no manifests"))
+}
+
+/// Puts an entry into an index, in the place of one of the same digest.
+fn put(index: &mut Value, entry: Value) -> Result<()> {
+    let entries = entries(index)?;
+    match entries.iter_mut().find(|other| other.get("digest") == entry.get("digest")) {
+        Some(other) => *other = entry,
+        None => entries.push(entry),
+    }
+    Ok(())
+}
+
+impl Engine {
+    /// Makes a list with these images, or with `amend` adds them to the one there is. Gives its digest.
+    ///
+    /// # Errors
+    /// The name is in use, an image that is nowhere.
+    pub fn create_list(
+        &self,
+        name: &str,
+        members: &[String],
+        (amend, all): (bool, bool),
+        annotations: &BTreeMap<String, String>,
+        access: &Access,
+        progress: &dyn Progress,
+    ) -> Result<Digest> {
+        let canonical = self.tag_reference(name)?;
+        let there = self.store.refs().get(&canonical)?;
+        match &there {
+            None => {
+                let index = json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": [] });
+                let target = self.list_target(&serde_json::to_vec(&index)?, &[])?;
+                self.store.refs().point(&canonical, &target, Expect::Absent)?;
+            }
+            Some(tag) if amend => drop(self.list_of(tag.clone(), name)?),
+            Some(_) => {
+                return Err(CommandError::new(format!("cannot make the list {name}: the name is in use"))
+                    .hint("--amend adds to a list that there is"));
+            }
+        }
+        let made = members.iter().try_for_each(|member| {
+            self.add_to_list(name, member, &EntryOptions::default(), all, access, progress).map(drop)
+        });
+        if made.is_err() && there.is_none() {
+            // What could not be made as it was asked for is not left half made.
+            self.remove_image(name, true)?;
+        }
+        made?;
+        self.change_list(name, |index, _| {
+            annotate(index, annotations);
+            Ok(())
+        })
+    }
+
+    /// Adds an image to a list, or with `all` everything that it lists if it is an index. Gives the list's digest.
+    ///
+    /// # Errors
+    /// No such list, an image that is nowhere.
+    pub fn add_to_list(
+        &self,
+        list: &str,
+        member: &str,
+        options: &EntryOptions,
+        all: bool,
+        access: &Access,
+        progress: &dyn Progress,
+    ) -> Result<Digest> {
+        self.list(list)?;
+        let members = self
+            .members(member, all, options.platform().as_ref(), access, progress)
+            .with_context(|| format!("cannot add {member} to {list}"))?;
+        let mut added = Vec::new();
+        match &members.index {
+            Some(document) => {
+                let mut index: Value = serde_json::from_slice(&document.bytes)?;
+                added.append(entries(&mut index)?);
+            }
+            None => {
+                for id in &members.images {
+                    let image = self.store.images().get(id)?;
+                    let manifest = self.manifest_of(&image, members.named.as_ref())?;
+                    added.push(manifest.descriptor(Some(&image), &BTreeMap::new()));
+                }
+            }
+        }
+        added.iter_mut().for_each(|entry| options.apply(entry));
+        self.change_list(list, |index, images| {
+            images.extend(&members.images);
+            added.iter().try_for_each(|entry| put(index, entry.clone()))
+        })
+    }
+
+    /// Says something else of an entry of a list, which is named by its digest or by its image, or of the list itself. Gives
+    /// the list's digest.
+    ///
+    /// # Errors
+    /// No such list or entry.
+    pub fn annotate_list(&self, list: &str, member: Option<&str>, options: &EntryOptions) -> Result<Digest> {
+        let Some(member) = member else {
+            return self.change_list(list, |index, _| {
+                annotate(index, &options.annotations);
+                Ok(())
+            });
+        };
+        let digests = self.digests_of(member)?;
+        self.change_list(list, |index, _| {
+            let entry = entries(index)?.iter_mut().find(|entry| is_one_of(entry, &digests));
+            options.apply(entry.ok_or_else(|| not_listed(list, member))?);
+            Ok(())
+        })
+    }
+
+    /// Takes an entry out of a list. Gives the list's digest.
+    ///
+    /// # Errors
+    /// No such list or entry.
+    pub fn remove_from_list(&self, list: &str, member: &str) -> Result<Digest> {
+        let digests = self.digests_of(member)?;
+        self.change_list(list, |index, _| {
+            let entries = entries(index)?;
+            let before = entries.len();
+            entries.retain(|entry| !is_one_of(entry, &digests));
+            if entries.len() == before { Err(not_listed(list, member)) } else { Ok(()) }
+        })
+    }
+
+    /// Removes lists, and those of their images that have no other name; says what went, as `rmi` does.
+    ///
+    /// # Errors
+    /// No such list; an image is none.
+    pub fn remove_list(&self, name: &str, ignore: bool) -> Result<Vec<String>> {
+        if ignore && self.look_up_image(name)?.is_none() {
+            return Ok(Vec::new());
+        }
+        self.list(name)?;
+        self.remove_image(name, false)
+    }
+
+    /// Whether a name is that of a list.
+    ///
+    /// # Errors
+    /// A damaged store.
+    pub fn is_list(&self, name: &str) -> Result<bool> {
+        let Some(tag) = self.look_up_image(name)?.and_then(|found| found.tag) else { return Ok(false) };
+        Ok(self.as_list(tag)?.is_some())
+    }
+
+    /// The list of a name: its tag, and the index.
+    fn list(&self, name: &str) -> Result<(Tag, Digest, Value)> {
+        let found = self.look_up_image(name)?;
+        let found = found.ok_or_else(|| {
+            CommandError::new(format!("no such list: {name}")).hint("`img manifest create` makes one")
+        })?;
+        let no = || CommandError::new(format!("{name} is an id, and a list has a name"));
+        self.list_of(found.tag.ok_or_else(no)?, name)
+    }
+
+    fn list_of(&self, tag: Tag, name: &str) -> Result<(Tag, Digest, Value)> {
+        let no = || {
+            CommandError::new(format!("{name} is an image, not a list of images that is kept whole"))
+                .hint("`img manifest create` makes a list, `img pull --all-platforms` keeps one")
+        };
+        self.as_list(tag)?.ok_or_else(no)
+    }
+
+    fn as_list(&self, tag: Tag) -> Result<Option<(Tag, Digest, Value)>> {
+        let Some(digest) = tag.manifest.filter(|_| tag.is_whole()) else { return Ok(None) };
+        let bytes = self.store.blobs().get(&digest, MANIFEST_MAX)?;
+        let index = serde_json::from_slice::<Value>(&bytes)?;
+        Ok(index.get("manifests").is_some().then_some((tag, digest, index)))
+    }
+
+    /// Changes a list by `work`, which gets the index and the images that it may list.
+    fn change_list(
+        &self,
+        name: &str,
+        mut work: impl FnMut(&mut Value, &mut Vec<ImageId>) -> Result<()>,
+    ) -> Result<Digest> {
+        for _ in 0..TRIES {
+            let (tag, before, mut index) = self.list(name)?;
+            let mut images: Vec<ImageId> = tag.images().collect();
+            self.store
+                .protect(&images.iter().map(|id| id.0).chain(tag.attached.iter().copied()).collect::<Vec<_>>())?;
+            work(&mut index, &mut images)?;
+            let bytes = serde_json::to_vec(&index)?;
+            let digest = Digest::of(&bytes);
+            if digest == before {
+                return Ok(digest);
+            }
+            let target = self.list_target(&bytes, &images)?;
+            match self.store.refs().point(&tag.name, &target, Expect::Manifest(before)) {
+                Err(store::Error::Conflict(_)) => continue,
+                pointed => drop(pointed?),
+            }
+            self.image_event("tag", &target.image, Some(&tag.name));
+            if target.image != tag.image && self.store.images().get(&tag.image)?.layers().is_empty() {
+                // What stood for the list while it listed nothing.
+                self.forget_images(&[tag.image])?;
+            }
+            return Ok(digest);
+        }
+        Err(CommandError::new(format!("the list {name} is changed by others again and again")))
+    }
+
+    /// What a list's name stands for. While it lists no image, that is one without files.
+    fn list_target(&self, bytes: &[u8], candidates: &[ImageId]) -> Result<Target> {
+        let index = Index::parse(&media_type(bytes)?, bytes)?;
+        let images = candidates.iter().map(|id| self.store.images().get(id)).collect::<store::Result<Vec<_>>>()?;
+        let host = Platform::host();
+        let (mut ranked, mut attached) = (Vec::new(), BTreeSet::new());
+        for entry in self.listed(&index, INDEX_DEPTH)? {
+            let digest = to_store(&entry.digest);
+            if let Some(image) = images.iter().find(|image| image.record.manifests.contains(&digest)) {
+                let platform = super::indexes::platform_among(std::slice::from_ref(&entry), image);
+                ranked.push((host.rank(&platform).unwrap_or(u32::MAX), image.id));
+                continue;
+            }
+            attached.extend(self.attached(&digest)?.1.iter().map(|blob| to_store(&blob.digest)));
+            attached.insert(digest);
+        }
+        ranked.sort_by_key(|(rank, _)| *rank);
+        let mut ids: Vec<ImageId> = ranked.into_iter().map(|(_, id)| id).collect();
+        if ids.is_empty() {
+            let Platform { os, architecture, .. } = host;
+            let nothing = json!({ "os": os, "architecture": architecture, "config": {},
+                                  "rootfs": { "type": "layers", "diff_ids": [] } });
+            ids.push(self.store.images().put(&serde_json::to_vec(&nothing)?, &ImageRecord::default())?);
+        }
+        let index = self.store.blobs().put(bytes)?;
+        attached.insert(index);
+        Target::of_index(index, &ids, attached.into_iter().collect())
+            .ok_or_else(|| CommandError::new("the list has no image"))
+    }
+
+    /// The manifest that an image has, or gets now.
+    fn manifest_of(&self, image: &Image, named: Option<&Digest>) -> Result<Manifest> {
+        if let Some(kept) = self.kept_manifest(image, named)? {
+            let bytes = self.store.blobs().get(&kept.digest, MANIFEST_MAX)?;
+            return Ok(Manifest { media_type: media_type(&bytes)?, bytes });
+        }
+        let (compression, mut layers) = (Compression::Gzip, Vec::new());
+        let level = compression.usual_level();
+        for layer in image.layers() {
+            let mut scratch = self.store.scratch_file()?;
+            let made = compress(self.store.layers().reader(layer)?, &mut scratch, compression, level, threads())?;
+            let form = CompressedLayer::new(layer_type(compression), made.digest, made.size);
+            layers.push(CompressedLayer { level, ..form });
+        }
+        let manifest = Form::of(image).manifest(image, &layers, &self.known_manifests(image)?)?;
+        let manifests = vec![self.store.blobs().put(&manifest.bytes)?];
+        let compressed = layers.into_iter().map(|layer| vec![layer]).collect();
+        let record = ImageRecord { compressed, manifests, ..ImageRecord::default() };
+        self.store.images().add_record(&image.id, &record)?;
+        Ok(manifest)
+    }
+
+    /// The digests by which a list may name `member`: itself, or the manifests of the image that it names.
+    fn digests_of(&self, member: &str) -> Result<Vec<String>> {
+        if member.starts_with("sha256:") {
+            return Ok(vec![member.to_owned()]);
+        }
+        if let Some((_, digest)) = member.split_once('@') {
+            return Ok(vec![digest.to_owned()]);
+        }
+        let found = self.find_image(member)?;
+        Ok(found.image.record.manifests.iter().map(Digest::to_string).collect())
+    }
+}
+
+fn is_one_of(entry: &Value, digests: &[String]) -> bool {
+    entry.get("digest").and_then(Value::as_str).is_some_and(|own| digests.iter().any(|digest| digest == own))
+}
+
+fn not_listed(list: &str, member: &str) -> CommandError {
+    CommandError::new(format!("{list} does not list {member}"))
+        .hint(format!("`img manifest inspect {list}` shows the digests"))
+}

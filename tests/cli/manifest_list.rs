@@ -1,0 +1,212 @@
+//! `img manifest create`, `add`, `annotate`, `remove`, `rm`, `push` and `exists`: skopeo and podman read the lists that are made
+//! here, and those that podman and buildah make are pulled whole.
+
+use serde_json::Value;
+
+use crate::copy::{digest_at, put_index};
+use crate::support::tools::{self, Podman};
+use crate::support::{Registry, Sandbox};
+
+/// A store with two images that were built in it, `app:one` and `app:two`.
+fn with_two(sandbox: &Sandbox) {
+    sandbox.pull("busybox");
+    for name in ["one", "two"] {
+        let file =
+            format!("FROM busybox\nRUN echo {name} > /which && head -c 70000 /dev/urandom > /big\nCMD cat /which\n");
+        sandbox.build(name, &format!("app:{name}"), &file).ok();
+    }
+}
+
+fn inspect(sandbox: &Sandbox, list: &str) -> Vec<Value> {
+    let index = sandbox.img(&["manifest", "inspect", list]).ok().json();
+    index["manifests"].as_array().unwrap().clone()
+}
+
+fn architectures(sandbox: &Sandbox, list: &str) -> Vec<String> {
+    let text = |entry: &Value| entry["platform"]["architecture"].as_str().unwrap().to_owned();
+    inspect(sandbox, list).iter().map(text).collect()
+}
+
+#[test]
+fn a_list_is_made_changed_and_removed() {
+    let sandbox = Sandbox::new();
+    with_two(&sandbox);
+    // An empty one first, as podman's users do.
+    let empty = sandbox.ok(&["manifest", "create", "list:1"]);
+    assert!(empty.starts_with("sha256:") && empty.lines().count() == 1, "{empty}");
+    assert!(inspect(&sandbox, "list:1").is_empty());
+    sandbox.img(&["manifest", "create", "list:1", "app:one"]).refuses(1, &["the name is in use"]).hints();
+    sandbox.ok(&["manifest", "add", "list:1", "app:one"]);
+    assert_eq!(sandbox.ok(&["run", "--rm", "--network", "none", "list:1"]), "one");
+    let before = sandbox.ok(&["images", "--all", "--quiet"]).lines().count();
+    let words = ["--arch", "riscv64", "--variant", "v1", "--os-version", "7", "--os-features", "a,b"];
+    sandbox.ok(&[&["manifest", "add", "list:1", "app:two", "--annotation", "k=v"], &words[..]].concat());
+    assert_eq!(sandbox.ok(&["images", "--all", "--quiet"]).lines().count(), before + 1, "the other platform's line");
+    let seen = inspect(&sandbox, "list:1");
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    let platform = &seen[1]["platform"];
+    assert_eq!((&platform["architecture"], &platform["variant"]), (&"riscv64".into(), &"v1".into()), "{seen:?}");
+    assert_eq!((&platform["os.version"], &platform["os.features"][1]), (&"7".into(), &"b".into()), "{seen:?}");
+    assert_eq!(seen[1]["annotations"]["k"], "v");
+    // What the list says chooses, whatever the image says.
+    let made = sandbox.ok(&["create", "--platform", "linux/riscv64/v1", "--network", "none", "list:1"]);
+    assert_eq!(sandbox.ok(&["start", "--attach", &made]), "two");
+    sandbox.ok(&["rm", &made]);
+    // The same image once more changes its entry and makes no second one.
+    sandbox.ok(&["manifest", "add", "list:1", "app:two", "--arch", "s390x"]);
+    assert_eq!(architectures(&sandbox, "list:1"), ["amd64", "s390x"]);
+    sandbox.ok(&["manifest", "annotate", "list:1", "app:two", "--arch", "arm64", "--annotation", "x=y"]);
+    sandbox.ok(&["manifest", "annotate", "list:1", "--index", "--annotation", "of=list"]);
+    assert_eq!(architectures(&sandbox, "list:1"), ["amd64", "arm64"]);
+    let index = sandbox.img(&["manifest", "inspect", "list:1"]).ok().json();
+    assert_eq!(
+        (&index["annotations"]["of"], &index["manifests"][1]["annotations"]["x"]),
+        (&"list".into(), &"y".into())
+    );
+    let platforms = sandbox.inspect("list:1")["Platforms"].clone();
+    assert_eq!(platforms[1]["Platform"], "linux/arm64", "{platforms}");
+    // Nothing is lost when nobody uses it but the list.
+    sandbox.ok(&["rmi", "app:two"]);
+    sandbox.ok(&["system", "prune", "--force"]);
+    sandbox.ok(&["system", "check"]);
+    assert_eq!(sandbox.ok(&["images", "--all", "--format", "{{.Platform}}", "list"]), "linux/amd64\nlinux/arm64");
+    // A list within a list, entry by entry.
+    sandbox.ok(&["manifest", "create", "--all", "--annotation", "n=1", "second:1", "list:1"]);
+    assert_eq!(architectures(&sandbox, "second:1"), ["amd64", "arm64"]);
+    sandbox.ok(&["manifest", "create", "third:1", "app:one"]);
+    sandbox.ok(&["manifest", "create", "--amend", "third:1", "list:1"]);
+    assert_eq!(architectures(&sandbox, "third:1"), ["amd64"], "the one image that list:1 stands for here");
+    // Out of it again, by digest and by name.
+    let digest = seen[1]["digest"].as_str().unwrap();
+    sandbox.ok(&["manifest", "remove", "list:1", digest]);
+    sandbox.img(&["manifest", "remove", "list:1", digest]).refuses(1, &["does not list"]).hints();
+    sandbox.ok(&["manifest", "remove", "list:1", "app:one"]);
+    assert!(inspect(&sandbox, "list:1").is_empty());
+    // There, and not there.
+    sandbox.img(&["manifest", "exists", "list:1"]).exits(0);
+    sandbox.img(&["manifest", "exists", "app:one"]).exits(1);
+    sandbox.img(&["manifest", "exists", "nothing"]).exits(1);
+    sandbox.img(&["manifest", "rm", "app:one"]).refuses(1, &["not a list"]);
+    sandbox.img(&["manifest", "add", "app:one", "app:one"]).refuses(1, &["not a list"]);
+    sandbox.img(&["manifest", "add", "nothing", "app:one"]).refuses(1, &["no such list"]).hints();
+    sandbox.img(&["manifest", "push", "app:one", "oci:x"]).refuses(1, &["no such list"]);
+    sandbox.ok(&["manifest", "rm", "list:1", "second:1", "third:1"]);
+    sandbox.img(&["manifest", "rm", "list:1"]).refuses(1, &["no such list"]);
+    sandbox.ok(&["manifest", "rm", "--ignore", "list:1"]);
+    // app:one has a name of its own; app:two had none any more and went with its last list.
+    assert_eq!(sandbox.ok(&["images", "--all", "--format", "{{.Repository}}:{{.Tag}}", "app"]), "app:one");
+    let left = sandbox.ok(&["images", "--all", "--quiet"]).lines().count();
+    assert_eq!(left, 2, "busybox and app:one");
+    sandbox.ok(&["system", "check"]);
+}
+
+#[test]
+fn what_cannot_be_made_leaves_nothing() {
+    let registry = Registry::fresh();
+    let mut sandbox = Sandbox::new();
+    sandbox.trust(&registry);
+    with_two(&sandbox);
+    let missing = registry.name("missing:1");
+    sandbox.img(&["manifest", "create", "list:1", "app:one", &missing]).refuses(1, &["cannot add", "missing"]);
+    sandbox.img(&["manifest", "exists", "list:1"]).exits(1);
+    sandbox.ok(&["manifest", "create", "list:1", "app:one"]);
+    sandbox.img(&["manifest", "create", "--amend", "list:1", &missing]).refuses(1, &["cannot add"]);
+    assert_eq!(inspect(&sandbox, "list:1").len(), 1);
+    sandbox.img(&["manifest", "annotate", "list:1"]).refuses(125, &["required"]);
+    sandbox.img(&["manifest", "add", "list:1", "app:two", "--annotation", "text"]).refuses(125, &["KEY=VALUE"]);
+    sandbox.img(&["manifest", "push", "--all=false", "list:1"]).refuses(125, &["without its images"]).hints();
+    sandbox.ok(&["system", "check"]);
+}
+
+#[test]
+fn those_who_add_at_once_lose_nothing() {
+    let sandbox = Sandbox::new();
+    with_two(&sandbox);
+    sandbox.ok(&["manifest", "create", "list:1"]);
+    let names: Vec<String> = (0..6).map(|number| format!("many:{number}")).collect();
+    for name in &names {
+        sandbox.build(&name.replace(':', "-"), name, &format!("FROM busybox\nLABEL n={name}\n")).ok();
+    }
+    let adding: Vec<_> =
+        names.iter().map(|name| sandbox.command(&["manifest", "add", "list:1", name]).spawn().unwrap()).collect();
+    for mut child in adding {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(inspect(&sandbox, "list:1").len(), names.len());
+    sandbox.ok(&["system", "check"]);
+}
+
+#[test]
+fn skopeo_and_podman_read_a_list_that_was_pushed() {
+    let registry = Registry::fresh();
+    let mut sandbox = Sandbox::new();
+    sandbox.trust(&registry);
+    with_two(&sandbox);
+    sandbox.ok(&["manifest", "create", "list:1", "app:one"]);
+    let digest = sandbox.ok(&["manifest", "add", "list:1", "app:two", "--arch", "arm64"]);
+    let to = registry.name("list:1");
+    let place = format!("docker://{to}");
+    let file = sandbox.text("digest");
+    assert_eq!(sandbox.ok(&["manifest", "push", "-q", "--all", "--digestfile", &file, "list:1", &to]), digest);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), digest);
+    assert_eq!(digest_at(&place), digest, "the digest that `manifest add` told is the one that was pushed");
+    let raw = tools::run("skopeo", ["inspect", "--raw", "--tls-verify=false", &place]);
+    assert_eq!(raw.json(), sandbox.img(&["manifest", "inspect", "list:1"]).ok().json());
+    let copy = format!("dir:{}", sandbox.text("copy"));
+    tools::run("skopeo", ["copy", "--quiet", "--all", "--src-tls-verify=false", &place, &copy]);
+    let podman = Podman::new(&sandbox.path("podman"), registry.address());
+    podman.run(&["pull", "-q", "--arch", "arm64", &to]).ok();
+    let theirs = podman.run(&["image", "inspect", "--format", "{{.Id}}", &to]).ok().word();
+    assert_eq!(format!("sha256:{theirs}"), sandbox.inspect("app:two")["Id"], "the very image, by its config's digest");
+    // In Docker's words, as an archive, and gone afterwards.
+    let docker = registry.name("list:docker");
+    sandbox.ok(&["manifest", "push", "-q", "--format", "v2s2", "list:1", &docker]);
+    let raw = tools::run("skopeo", ["inspect", "--raw", "--tls-verify=false", &format!("docker://{docker}")]).json();
+    assert_eq!(raw["mediaType"], "application/vnd.docker.distribution.manifest.list.v2+json");
+    let archive = format!("oci-archive:{}:list", sandbox.text("list.tar"));
+    assert_eq!(sandbox.ok(&["manifest", "push", "-q", "--purge", "list:1", &archive]), digest);
+    assert_eq!(digest_at(&archive), digest);
+    sandbox.img(&["manifest", "exists", "list:1"]).exits(1);
+    // A list of what is elsewhere: one image, or all.
+    let fresh = {
+        let mut fresh = Sandbox::new();
+        fresh.trust(&registry);
+        fresh
+    };
+    fresh.ok(&["manifest", "create", "far:1", &to]);
+    assert_eq!(architectures(&fresh, "far:1"), ["amd64"]);
+    fresh.ok(&["manifest", "add", "far:1", &place, "--arch", "arm64"]);
+    assert_eq!(architectures(&fresh, "far:1"), ["amd64", "arm64"]);
+    fresh.ok(&["manifest", "create", "--all", "all:1", &archive]);
+    assert_eq!(architectures(&fresh, "all:1"), ["amd64", "arm64"]);
+    let again = registry.name("again:1");
+    fresh.ok(&["manifest", "push", "-q", "far:1", &again]);
+    tools::run("skopeo", ["copy", "--quiet", "--all", "--src-tls-verify=false", &format!("docker://{again}"), &copy]);
+    fresh.ok(&["system", "check"]);
+}
+
+#[test]
+fn lists_of_podman_and_buildah_are_pulled_whole() {
+    let registry = Registry::fresh();
+    let mut sandbox = Sandbox::new();
+    sandbox.trust(&registry);
+    put_index(&registry, &sandbox);
+    let podman = Podman::new(&sandbox.path("podman"), registry.address());
+    let (amd, arm) = (registry.name("multi:amd64"), registry.name("multi:arm64"));
+    for (program, name) in [("podman", "pod:1"), ("buildah", "bui:1")] {
+        let run = |words: &[&str]| if program == "podman" { podman.run(words) } else { podman.buildah(words) };
+        let to = registry.name(name);
+        run(&["manifest", "create", name]).ok();
+        for image in [&amd, &arm] {
+            run(&["manifest", "add", "--tls-verify=false", name, &format!("docker://{image}")]).ok();
+        }
+        run(&["manifest", "push", "--tls-verify=false", "--all", name, &format!("docker://{to}")]).ok();
+        let digest = digest_at(&format!("docker://{to}"));
+        sandbox.img(&["pull", "--all-platforms", &to]).ok().says(&["linux/amd64", "linux/arm64", &digest]);
+        assert_eq!(architectures(&sandbox, &to), ["amd64", "arm64"], "{program}");
+        let back = registry.name(&format!("back-{name}"));
+        assert_eq!(sandbox.ok(&["manifest", "push", "-q", &to, &back]), digest, "{program}");
+        assert_eq!(digest_at(&format!("docker://{back}")), digest, "{program}");
+    }
+    sandbox.ok(&["system", "check"]);
+}
