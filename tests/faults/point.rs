@@ -23,6 +23,8 @@ pub struct Stage {
     /// What the machine looks like, and what the store has in it, when the scene was played without faults.
     machine: Picture,
     files: BTreeSet<String>,
+    /// How long the command took then.
+    took: Duration,
 }
 
 /// What a faulty run came to.
@@ -38,14 +40,15 @@ pub struct Met {
 impl Stage {
     /// Makes the store ready and plays the scene once without faults.
     pub fn set(scene: Scene) -> Self {
-        let sandbox = Sandbox::alone();
+        let sandbox = Sandbox::apart();
         let target = images::folder().parent().expect("the target folder");
         let binary = std::env::var_os("IMG_FAULTS_BINARY").map_or_else(|| target.join("faults/img"), PathBuf::from);
         assert!(binary.exists(), "{} is missing: run scripts/faults-binary", binary.display());
         sandbox.write("context/Buildfile", "FROM busybox\nCOPY file /copied\nRUN echo made > /made\n");
         sandbox.write("context/file", "content\n");
         let machine = Picture::now();
-        let mut stage = Self { scene, sandbox, push: Registry::fresh(), binary, machine, files: BTreeSet::new() };
+        let mut stage =
+            Self { scene, sandbox, push: Registry::fresh(), binary, machine, files: BTreeSet::new(), took: LIMIT };
         for line in stage.scene.before {
             stage.play(line).ok();
         }
@@ -55,7 +58,7 @@ impl Stage {
             .unwrap();
         // The bridge and its rules are made with the first container on it and stay.
         stage.restore();
-        stage.play(stage.scene.command).ok();
+        stage.took = Out::of(stage.command(&[]), None, LIMIT).ok().took;
         let problems = stage.aftermath();
         assert!(problems.is_empty(), "{} without faults:\n{}", stage.scene.name, problems.join("\n"));
         stage.machine = Picture::now();
@@ -68,33 +71,56 @@ impl Stage {
         self.restore();
         let log = self.sandbox.path("fault.log");
         std::fs::write(&log, [0u8; PAGE]).expect("the page of the faults");
-        let mut command = Command::new(&self.binary);
-        let model = self.sandbox.command(&[]);
-        command.current_dir(self.sandbox.path("")).env_clear();
-        command.envs(model.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command
-            .args(self.words(self.scene.command))
-            .env("IMG_FAULT", format!("{plan}:{at}"))
-            .env("IMG_FAULT_LOG", &log);
-        let hung = std::panic::AssertUnwindSafe(|| Out::of(command, None, LIMIT));
-        let out = match std::panic::catch_unwind(hung) {
-            Ok(out) => out,
-            // What hangs is told with the point it hangs at.
-            Err(_) => {
-                let call =
-                    std::fs::read(&log).map(|page| String::from_utf8_lossy(&page[..200]).trim_matches('\0').to_owned());
-                return Met {
-                    call: call.ok(),
-                    most: 0,
-                    problems: vec!["it hangs, or what it left holds its output open".to_owned()],
-                };
-            }
-        };
+        let mut command = self.command(&[]);
+        command.env("IMG_FAULT", format!("{plan}:{at}")).env("IMG_FAULT_LOG", &log);
+        let out = Self::out_of(command);
         let mut page = [0u8; PAGE];
         File::open(&log).and_then(|file| file.read_exact_at(&mut page, 0)).expect("the page of the faults");
         let text: Vec<u8> = page[..PAGE - 4].iter().copied().take_while(|byte| *byte != 0).collect();
         let most = u32::from_ne_bytes(page[PAGE - 4..].try_into().expect("four bytes"));
         let call = (!text.is_empty()).then(|| String::from_utf8_lossy(&text).trim().to_owned());
+        Met { problems: self.problems(out, call.as_deref(), plan == "kill:*"), call, most }
+    }
+
+    /// Plays the scene and kills the command after a part of the time that it takes, in thousandths: it alone (`kill@time`), or with
+    /// all processes of its group, as by a terminal or a CI machine that gives up (`killgroup@time`).
+    pub fn run_for(&self, plan: &str, part: u32) -> Met {
+        self.restore();
+        let after = self.took * part / 1000;
+        let time = format!("{:.6}", after.as_secs_f64());
+        let alone: &[&str] = if plan == "kill@time" { &["--foreground"] } else { &[] };
+        let out = Self::out_of(self.command(&[&["timeout", "--signal=KILL"], alone, &[&time]].concat()));
+        // 124: it had just ended when it was killed.
+        let killed = out.as_ref().is_ok_and(|out| matches!(out.code(), 124 | 137));
+        let call = killed
+            .then(|| format!("after {:.1} of {:.1} ms", after.as_secs_f64() * 1e3, self.took.as_secs_f64() * 1e3));
+        Met { problems: self.problems(out, call.as_deref(), true), call, most: 1000 }
+    }
+
+    /// The scene's command with the binary of the faults, below another command.
+    fn command(&self, below: &[&str]) -> Command {
+        let binary = self.binary.to_string_lossy().into_owned();
+        let mut words =
+            below.iter().map(|word| (*word).to_owned()).chain([binary]).chain(self.words(self.scene.command));
+        let mut command = Command::new(words.next().expect("the binary"));
+        let model = self.sandbox.command(&[]);
+        command.args(words).current_dir(self.sandbox.path("")).env_clear();
+        command.envs(model.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
+    }
+
+    /// The outcome, or that there is none.
+    fn out_of(command: Command) -> Result<Out, String> {
+        let hung = std::panic::AssertUnwindSafe(|| Out::of(command, None, LIMIT));
+        std::panic::catch_unwind(hung).map_err(|_| "it hangs, or what it left holds its output open".to_owned())
+    }
+
+    /// What is wrong with the outcome of a command whose `call` failed or was its last, and with what it left.
+    fn problems(&self, out: Result<Out, String>, call: Option<&str>, killed: bool) -> Vec<String> {
+        let out = match out {
+            Ok(out) => out,
+            Err(why) => return vec![why],
+        };
         let mut problems = Vec::new();
         if call.is_none() && out.code() != 0 {
             problems.push(format!("failed without a fault\n{out}"));
@@ -103,7 +129,7 @@ impl Stage {
         if said.contains("panicked") {
             problems.push(format!("a panic\n{out}"));
         }
-        if !plan.starts_with("kill") && out.code() != 0 {
+        if !killed && out.code() != 0 {
             if out.code() > 128 {
                 problems.push(format!("ended by a signal\n{out}"));
             }
@@ -112,14 +138,14 @@ impl Stage {
             }
         }
         problems.extend(self.aftermath());
-        if call.as_deref() == Some("read /proc/filesystems") {
+        if call == Some("read /proc/filesystems") {
             // Then the driver that unpacks is used, and leaves other files.
             problems.retain(|line| !line.starts_with("file: ") && !line.starts_with("no file: "));
         }
         if !problems.is_empty() {
             problems.push(format!("the faulty run was\n{out}"));
         }
-        Met { call, most, problems }
+        problems
     }
 
     /// The next command, a check, the same command again, the proof, and what is left at the end.

@@ -48,6 +48,11 @@ impl Sandbox {
         Self::with_locks(vec![lock, gate])
     }
 
+    /// A new empty store for a test in namespaces of its own, which neither sees what others leave nor shows them what it does.
+    pub fn apart() -> Self {
+        Self::with_locks(Vec::new())
+    }
+
     /// One more empty store for the same test.
     pub fn sibling(&self) -> Self {
         Self::with_locks(Vec::new())
