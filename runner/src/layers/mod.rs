@@ -14,6 +14,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::error::{Doing, Error, Result};
 use crate::{mount, sys};
@@ -96,9 +97,9 @@ pub(crate) fn with_open<T>(run: &Path, layers: &[LayerMount], mut work: impl FnM
     // Two rounds at most: the mounts that are there, and then the missing ones under the lock.
     if let Some(pin) = Pin::open(run)? {
         let _inside = pin.enter()?;
-        open_present(layers, &mut found);
+        open_present(layers, &mut found)?;
         if found.iter().all(Option::is_some) {
-            let opened = Opened { layers: found.into_iter().flatten().collect(), mount_points: open_mount_points() };
+            let opened = Opened { layers: found.into_iter().flatten().collect(), mount_points: open_mount_points()? };
             // Nobody keeps a layer from being unmounted here; under the lock it stays. Any other failure is the same there.
             if let Ok(done) = work(&opened) {
                 return Ok(done);
@@ -114,18 +115,18 @@ pub(crate) fn with_open<T>(run: &Path, layers: &[LayerMount], mut work: impl FnM
     let pin = Pin::open_or_make(run)?;
     let fresh = {
         let _inside = pin.enter()?;
-        open_present(layers, &mut found);
+        open_present(layers, &mut found)?;
         missing(layers, &found)
     };
     // Their files are the host's: mounted outside, attached inside.
     let mounted = mount_missing(&fresh)?;
     let _inside = pin.enter()?;
     attach_missing(&mounted)?;
-    open_present(layers, &mut found);
+    open_present(layers, &mut found)?;
     if let Some(at) = found.iter().position(Option::is_none) {
         return Err(Error::invalid(format!("layer {} was mounted, but is not there", layers[at].id())));
     }
-    work(&Opened { layers: found.into_iter().flatten().collect(), mount_points: open_mount_points() })
+    work(&Opened { layers: found.into_iter().flatten().collect(), mount_points: open_mount_points()? })
 }
 
 /// What [`with_open`] hands out.
@@ -137,26 +138,30 @@ pub(crate) struct Opened {
     pub mount_points: Option<OwnedFd>,
 }
 
-fn open_directory(path: &Path) -> std::io::Result<OwnedFd> {
+/// Opens a directory of the namespace, if it is there.
+fn open_directory(name: &str) -> Result<Option<OwnedFd>> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+    let path = Path::new("/").join(name);
+    match rustix::fs::open(&path, flags, Mode::empty()) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno).doing(|| format!("open {} of the pinned layers", path.display())),
+    }
 }
 
 /// A pin made by an older version has none: mount points are then made in the container's own layer.
-fn open_mount_points() -> Option<OwnedFd> {
-    open_directory(&Path::new("/").join(pin::MOUNT_POINTS)).ok()
+fn open_mount_points() -> Result<Option<OwnedFd>> {
+    open_directory(pin::MOUNT_POINTS)
 }
 
 /// Opens the layers that are mounted; only inside the namespace.
-fn open_present(layers: &[LayerMount], found: &mut [Option<OwnedFd>]) {
+fn open_present(layers: &[LayerMount], found: &mut [Option<OwnedFd>]) -> Result<()> {
     for (layer, slot) in layers.iter().zip(found.iter_mut()).filter(|(_, slot)| slot.is_none()) {
         // The directory may be there without its mount for a moment: what counts is the kind of file system.
-        if let Ok(fd) = open_directory(&Path::new("/").join(layer.id()))
-            && sys::file_system_magic_of(&fd).is_ok_and(|magic| magic == EROFS_SUPER_MAGIC)
-        {
-            *slot = Some(fd);
-        }
+        *slot = open_directory(layer.id())?
+            .filter(|fd| sys::file_system_magic_of(fd).is_ok_and(|magic| magic == EROFS_SUPER_MAGIC));
     }
+    Ok(())
 }
 
 /// The layers that must be mounted, each once: the same layer may occur twice in an image.

@@ -106,7 +106,7 @@ impl Engine {
                 return Err(CommandError::new(format!("subnet {subnet} overlaps that of network {}", other.name)));
             }
         }
-        let config = data.config(name);
+        let (config, adopted) = (data.config(name), data.adopted);
         config.validate()?;
         let record =
             Record { id: id.clone(), name: name.to_owned(), created: Timestamp::now(), uses: Vec::new(), data };
@@ -126,6 +126,10 @@ impl Engine {
                 Ok((id, notices))
             }
             Err(error) => {
+                if !adopted {
+                    // What was made of it. What resists is kept as a network, which can be removed later.
+                    runner::remove_bridge(&self.states(), &config.name)?;
+                }
                 self.store.networks().remove(&id)?;
                 Err(error.into())
             }
