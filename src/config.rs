@@ -148,6 +148,8 @@ pub struct MirrorTable {
 pub struct Transfers {
     /// Downloads at one time.
     pub streams: Option<usize>,
+    /// Connections for one big blob where one alone is slow.
+    pub ranges: Option<usize>,
     /// How often a request is tried.
     pub tries: Option<u32>,
     /// Seconds to wait for a connection.

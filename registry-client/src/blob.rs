@@ -5,7 +5,9 @@
 //! failures the next endpoint is asked. No more than the announced size is ever handed out. What was read is good only once
 //! the reader has come to its end without an error.
 
-use std::io::{self, Read};
+mod ranges;
+mod reader;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +17,6 @@ use reqwest::header::{CONTENT_RANGE, HeaderValue, RANGE};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -28,92 +29,11 @@ use crate::reference::Reference;
 use crate::retry::Verdict;
 use crate::transport::{Incoming, host};
 
+pub use reader::BlobReader;
+use reader::Message;
+
 /// Progress after which failures are counted anew.
 const PROGRESS: u64 = 256 << 10;
-
-/// The bytes of a blob, from the offset that was asked for.
-pub struct BlobReader {
-    what: String,
-    messages: mpsc::Receiver<Message>,
-    current: Bytes,
-    state: State,
-    task: AbortHandle,
-    position: u64,
-    progress: Option<Box<dyn FnMut(u64) + Send>>,
-}
-
-enum State {
-    Reading,
-    Ended,
-    Failed,
-}
-
-enum Message {
-    Chunk(Bytes),
-    End,
-    Fail(Box<Error>),
-}
-
-impl BlobReader {
-    /// The same reader, which tells `progress` after each chunk how many bytes of the blob it has handed out or buffered,
-    /// counted from the blob's start.
-    #[must_use]
-    pub fn with_progress(mut self, progress: impl FnMut(u64) + Send + 'static) -> Self {
-        self.progress = Some(Box::new(progress));
-        self
-    }
-}
-
-impl Read for BlobReader {
-    /// Errors are [`Error`]s inside [`io::Error`]; [`Error::from_io`] takes them out.
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() && !buffer.is_empty() {
-            match self.state {
-                State::Reading => {}
-                State::Ended => return Ok(0),
-                State::Failed => return Err(io::Error::other(format!("{}: reading on after an error", self.what))),
-            }
-            match self.messages.blocking_recv() {
-                Some(Message::Chunk(bytes)) => {
-                    self.position += bytes.len() as u64;
-                    self.current = bytes;
-                    if let Some(progress) = &mut self.progress {
-                        progress(self.position);
-                    }
-                }
-                Some(Message::End) => self.state = State::Ended,
-                Some(Message::Fail(error)) => {
-                    self.state = State::Failed;
-                    return Err(io::Error::other(*error));
-                }
-                None => {
-                    self.state = State::Failed;
-                    return Err(io::Error::other(Error::Closed(self.what.clone())));
-                }
-            }
-        }
-        let count = self.current.len().min(buffer.len());
-        self.current.copy_to_slice(&mut buffer[..count]);
-        Ok(count)
-    }
-}
-
-impl Drop for BlobReader {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Error {
-    /// The error of this crate inside an error that came from a [`BlobReader`], or else one that says what was read.
-    #[must_use]
-    pub fn from_io(what: &str, error: io::Error) -> Self {
-        match error.downcast::<Self>() {
-            Ok(error) => error,
-            Err(source) => Self::Io { what: what.to_owned(), source },
-        }
-    }
-}
 
 /// A response on its way in.
 struct Body {
@@ -136,6 +56,16 @@ struct Download {
     position: u64,
     /// Of all bytes; `None` if the caller hashes them.
     hash: Option<Sha256>,
+    /// Several connections were tried, and gave nothing.
+    alone: bool,
+}
+
+/// How a response ended, if nothing failed.
+enum Flow {
+    /// With the end of the blob.
+    End,
+    /// It is the network that the reader waits for: several connections may bring more ([`ranges`]).
+    Slow,
 }
 
 /// Opens a blob at `offset`; the first response has come when this returns. `hash` only if that is its first byte.
@@ -162,6 +92,7 @@ pub(crate) async fn open(
         size: descriptor.size,
         position: offset,
         hash: hash.then(Sha256::new),
+        alone: false,
     };
     let (sender, messages) = mpsc::channel(limit::CHUNKS_BUFFERED);
     let task = if offset == descriptor.size && offset > 0 {
@@ -177,15 +108,7 @@ pub(crate) async fn open(
             drop(sender.send(end).await);
         })
     };
-    Ok(BlobReader {
-        what,
-        messages,
-        current: Bytes::new(),
-        state: State::Reading,
-        task: task.abort_handle(),
-        position: offset,
-        progress: None,
-    })
+    Ok(BlobReader::new(what, messages, task.abort_handle(), offset))
 }
 
 impl Download {
@@ -222,9 +145,7 @@ impl Download {
     async fn request(&self, endpoint: &Endpoint) -> Result<Body, Failure> {
         let mut call = Call::new(&self.what, Method::GET, &self.path, "pull");
         if self.position > 0 {
-            let range = format!("bytes={}-", self.position);
-            let unfit = |_| Error::Protocol { what: self.what.clone(), why: "range".into() };
-            call.headers.insert(RANGE, HeaderValue::from_str(&range).map_err(unfit)?);
+            call.headers.insert(RANGE, range(&self.what, self.position, "")?);
         }
         let url = endpoint.url(self.inner.transport.scheme(endpoint).await?, &self.path)?;
         let scopes = exchange::scope(&endpoint.repository, call.actions);
@@ -240,7 +161,7 @@ impl Download {
         let length = incoming.response.content_length();
         let expected = match incoming.response.status().as_u16() {
             206 => {
-                self.check_range(&incoming)?;
+                check_range(&self.what, &incoming, self.position, self.size)?;
                 self.size - self.position
             }
             200 => self.size,
@@ -262,7 +183,23 @@ impl Download {
         let mut retry = Retry::new(&inner.transport, &what, inner.config().tries);
         let mut mark = self.position;
         loop {
-            let Err(failure) = self.pump(&mut body, reader).await else { break };
+            let failure = match self.pump(&mut body, reader).await {
+                Ok(Flow::End) => break,
+                Ok(Flow::Slow) => {
+                    drop(body);
+                    if self.fetch_ranges(reader).await {
+                        break;
+                    }
+                    if reader.is_closed() {
+                        return Ok(());
+                    }
+                    // Whatever was the matter, one connection alone finds out.
+                    self.alone = true;
+                    body = self.connect().await?;
+                    continue;
+                }
+                Err(failure) => failure,
+            };
             if reader.is_closed() {
                 return Ok(());
             }
@@ -289,33 +226,23 @@ impl Download {
         }
     }
 
-    /// Passes one response on, to the end of the blob.
-    async fn pump(&mut self, body: &mut Body, reader: &mpsc::Sender<Message>) -> Result<(), Failure> {
+    /// Passes one response on, to the end of the blob or until more connections seem better.
+    async fn pump(&mut self, body: &mut Body, reader: &mpsc::Sender<Message>) -> Result<Flow, Failure> {
         let inner = Arc::clone(&self.inner);
         let mut rate = Rate::new(inner.config().idle_timeout(), inner.config().least_rate);
+        let mut watch = self.watch(&body.incoming);
         // A length that was announced was compared; without one, the end must be seen.
         let announced = body.incoming.response.content_length().is_some();
         loop {
             if self.position == self.size && announced {
-                return Ok(());
+                return Ok(Flow::End);
             }
-            let chunk = {
-                // Only while we read: a reader that dawdles holds no permit, so any order of reading is fine.
-                let Ok(_permit) = inner.permits.acquire().await else {
-                    return Err(Error::Closed(self.what.clone()).into());
-                };
-                let start = Instant::now();
-                let chunk = inner.transport.chunk(&self.what, &mut body.incoming).await?;
-                if rate.too_slow(start.elapsed(), chunk.as_ref().map_or(0, Bytes::len)) {
-                    let (what, host) = (self.what.clone(), host(&body.incoming.url));
-                    let error = Error::Stalled { what, host, waited: inner.config().idle_timeout() };
-                    return Err(Failure { error, verdict: Verdict::Again });
-                }
-                chunk
-            };
+            let start = Instant::now();
+            let chunk = next_chunk(&inner, &self.what, &mut body.incoming, &mut rate).await?;
+            let waited = start.elapsed();
             let Some(mut chunk) = chunk else {
                 if self.position == self.size {
-                    return Ok(());
+                    return Ok(Flow::End);
                 }
                 return Err(Failure { error: self.wrong_size(self.position), verdict: Verdict::Again });
             };
@@ -328,13 +255,22 @@ impl Download {
             if chunk.len() as u64 > self.size - self.position {
                 return Err(self.wrong_size(self.size + 1).into());
             }
-            if let Some(hash) = &mut self.hash {
-                hash.update(&chunk);
+            self.hand_over(chunk, reader).await?;
+            if watch.as_mut().is_some_and(|watch| watch.is_slow(waited, self.size - self.position)) {
+                return Ok(Flow::Slow);
             }
-            self.position += chunk.len() as u64;
-            if reader.send(Message::Chunk(chunk)).await.is_err() {
-                return Err(Error::Closed(self.what.clone()).into());
-            }
+        }
+    }
+
+    /// Gives the reader the bytes that come next.
+    async fn hand_over(&mut self, chunk: Bytes, reader: &mpsc::Sender<Message>) -> Result<(), Failure> {
+        if let Some(hash) = &mut self.hash {
+            hash.update(&chunk);
+        }
+        self.position += chunk.len() as u64;
+        match reader.send(Message::Chunk(chunk)).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(Error::Closed(self.what.clone()).into()),
         }
     }
 
@@ -343,28 +279,53 @@ impl Download {
         self.inner.distrust(&self.endpoints[self.at], self.digest);
     }
 
-    /// Checks a header such as `bytes 100-999/1000`.
-    fn check_range(&self, incoming: &Incoming) -> Result<()> {
-        let wrong = || Error::Protocol {
-            what: self.what.clone(),
-            why: "the server sent another range than was asked for".into(),
-        };
-        let header =
-            incoming.response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).ok_or_else(wrong)?;
-        let (range, total) = header.strip_prefix("bytes ").and_then(|rest| rest.split_once('/')).ok_or_else(wrong)?;
-        let (first, _) = range.split_once('-').ok_or_else(wrong)?;
-        if first.trim().parse() != Ok(self.position) {
-            return Err(wrong());
-        }
-        match total.trim().parse::<u64>() {
-            Ok(total) if total != self.size => Err(self.wrong_size(total)),
-            _ => Ok(()),
-        }
-    }
-
     fn wrong_size(&self, actual: u64) -> Error {
         Error::SizeMismatch { what: self.what.clone(), expected: self.size, actual }
     }
+}
+
+/// The value of a `Range` header, from `first` on.
+fn range(what: &str, first: u64, last: &str) -> Result<HeaderValue> {
+    let unfit = |_| Error::Protocol { what: what.to_owned(), why: "range".into() };
+    HeaderValue::from_str(&format!("bytes={first}-{last}")).map_err(unfit)
+}
+
+/// Checks a header such as `bytes 100-999/1000`.
+fn check_range(what: &str, incoming: &Incoming, asked: u64, size: u64) -> Result<()> {
+    let wrong =
+        || Error::Protocol { what: what.to_owned(), why: "the server sent another range than was asked for".into() };
+    let header =
+        incoming.response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).ok_or_else(wrong)?;
+    let (range, total) = header.strip_prefix("bytes ").and_then(|rest| rest.split_once('/')).ok_or_else(wrong)?;
+    let (first, _) = range.split_once('-').ok_or_else(wrong)?;
+    if first.trim().parse() != Ok(asked) {
+        return Err(wrong());
+    }
+    match total.trim().parse::<u64>() {
+        Ok(total) if total != size => Err(Error::SizeMismatch { what: what.to_owned(), expected: size, actual: total }),
+        _ => Ok(()),
+    }
+}
+
+/// The next bytes of a response.
+async fn next_chunk(
+    inner: &Inner,
+    what: &str,
+    incoming: &mut Incoming,
+    rate: &mut Rate,
+) -> Result<Option<Bytes>, Failure> {
+    // Only while we read: a reader that dawdles holds no permit, so any order of reading is fine.
+    let Ok(_permit) = inner.permits.acquire().await else {
+        return Err(Error::Closed(what.to_owned()).into());
+    };
+    let start = Instant::now();
+    let chunk = inner.transport.chunk(what, incoming).await?;
+    if rate.too_slow(start.elapsed(), chunk.as_ref().map_or(0, Bytes::len)) {
+        let (what, host) = (what.to_owned(), host(&incoming.url));
+        let error = Error::Stalled { what, host, waited: inner.config().idle_timeout() };
+        return Err(Failure { error, verdict: Verdict::Again });
+    }
+    Ok(chunk)
 }
 
 /// Watches that a download is not slower than the least rate, counting only the time spent on the network.

@@ -42,6 +42,8 @@ pub struct Config {
     pub proxy: ProxyConfig,
     /// Downloads that may read from the network at one time.
     pub max_concurrent: usize,
+    /// Connections for one big blob where one alone is slow; 1 for never more than one.
+    pub ranges: usize,
     /// The User-Agent header.
     pub user_agent: String,
     /// Seconds to wait for a connection.
@@ -166,6 +168,7 @@ impl Default for Config {
             ca_bundle: None,
             proxy: ProxyConfig::default(),
             max_concurrent: 6,
+            ranges: 4,
             user_agent: concat!("img/", env!("CARGO_PKG_VERSION")).to_owned(),
             connect_timeout: 15,
             idle_timeout: 60,
@@ -207,6 +210,7 @@ impl fmt::Debug for Config {
             .field("hosts", &self.hosts)
             .field("proxy", &self.proxy)
             .field("max_concurrent", &self.max_concurrent)
+            .field("ranges", &self.ranges)
             .field("credentials", &self.credentials)
             .finish_non_exhaustive()
     }

@@ -27,6 +27,8 @@ pub(crate) struct Inner {
     pub authorizer: Authorizer,
     /// One permit for each download that may read from the network.
     pub permits: tokio::sync::Semaphore,
+    /// One permit for each piece of a blob that may come ahead of its turn.
+    pub ahead: std::sync::Arc<tokio::sync::Semaphore>,
     /// Mirrors that sent wrong bytes for a blob.
     distrusted: Mutex<HashSet<(String, Digest)>>,
 }
@@ -35,7 +37,8 @@ impl Inner {
     pub(crate) fn new(config: Config) -> Self {
         let permits = tokio::sync::Semaphore::new(config.max_concurrent.clamp(1, 64));
         let (authorizer, distrusted) = (Authorizer::default(), Mutex::default());
-        Self { transport: Transport::new(config), authorizer, permits, distrusted }
+        let ahead = std::sync::Arc::new(tokio::sync::Semaphore::new(crate::limit::RANGES_AHEAD));
+        Self { transport: Transport::new(config), authorizer, permits, ahead, distrusted }
     }
 
     /// Remembers that `endpoint` sent wrong bytes for a blob.

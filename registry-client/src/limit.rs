@@ -33,3 +33,11 @@ pub const CONFIG_FILE: u64 = 1 << 20;
 pub const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Chunks of a body that wait between the network and a reader; a chunk is at most about 400 KiB (hyper's read buffer).
 pub(crate) const CHUNKS_BUFFERED: usize = 4;
+/// Connections for one blob at one time.
+pub(crate) const RANGES: usize = 16;
+/// Bytes of a blob that one request of several asks for.
+pub(crate) const RANGE_SIZE: u64 = 4 << 20;
+/// Bytes that must still be missing for several connections to be opened.
+pub(crate) const RANGES_FROM: u64 = 32 << 20;
+/// Such requests of all blobs at one time: what comes ahead of its turn lies in memory.
+pub(crate) const RANGES_AHEAD: usize = 10;

@@ -177,6 +177,7 @@ fn limits(transfer: &Transfers, config: &mut Config) -> Result<()> {
     size("upload-chunk in the configuration", &transfer.upload_chunk, &mut chunk)?;
     config.upload_chunk = Some(chunk).filter(|chunk| *chunk > 0);
     config.max_concurrent = transfer.streams.unwrap_or(config.max_concurrent);
+    config.ranges = transfer.ranges.unwrap_or(config.ranges);
     config.tries = transfer.tries.unwrap_or(config.tries).clamp(1, TRIES_MAX);
     config.connect_timeout = transfer.connect_timeout.unwrap_or(config.connect_timeout);
     config.idle_timeout = transfer.idle_timeout.unwrap_or(config.idle_timeout);

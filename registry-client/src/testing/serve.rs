@@ -41,15 +41,16 @@ fn blob(state: &State, request: &Request, repository: &str, digest: &str) -> Rep
     let bytes = &state.blobs[&digest];
     let reply = Reply::new(200)
         .with("Content-Type", "application/octet-stream")
+        .with("Accept-Ranges", "bytes")
         .with("Docker-Content-Digest", &digest.to_string());
-    let start = request
-        .header("range")
-        .and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse::<usize>().ok());
-    match start {
+    let range = request.header("range").and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+    let range = range.and_then(|(first, last)| Some((first.parse::<usize>().ok()?, last.parse::<usize>().ok())));
+    match range {
         None => reply.body(bytes.clone()),
-        Some(start) if start < bytes.len() => {
-            let range = format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len());
-            Reply { status: 206, ..reply }.with("Content-Range", &range).body(bytes[start..].to_owned())
+        Some((start, last)) if start < bytes.len() => {
+            let end = last.map_or(bytes.len(), |last| bytes.len().min(last + 1));
+            let range = format!("bytes {start}-{}/{}", end - 1, bytes.len());
+            Reply { status: 206, ..reply }.with("Content-Range", &range).body(bytes[start..end].to_owned())
         }
         Some(_) => Reply::error(416, "RANGE_INVALID"),
     }

@@ -5,6 +5,7 @@ mod auth;
 mod faults;
 mod pull;
 mod push;
+mod ranges;
 mod real;
 
 use std::io::Read as _;
