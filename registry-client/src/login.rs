@@ -18,6 +18,8 @@ use crate::transport::{Incoming, Outgoing, Payload};
 pub struct LoginOutcome {
     /// The registry in the form that credentials are kept under.
     pub registry: String,
+    /// Whether they went over plain HTTP, to which they are bound then ([`bound`](crate::auth::credentials::bound)).
+    pub plain: bool,
     /// What to keep: an identity token where the registry gives one, or else the password.
     pub credential: Credential,
     /// Whether the registry has checked the password; one that asks nobody for a name cannot.
@@ -35,9 +37,10 @@ pub(crate) async fn login(inner: &Inner, registry: &str, username: &str, passwor
     let header = basic(&registry, &credential)?;
     let endpoint = Endpoint::of_registry(&registry);
     let url = endpoint.url(inner.transport.scheme(&endpoint).await?, "/")?;
+    let plain = url.scheme() == "http";
     let first = ask(inner, &what, &url, None).await?;
     if first.response.status().is_success() {
-        return Ok(LoginOutcome { registry, credential, checked: false });
+        return Ok(LoginOutcome { registry, plain, credential, checked: false });
     }
     let challenges = first.response.headers().get_all(WWW_AUTHENTICATE);
     let challenges: Vec<String> = challenges.iter().filter_map(|v| Some(v.to_str().ok()?.to_owned())).collect();
@@ -57,7 +60,7 @@ pub(crate) async fn login(inner: &Inner, registry: &str, username: &str, passwor
         }
     };
     let credential = kept.map_or(credential, Credential::IdentityToken);
-    Ok(LoginOutcome { registry, credential, checked: true })
+    Ok(LoginOutcome { registry, plain, credential, checked: true })
 }
 
 /// The answer to a ping: a success, or a 401.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use registry_client::auth::credentials::Credential;
+use registry_client::auth::credentials::{Credential, bound};
 use registry_client::auth::helper::CredentialHelper as _;
 use registry_client::auth::keyring::Keyring;
 use registry_client::auth::store::{Kept, add, helper, remove};
@@ -52,7 +52,7 @@ impl Engine {
             && self.settings.credential_store == CredentialStore::Keyring
             && helper(file, &outcome.registry)?.is_none()
         {
-            match in_keyring(&outcome.registry, &outcome.credential) {
+            match in_keyring(&bound(&outcome.registry, outcome.plain), &outcome.credential) {
                 Ok(()) => {
                     // What an earlier login left in the file would be found first.
                     if file.exists() {
@@ -78,11 +78,13 @@ impl Engine {
         let named = file.is_some();
         let file = self.login_file(file)?;
         let mut found = file.exists() && remove(file, &self.settings.helper_directories, registry)?;
-        if let Some(keyring) = self.keyring().filter(|_| !named)
-            && keyring.get(registry)?.is_some()
-        {
-            keyring.erase(registry)?;
-            found = true;
+        for server in [false, true].map(|plain| bound(registry, plain)) {
+            if let Some(keyring) = self.keyring().filter(|_| !named)
+                && keyring.get(&server)?.is_some()
+            {
+                keyring.erase(&server)?;
+                found = true;
+            }
         }
         Ok(found)
     }

@@ -49,6 +49,7 @@ impl Sandbox {
     }
 
     /// A new empty store for a test in namespaces of its own, which neither sees what others leave nor shows them what it does.
+    #[allow(dead_code)] // Not every test program that shares this has namespaces of its own.
     pub fn apart() -> Self {
         Self::with_locks(Vec::new())
     }

@@ -4,7 +4,7 @@
 //! in order; within one file the most specific key wins (`host/namespace/repository` before `host`). Nothing here shows a
 //! secret in its `Debug` output.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ pub enum CredentialSource {
         /// Directories that hold `docker-credential-…` programs.
         helper_dirs: Vec<PathBuf>,
     },
-    /// A helper for all registries.
+    /// A helper for all registries; it is asked with [`bound`] names.
     Helper(Arc<dyn CredentialHelper>),
 }
 
@@ -68,6 +68,8 @@ pub enum CredentialSource {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DockerConfig {
     entries: BTreeMap<String, Credential>,
+    /// Keys of `entries` that name https, which are never for plain HTTP.
+    encrypted: BTreeSet<String>,
     helpers: BTreeMap<String, String>,
     default_helper: Option<String>,
 }
@@ -92,6 +94,9 @@ struct Entry {
     registrytoken: String,
 }
 
+/// How a server of plain HTTP is named to a [`CredentialHelper`] for all registries.
+pub(crate) const PLAIN: &str = "http://";
+
 impl DockerConfig {
     /// Parses a file's bytes. `name` is for messages.
     ///
@@ -104,16 +109,24 @@ impl DockerConfig {
         let document: Document = serde_json::from_slice(bytes).map_err(|error| {
             wrong(format!("not a docker configuration (line {}, column {})", error.line(), error.column()))
         })?;
-        let mut entries = BTreeMap::new();
+        let (mut entries, mut encrypted) = (BTreeMap::new(), BTreeSet::new());
         for (key, entry) in document.auths {
             let credential =
                 entry.credential().ok_or_else(|| wrong(format!("the entry for {key:?} cannot be decoded")))?;
             if let Some(credential) = credential {
+                if key.starts_with("https://") {
+                    encrypted.insert(normal_key(&key));
+                }
                 entries.insert(normal_key(&key), credential);
             }
         }
         let helpers = document.helpers.into_iter().map(|(key, name)| (normal_key(&key), name)).collect();
-        Ok(Self { entries, helpers, default_helper: document.default_helper.filter(|name| !name.is_empty()) })
+        Ok(Self {
+            entries,
+            encrypted,
+            helpers,
+            default_helper: document.default_helper.filter(|name| !name.is_empty()),
+        })
     }
 
     /// The name of the helper that keeps the credentials of `registry`, if not the file does.
@@ -122,8 +135,9 @@ impl DockerConfig {
         self.helpers.get(registry).filter(|name| !name.is_empty()).or(self.default_helper.as_ref()).map(String::as_str)
     }
 
-    fn entry(&self, registry: &str, repository: &str) -> Option<(&String, &Credential)> {
-        keys(registry, repository).into_iter().find_map(|key| self.entries.get_key_value(&key))
+    fn entry(&self, registry: &str, repository: &str, plain: bool) -> Option<(&String, &Credential)> {
+        let fit = |key: &String| !(plain && self.encrypted.contains(key));
+        keys(registry, repository).into_iter().filter(fit).find_map(|key| self.entries.get_key_value(&key))
     }
 }
 
@@ -159,22 +173,23 @@ impl Credential {
 }
 
 impl CredentialSource {
-    /// The credential for a repository, from the first source that has one.
-    pub(crate) fn find(sources: &[Self], registry: &str, repository: &str) -> Result<Option<Credential>> {
+    /// The credential for a repository, from the first source that has one. `plain`: it is to go over plain HTTP, for which what was
+    /// given for https is none.
+    pub(crate) fn find(sources: &[Self], registry: &str, repository: &str, plain: bool) -> Result<Option<Credential>> {
         for source in sources {
             let found = match source {
                 Self::Fixed { registry: key, credential } => {
                     keys(registry, repository).contains(&normal_key(key)).then(|| credential.clone())
                 }
                 Self::File { config, helper_dirs } => {
-                    match (config.entry(registry, repository), config.helper(registry)) {
+                    match (config.entry(registry, repository, plain), config.helper(registry)) {
                         // A namespace of its own is more specific than any helper.
                         (Some((key, credential)), _) if key != registry => Some(credential.clone()),
                         (_, Some(name)) => ask(&ProcessHelper::named(name, helper_dirs)?, registry)?,
                         (entry, None) => entry.map(|(_, credential)| credential.clone()),
                     }
                 }
-                Self::Helper(helper) => ask(helper.as_ref(), registry)?,
+                Self::Helper(helper) => ask(helper.as_ref(), &bound(registry, plain))?,
             };
             if found.is_some() {
                 return Ok(found);
@@ -184,10 +199,10 @@ impl CredentialSource {
     }
 
     /// The namespace whose credentials count for a repository; repositories with the same place share theirs.
-    pub(crate) fn place(sources: &[Self], registry: &str, repository: &str) -> String {
+    pub(crate) fn place(sources: &[Self], registry: &str, repository: &str, plain: bool) -> String {
         let found = sources.iter().find_map(|source| match source {
             Self::Fixed { registry: key, .. } => keys(registry, repository).into_iter().find(|k| *k == normal_key(key)),
-            Self::File { config, .. } => config.entry(registry, repository).map(|(key, _)| key.clone()),
+            Self::File { config, .. } => config.entry(registry, repository, plain).map(|(key, _)| key.clone()),
             Self::Helper(_) => None,
         });
         found.unwrap_or_else(|| registry.to_owned())
@@ -229,6 +244,12 @@ pub(crate) fn normal_key(key: &str) -> String {
         other => other.to_ascii_lowercase(),
     };
     namespace.map_or(host.clone(), |namespace| format!("{host}/{namespace}"))
+}
+
+/// What credentials are bound to: host and port, and the scheme where that is plain HTTP.
+#[must_use]
+pub fn bound(registry: &str, plain: bool) -> String {
+    if plain { format!("{PLAIN}{registry}") } else { registry.to_owned() }
 }
 
 /// The key under which docker keeps the credentials of `registry`.
@@ -273,7 +294,8 @@ mod tests {
 
     fn find(json: &str, registry: &str, repository: &str) -> Option<Credential> {
         let config = Arc::new(DockerConfig::parse(json.as_bytes(), "test").unwrap());
-        CredentialSource::find(&[CredentialSource::File { config, helper_dirs: vec![] }], registry, repository).unwrap()
+        CredentialSource::find(&[CredentialSource::File { config, helper_dirs: vec![] }], registry, repository, false)
+            .unwrap()
     }
 
     #[test]
@@ -299,6 +321,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_for_https_is_not_for_plain_http() {
+        let json = r#"{"auths":{"https://tls.example":{"auth":"YTpi"}, "any.example":{"auth":"YTpi"}}}"#;
+        let config = Arc::new(DockerConfig::parse(json.as_bytes(), "test").unwrap());
+        let sources = [CredentialSource::File { config, helper_dirs: vec![] }];
+        let found = |registry, plain| CredentialSource::find(&sources, registry, "x", plain).unwrap().is_some();
+        assert!(found("tls.example", false) && !found("tls.example", true));
+        // Docker's file says no scheme: who lets a host speak plain HTTP says so in the configuration.
+        assert!(found("any.example", false) && found("any.example", true));
+    }
+
+    #[test]
     fn spoilt_files_are_errors_without_their_secrets() {
         for json in [
             r#"{"auths":{"a":{"auth":"%%c2VjcmV0"}}}"#,
@@ -320,7 +353,7 @@ mod tests {
     fn a_missing_helper_is_an_error() {
         let config = Arc::new(DockerConfig::parse(br#"{"credHelpers":{"gcr.io":"none-such"}}"#, "test").unwrap());
         let sources = [CredentialSource::File { config, helper_dirs: vec!["/nonexistent".into()] }];
-        assert!(CredentialSource::find(&sources, "gcr.io", "x").is_err());
-        assert_eq!(CredentialSource::find(&sources, "other.example", "x").unwrap(), None);
+        assert!(CredentialSource::find(&sources, "gcr.io", "x", false).is_err());
+        assert_eq!(CredentialSource::find(&sources, "other.example", "x", false).unwrap(), None);
     }
 }

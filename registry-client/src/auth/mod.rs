@@ -96,7 +96,8 @@ impl Authorizer {
     fn state(&self, transport: &Transport, asking: &Asking<'_>) -> Arc<tokio::sync::Mutex<State>> {
         let (scheme, host, port) = origin(asking.url);
         // Credentials of a namespace are a state of their own, or one namespace would be served with another's.
-        let place = CredentialSource::place(&transport.config.credentials, asking.registry, asking.repository);
+        let sources = &transport.config.credentials;
+        let place = CredentialSource::place(sources, asking.registry, asking.repository, scheme == "http");
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(states.entry((scheme, host, port, place)).or_default())
     }
@@ -120,9 +121,10 @@ async fn answer(transport: &Transport, asking: &Asking<'_>, state: &mut State) -
         None => {
             let sources = transport.config.credentials.clone();
             let (registry, repository) = (asking.registry.to_owned(), asking.repository.to_owned());
+            let plain = asking.url.scheme() == "http";
             // Helpers are programs, and files may be slow: not on the threads that move bytes.
-            let found =
-                tokio::task::spawn_blocking(move || CredentialSource::find(&sources, &registry, &repository)).await;
+            let find = move || CredentialSource::find(&sources, &registry, &repository, plain);
+            let found = tokio::task::spawn_blocking(find).await;
             let found = found.map_err(|_| Error::Closed(format!("credentials for {}", asking.registry)))??;
             state.credential.insert(found).clone()
         }

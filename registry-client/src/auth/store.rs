@@ -192,7 +192,7 @@ mod tests {
 
     fn find(path: &Path, registry: &str) -> Option<Credential> {
         let config = Arc::new(DockerConfig::parse(&fs::read(path).unwrap(), "test").unwrap());
-        CredentialSource::find(&[CredentialSource::File { config, helper_dirs: vec![] }], registry, "x").unwrap()
+        CredentialSource::find(&[CredentialSource::File { config, helper_dirs: vec![] }], registry, "x", false).unwrap()
     }
 
     #[test]

@@ -76,6 +76,11 @@ impl Engine {
                 self.started_with_root(&record.id);
                 Ok(true)
             }
+            // By a monitor whose client was killed before it had started.
+            Err(runner::Error::Running(_)) => {
+                self.let_go_of_volumes();
+                Ok(false)
+            }
             Err(error) => Err(self.start_failed(record, claim, error)),
         }
     }
@@ -316,6 +321,12 @@ impl Engine {
 
     /// A start that failed: recorded, or with `--rm` as if it had never been.
     fn start_failed(&self, record: &ContainerRecord, claim: Claim, error: runner::Error) -> CommandError {
+        if matches!(error, runner::Error::Running(_)) {
+            self.let_go_of_volumes();
+            return CommandError::new(format!("container {} is running already", record.name))
+                .kind(Kind::Container)
+                .hint(format!("`img attach {}` connects to it", record.name));
+        }
         let kind = Kind::of_start(&error);
         let error = CommandError::from(error).kind(kind);
         self.event(&of_container(record, "abort").with("error", &error.text()));

@@ -1,6 +1,7 @@
 //! Credentials in the kernel's keyring of the user: on no disk, read by no other user, gone with a reboot.
 //!
-//! One key for each registry, of type `user`, named `img:` and the registry. The keyring takes the place of the file when
+//! One key for each registry, of type `user`, named by the prefix and the registry (`img:reg.example`), for plain HTTP with that scheme
+//! (`img:http://10.0.0.2:5000`). The keyring takes the place of the file when
 //! no helper is configured; where the kernel has none (or forbids it, as in many containers) the file is used.
 
 mod sys;
@@ -10,7 +11,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::auth::credentials::{Credential, normal_key};
+use crate::auth::credentials::{Credential, PLAIN, normal_key};
 use crate::auth::helper::CredentialHelper;
 use crate::error::{Error, Result};
 
@@ -41,7 +42,9 @@ impl Keyring {
     }
 
     fn name(&self, server: &str) -> Result<CString> {
-        CString::new(format!("{}{}", self.prefix, normal_key(server)))
+        // What was given over plain HTTP has a key of its own: the other's would be sent in clear.
+        let plain = if server.starts_with(PLAIN) { PLAIN } else { "" };
+        CString::new(format!("{}{plain}{}", self.prefix, normal_key(server)))
             .map_err(|_| self.wrong(server, "an illegal name"))
     }
 
@@ -128,6 +131,7 @@ mod tests {
         assert_eq!(seen, Some(password("two")));
         assert_eq!(keyring.get("https://reg.example/v1/").unwrap(), Some(password("two")), "one key for all its names");
         assert_eq!(keyring.get("other.example").unwrap(), None);
+        assert_eq!(keyring.get("http://reg.example").unwrap(), None, "not for plain HTTP");
         keyring.store("reg.example", &Credential::IdentityToken("t".into())).unwrap();
         assert_eq!(keyring.get("reg.example").unwrap(), Some(Credential::IdentityToken("t".into())));
         keyring.erase("reg.example").unwrap();
