@@ -53,9 +53,8 @@ pub struct Build {
     /// Look for newer base images even if they are here
     #[arg(long)]
     pull: bool,
-    /// Platform of the image
-    #[arg(long, value_name = "OS/ARCH")]
-    platform: Option<String>,
+    #[command(flatten)]
+    platforms: super::build_platforms::PlatformFlags,
     /// Network of RUN steps: default, none, host
     #[arg(long, value_name = "NETWORK", default_value = "default")]
     network: String,
@@ -152,7 +151,7 @@ impl Run for Build {
             flag.cancel();
         })?;
         let (inputs, keys) = self.inputs.read(context)?;
-        let request = BuildRequest {
+        let mut request = BuildRequest {
             context: self.context,
             file: self.file,
             tags: self.tag,
@@ -161,7 +160,7 @@ impl Run for Build {
             labels,
             no_cache: self.no_cache,
             pull: self.pull,
-            platform: self.platform,
+            platform: None,
             network: self.network,
             add_host: self.add_host,
             shm_size: self.shm_size,
@@ -182,6 +181,7 @@ impl Run for Build {
             no_fold: self.no_fold,
             cancel,
         };
+        let platforms = self.platforms.plan(&mut request)?;
         let progress = BuildProgress::new(self.quiet, &self.progress);
         let call = self.call.with(self.check, self.format.as_deref());
         if !call.is_build() {
@@ -190,22 +190,31 @@ impl Run for Build {
         if self.format.is_some() {
             return Err(CommandError::usage("--format is for --check and --call"));
         }
-        let built = match engine.build(&request, &progress) {
+        if platforms.are_several() && (self.explain.is_some() || self.output.has_metadata()) {
+            return Err(CommandError::usage("--explain and --metadata-file are for the image of one platform"));
+        }
+        let all = platforms.build(engine, &mut request, &progress, |request| {
+            let built = engine.build(request, &progress)?;
+            progress.finish(&built);
+            Ok(built)
+        });
+        let (built, list) = match all {
             Err(error) if signal.load(Ordering::Relaxed) > 0 => {
                 ui::error(&error);
                 return Ok(ExitCode::from(128 + signal.load(Ordering::Relaxed)));
             }
             result => result?,
         };
-        progress.finish(&built);
         if let Some(file) = &self.iidfile {
-            std::fs::write(file, built.image.to_string())
+            let id = list.filter(|_| platforms.are_several()).unwrap_or(built.image.0);
+            std::fs::write(file, id.to_string())
                 .with_context(|| format!("cannot write the image's id to {}", file.display()))?;
         }
         self.output.finish(&built)?;
         match self.explain.as_deref() {
             // The image itself, or its files, have gone there.
             None if uses_stdout => {}
+            None if platforms.are_several() => ui::outln(list.unwrap_or(built.image.0))?,
             None => ui::outln(built.image)?,
             Some("json") => ui::outln_json(&built.report, true)?,
             Some(_) => ui::explain::print(&built.report.steps)?,

@@ -71,6 +71,11 @@ impl OutputFlags {
         Ok(delivery)
     }
 
+    /// Whether metadata are to be written.
+    pub fn has_metadata(&self) -> bool {
+        self.metadata_file.is_some()
+    }
+
     /// Writes what is to be written once the build is done.
     ///
     /// # Errors

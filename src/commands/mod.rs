@@ -11,6 +11,7 @@ mod build;
 mod build_call;
 mod build_inputs;
 mod build_output;
+mod build_platforms;
 mod build_steps;
 mod builder;
 mod builder_cache;

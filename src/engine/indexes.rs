@@ -272,24 +272,26 @@ impl Engine {
         Ok(here)
     }
 
-    /// Of the images that a name stands for, the one that serves `wanted` best; its own if none does.
-    pub(super) fn prefer_platform(&self, found: Found, wanted: &Platform) -> Result<Image> {
-        let best = best(self.platforms_here(&found)?, wanted);
-        Ok(best.unwrap_or(found.image))
+    /// Of the images that a name stands for, the one that serves `wanted` best.
+    pub(super) fn fitting(&self, found: &Found, wanted: &Platform) -> Result<Option<Image>> {
+        Ok(best(self.platforms_here(found)?, wanted))
     }
 
-    /// Of the images that a name stands for, the one that serves `wanted` best.
+    /// As [`Engine::fitting`]; it is an error if there is none.
     pub(super) fn image_of_platform(&self, found: &Found, name: &str, wanted: &Platform) -> Result<Image> {
+        if let Some(image) = self.fitting(found, wanted)? {
+            return Ok(image);
+        }
         let here = self.platforms_here(found)?;
         let offered: Vec<String> = here.iter().map(|(platform, _)| platform.to_string()).collect();
-        best(here, wanted).ok_or_else(|| {
-            CommandError::new(format!("{name} is not here for {wanted}"))
-                .hint(format!("it is here for {}", offered.join(", ")))
-        })
+        Err(CommandError::new(format!("{name} is not here for {wanted}"))
+            .hint(format!("it is here for {}", offered.join(", "))))
     }
 }
 
 fn best(here: Vec<(Platform, Image)>, wanted: &Platform) -> Option<Image> {
-    let ranked = here.into_iter().filter_map(|(platform, image)| Some((wanted.rank(&platform)?, image)));
+    // An image that says nothing of its platform is taken for any.
+    let rank = |platform: &Platform| wanted.rank(platform).or(platform.architecture.is_empty().then_some(u32::MAX));
+    let ranked = here.into_iter().filter_map(|(platform, image)| Some((rank(&platform)?, image)));
     ranked.min_by_key(|(rank, _)| *rank).map(|(_, image)| image)
 }

@@ -144,6 +144,26 @@ impl Engine {
         })
     }
 
+    /// Lets each of `names` stand for a list of exactly these images, whatever it stood for. Gives its digest.
+    ///
+    /// # Errors
+    /// No name, a full disk.
+    pub fn name_list(&self, names: &[String], images: &[ImageId]) -> Result<Digest> {
+        let names = names.iter().map(|name| self.tag_reference(name)).collect::<Result<Vec<_>>>()?;
+        let mut index = json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": [] });
+        for id in images {
+            let image = self.store.images().get(id)?;
+            put(&mut index, self.manifest_of(&image, None)?.descriptor(Some(&image), &BTreeMap::new()))?;
+        }
+        let bytes = serde_json::to_vec(&index)?;
+        let target = self.list_target(&bytes, images)?;
+        for name in &names {
+            self.store.refs().point(name, &target, Expect::Any)?;
+            self.image_event("tag", &target.image, Some(name));
+        }
+        Ok(Digest::of(&bytes))
+    }
+
     /// Adds an image to a list, or with `all` everything that it lists if it is an index. Gives the list's digest.
     ///
     /// # Errors

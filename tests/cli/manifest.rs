@@ -12,11 +12,11 @@ const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// An OCI layout that a test fills.
-struct Layout(String);
+pub struct Layout(String);
 
 impl Layout {
     /// With an image for this machine, `amd64`, and one for another, `arm64`.
-    fn new(sandbox: &Sandbox, name: &str) -> Self {
+    pub fn new(sandbox: &Sandbox, name: &str) -> Self {
         let this = Self(sandbox.text(name));
         let from = format!("oci:{}:latest", images::layout("busybox").display());
         for architecture in ["amd64", "arm64"] {
@@ -38,7 +38,7 @@ impl Layout {
     }
 
     /// The entry for an image.
-    fn image(&self, architecture: &str) -> Value {
+    pub fn image(&self, architecture: &str) -> Value {
         let index = self.index();
         let named = |line: &&Value| line["annotations"]["org.opencontainers.image.ref.name"] == architecture;
         let mut entry = index["manifests"].as_array().unwrap().iter().find(named).unwrap().clone();
@@ -48,7 +48,7 @@ impl Layout {
     }
 
     /// The entry for an attestation of an image, as BuildKit makes it.
-    fn attestation(&self, image: &Value) -> Value {
+    pub fn attestation(&self, image: &Value) -> Value {
         let statement = self.put(br#"{"_type":"https://in-toto.io/Statement/v0.1"}"#, "application/vnd.in-toto+json");
         let config =
             br#"{"architecture":"unknown","os":"unknown","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#;
@@ -65,13 +65,13 @@ impl Layout {
     }
 
     /// The entry of an index of these.
-    fn listing(&self, entries: &[Value]) -> Value {
+    pub fn listing(&self, entries: &[Value]) -> Value {
         let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries });
         self.put(index.to_string().as_bytes(), OCI_INDEX)
     }
 
     /// Calls an entry `name`; gives its place and its digest.
-    fn name(&self, mut entry: Value, name: &str) -> (String, String) {
+    pub fn name(&self, mut entry: Value, name: &str) -> (String, String) {
         let digest = entry["digest"].as_str().unwrap().to_owned();
         entry["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
         let mut index = self.index();

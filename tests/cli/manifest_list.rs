@@ -127,8 +127,11 @@ fn those_who_add_at_once_lose_nothing() {
     for name in &names {
         sandbox.build(&name.replace(':', "-"), name, &format!("FROM busybox\nLABEL n={name}\n")).ok();
     }
-    let adding: Vec<_> =
-        names.iter().map(|name| sandbox.command(&["manifest", "add", "list:1", name]).spawn().unwrap()).collect();
+    let add = |name: &String| {
+        let mut command = sandbox.command(&["manifest", "add", "list:1", name]);
+        command.stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let adding: Vec<_> = names.iter().map(add).collect();
     for mut child in adding {
         assert!(child.wait().unwrap().success());
     }
@@ -208,5 +211,77 @@ fn lists_of_podman_and_buildah_are_pulled_whole() {
         assert_eq!(sandbox.ok(&["manifest", "push", "-q", &to, &back]), digest, "{program}");
         assert_eq!(digest_at(&format!("docker://{back}")), digest, "{program}");
     }
+    sandbox.ok(&["system", "check"]);
+}
+
+#[test]
+fn a_build_for_several_platforms_makes_a_list() {
+    let registry = Registry::fresh();
+    let mut sandbox = Sandbox::new();
+    sandbox.trust(&registry);
+    let base = put_index(&registry, &sandbox);
+    sandbox.ok(&["pull", "-q", "--all-platforms", &base]);
+    // Nothing of the other machine's is run.
+    sandbox
+        .write("context/Buildfile", format!("FROM {base}\nARG TARGETARCH\nENV ARCH=$TARGETARCH\nCOPY Buildfile /x\n"));
+    let context = sandbox.text("context");
+    let both = "linux/amd64,linux/arm64";
+    let digest = sandbox.ok(&["build", "-q", "--platform", both, "-t", "made:1", &context]);
+    assert_eq!(architectures(&sandbox, "made:1"), ["amd64", "arm64"]);
+    let env = |platform: &str, name: &str| {
+        let made =
+            sandbox.ok(&["create", "--pull", "never", "--platform", platform, "--network", "none", name, "true"]);
+        let seen = sandbox.ok(&["container", "inspect", "--format", "{{.Config.Env}}", &made]);
+        sandbox.ok(&["rm", &made]);
+        seen
+    };
+    assert!(env("linux/amd64", "made:1").contains("ARCH=amd64"));
+    assert!(env("linux/arm64", "made:1").contains("ARCH=arm64"));
+    // Again it is the same, all from the cache, and the name stands for nothing more.
+    assert_eq!(sandbox.ok(&["build", "-q", "--platform", both, "-t", "made:1", &context]), digest);
+    let to = registry.name("made:1");
+    assert_eq!(sandbox.ok(&["push", "-q", "made:1", &to]), digest);
+    assert_eq!(digest_at(&format!("docker://{to}")), digest);
+    // One after the other into a list.
+    for platform in ["linux/arm64", "linux/amd64"] {
+        sandbox.ok(&["build", "-q", "--platform", platform, "--manifest", "list:1", &context]);
+    }
+    assert_eq!(architectures(&sandbox, "list:1"), ["arm64", "amd64"]);
+    sandbox.img(&["build", "--platform", both, &context]).refuses(125, &["needs a name"]).hints();
+    sandbox.img(&["build", "--platform", both, "-t", "x", "--push", &context]).refuses(125, &["one platform"]).hints();
+    sandbox.ok(&["system", "check"]);
+}
+
+#[test]
+fn an_attestation_is_never_chosen() {
+    use crate::manifest::Layout;
+    let registry = Registry::fresh();
+    let mut sandbox = Sandbox::new();
+    sandbox.trust(&registry);
+    let layout = Layout::new(&sandbox, "layout");
+    let arm = layout.image("arm64");
+    // It comes first, and nothing here is for this machine.
+    let entries = [layout.attestation(&arm), arm];
+    let (place, digest) = layout.name(layout.listing(&entries), "foreign");
+    let name = registry.name("foreign:1");
+    assert_eq!(sandbox.ok(&["copy", "-q", "--all", &place, &format!("docker://{name}")]), digest);
+    sandbox.img(&["copy", &place, "one:1"]).refuses(1, &["linux/amd64"]);
+    sandbox.img(&["pull", &name]).refuses(1, &["linux/amd64"]);
+    sandbox.img(&["run", "--rm", &name, "true"]).refuses(125, &["linux/amd64"]);
+    assert_eq!(sandbox.ok(&["images", "--all", "--quiet"]), "");
+    sandbox.ok(&["pull", "-q", "--all-platforms", &name]);
+    assert_eq!(sandbox.inspect(&name)["Architecture"], "arm64");
+    assert_eq!(sandbox.inspect(&name)["Attached"].as_array().unwrap().len(), 1);
+    // A list takes it along, and loses it only when it is told to.
+    sandbox.ok(&["manifest", "create", "--all", "list:1", &name]);
+    sandbox.ok(&["rmi", &name]);
+    sandbox.ok(&["system", "prune", "--force"]);
+    assert_eq!(
+        sandbox.ok(&["manifest", "push", "-q", "list:1", &format!("docker://{}", registry.name("back:1"))]).len(),
+        71
+    );
+    let attested = inspect(&sandbox, "list:1")[0]["digest"].as_str().unwrap().to_owned();
+    sandbox.ok(&["manifest", "remove", "list:1", &attested]);
+    assert_eq!(sandbox.inspect("list:1")["Attached"].as_array().unwrap().len(), 0);
     sandbox.ok(&["system", "check"]);
 }

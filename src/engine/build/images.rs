@@ -48,15 +48,7 @@ impl<'a> Images<'a> {
         // What is named by its id is here or nowhere.
         let is_id = reference.starts_with("sha256:");
         let here = if pull && !is_id { None } else { self.engine.look_up_image(reference)? };
-        let here = here.map(|found| self.engine.prefer_platform(found, &wanted)).transpose()?;
-        let here = here.filter(|image| {
-            let config = &image.config;
-            // An image that says nothing of its platform is taken for any.
-            config.architecture.is_empty()
-                || wanted
-                    .rank(&registry_client::Platform::new(&config.os, &config.architecture, config.variant.as_deref()))
-                    .is_some()
-        });
+        let here = here.map(|found| self.engine.fitting(&found, &wanted)).transpose()?.flatten();
         match here {
             Some(image) => Ok(image.id),
             None => {

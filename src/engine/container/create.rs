@@ -17,7 +17,6 @@ use super::run::Startable;
 use super::supervise::Standing;
 use super::{ContainerData, names};
 use crate::engine::Engine;
-use crate::engine::names::Found;
 use crate::engine::progress::{Event, Progress};
 use crate::engine::pull::PullOptions;
 use crate::error::{CommandError, Context as _, Kind, Result};
@@ -142,10 +141,14 @@ impl Engine {
         let policy = options.pull.as_deref().unwrap_or("missing");
         let mut here = if policy == "always" { None } else { self.look_up_image(&options.image)? };
         if let Some(found) = here.take_if(|_| policy != "newer") {
-            match self.image_among(&found, options) {
-                // What is here is for other machines; the registry may have the one that was asked for.
-                Err(error) if policy != "never" => progress.event(Event::Note(&error.text())),
-                image => return image,
+            let Some(text) = &options.platform else { return Ok(found.image) };
+            let wanted = text.parse()?;
+            if policy == "never" {
+                return self.image_of_platform(&found, &options.image, &wanted);
+            }
+            // What is here may be for other machines; the registry may have the one that was asked for.
+            if let Some(image) = self.fitting(&found, &wanted)? {
+                return Ok(image);
             }
         }
         if policy == "never" {
@@ -153,7 +156,8 @@ impl Engine {
                 .hint("--pull=never forbids to fetch it; `img images` lists what is here"));
         }
         if here.is_none() {
-            progress.event(Event::Note(&format!("{} is not here, pulling it", options.image)));
+            let wanted = options.platform.as_ref().map_or_else(String::new, |platform| format!(" for {platform}"));
+            progress.event(Event::Note(&format!("{} is not here{wanted}, pulling it", options.image)));
         }
         let how = PullOptions { platform: options.platform.clone(), ..PullOptions::default() };
         let pulled = self.pull(&options.image, &how, progress);
@@ -161,19 +165,14 @@ impl Engine {
             (Ok(pulled), _) => Ok(self.store.images().get(&pulled.image)?),
             // What is here will do when there is no telling whether it is the newest.
             (Err(error), Some(found)) => {
-                let image = self.image_among(&found, options)?;
+                let image = match &options.platform {
+                    Some(text) => self.image_of_platform(&found, &options.image, &text.parse()?)?,
+                    None => found.image,
+                };
                 progress.event(Event::Note(&format!("using {} as it is here: {}", options.image, error.text())));
                 Ok(image)
             }
             (Err(error), None) => Err(error),
-        }
-    }
-
-    /// Of the images that a name stands for, the one for the platform that was asked for; its own if none was.
-    fn image_among(&self, found: &Found, options: &Options) -> Result<Image> {
-        match &options.platform {
-            Some(text) => self.image_of_platform(found, &options.image, &text.parse()?),
-            None => Ok(found.image.clone()),
         }
     }
 
