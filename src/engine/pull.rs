@@ -195,7 +195,7 @@ impl Engine {
     }
 
     /// Fetches the layers that are not here; says whether there were any.
-    fn fetch_layers(
+    pub(in crate::engine) fn fetch_layers(
         &self,
         client: &Client,
         reference: &Reference,

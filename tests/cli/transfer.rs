@@ -78,6 +78,13 @@ fn a_spoilt_beginning_is_fetched_anew() {
     sandbox.img(&["pull", "debian"]).ok().says(&["continuing after 2MB"]);
     sandbox.ok(&["rmi", "debian"]);
 
+    // `copy` from a registry is no other.
+    std::fs::write(&kept, &blob[..2_000_000]).unwrap();
+    let from = format!("docker://{}/library/debian:latest", Registry::bases().address());
+    sandbox.img(&["copy", &from, "debian"]).ok().says(&["continuing after 2MB"]);
+    assert!(!kept.exists(), "nothing is left of the download");
+    sandbox.ok(&["rmi", "debian"]);
+
     // The same with one bit wrong: found out, thrown away, and fetched anew in the same pull.
     let mut wrong = blob[..2_000_000].to_vec();
     wrong[1_000_000] ^= 4;

@@ -15,7 +15,7 @@ mod store;
 mod take;
 
 use ::store::Digest;
-use registry_client::{Descriptor, Index, Manifest, MediaType};
+use registry_client::{Client, Descriptor, Index, Manifest, MediaType, Reference};
 
 pub use copy::CopyOptions;
 pub use name::Place;
@@ -91,6 +91,11 @@ pub(super) trait Source: Sync {
 
     /// Registry and repository that it is, if it is one.
     fn repository(&self) -> Option<String> {
+        None
+    }
+
+    /// How it is spoken to, if it is a registry.
+    fn registry(&self) -> Option<(&Client, &Reference)> {
         None
     }
 }

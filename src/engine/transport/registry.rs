@@ -75,6 +75,10 @@ impl<C: Borrow<Client> + Sync> Source for Registry<C> {
     fn repository(&self) -> Option<String> {
         Some(self.name())
     }
+
+    fn registry(&self) -> Option<(&Client, &Reference)> {
+        Some((self.client.borrow(), &self.reference))
+    }
 }
 
 impl Target for Registry {

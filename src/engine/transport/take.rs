@@ -105,6 +105,10 @@ impl Engine {
             KeepCompressed::Auto => origin.is_none(),
             keep => keep == KeepCompressed::Always,
         };
+        if let Some((client, reference)) = source.registry() {
+            // As `pull` does: side by side, and on from where an earlier try was cut.
+            self.fetch_layers(client, reference, &manifest.layers, diff_ids, keep, progress)?;
+        }
         let mut compressed = Vec::new();
         for (descriptor, diff_id) in manifest.layers.iter().zip(diff_ids) {
             let (short, digest) = (diff_id.short(), to_store(&descriptor.digest));
@@ -112,7 +116,9 @@ impl Engine {
             compressed.push(vec![CompressedLayer { origin: origin.clone(), ..form }]);
             let keeps = keep && digest != diff_id.0 && !self.store.blobs().has(&digest);
             if self.store.layers().has(diff_id) && !keeps {
-                progress.event(Event::Done(&short, "Already exists"));
+                if source.registry().is_none() {
+                    progress.event(Event::Done(&short, "Already exists"));
+                }
                 continue;
             }
             progress.event(Event::Started(&short, descriptor.size));
