@@ -7,6 +7,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[allow(dead_code)]
+#[path = "../support/random.rs"]
+mod random;
+
 mod bad_input;
 mod blame;
 mod budgets;
@@ -61,6 +65,7 @@ mod logs;
 mod machine;
 mod manifest;
 mod manifest_list;
+mod memory;
 mod mount_roots;
 mod mounts;
 mod names;

@@ -1,17 +1,21 @@
 //! From the members of a tar, in their order, to the entries of a layer: whiteouts translated, parents implied,
 //! later duplicates over earlier ones, and everything refused that could lead out of the tree or be read two ways.
 //!
-//! Source: OCI image spec, layer.md. Entries are keyed by their path with NUL for `/`, which no name contains: plain
-//! byte order is then the order of [`LayerPath`], and what lies in a directory is one range. Memory is bounded by
-//! [`TOC_MAX`].
+//! Source: OCI image spec, layer.md. A layer may have half a million members, so none of them is kept as an [`Entry`]:
+//! its name is in [`Names`], the rest is a record in one large vector, written as the table of contents writes it.
+//! Memory is bounded by [`TOC_MAX`].
 
-use std::collections::{BTreeMap, HashMap};
+mod finish;
+mod names;
 
 use super::path::NAME_MAX;
 use super::tar::{Member, MemberKind};
-use super::toc::Toc;
-use super::{Entry, Kind, LayerPath, Time};
+use super::toc::code::{self, Input};
+use super::toc::fault;
+use super::tree::implied_root;
+use super::{Entry, Kind, LayerPath};
 use crate::error::{Error, Result};
+use names::{NONE, Names, ROOT};
 
 /// Most memory that the entries of one layer may take, bytes: about half a million files.
 pub(crate) const TOC_MAX: u64 = 160 << 20;
@@ -20,50 +24,74 @@ const NOTES_MAX: usize = 50;
 /// Bytes of memory an entry takes beside its path and attributes, roughly.
 const ENTRY_COST: u64 = 240;
 
-type Key = Vec<u8>;
-
-/// What is at a path: a node, which hard links share, or nothing but a whiteout.
-#[derive(Default)]
-struct Slot {
-    node: Option<usize>,
-    whiteout: bool,
-}
-
-/// Content and attributes; the path is where it was first seen.
-struct Node {
-    entry: Entry,
-    dirty: bool,
-}
-
 /// Collects members; see the module.
 #[derive(Default)]
 pub(crate) struct Assembler {
-    slots: BTreeMap<Key, Slot>,
-    nodes: Vec<Node>,
-    /// The directory that was last found to be one, with all above it.
-    parent: Key,
+    names: Names,
+    records: Records,
+    /// The directory that was last found to be one, with its name.
+    parent: Option<(LayerPath, u32)>,
     notes: Vec<String>,
     cost: u64,
 }
 
-fn key(path: &LayerPath) -> Key {
-    path.as_bytes().iter().map(|&byte| if byte == b'/' { 0 } else { byte }).collect()
+/// What is at the names, which hard links share: a byte of flags, the length of what follows, and the attributes.
+#[derive(Default)]
+struct Records {
+    bytes: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+/// The padding behind the file's data is not zero.
+const DIRTY: u8 = 1;
+/// There may be several names of it.
+const SHARED: u8 = 2;
+
+impl Records {
+    fn add(&mut self, entry: &Entry, flags: u8) -> u32 {
+        self.scratch.clear();
+        code::encode_attributes(&mut self.scratch, entry);
+        let at = self.bytes.len() as u32;
+        self.bytes.push(flags);
+        code::unsigned(&mut self.bytes, self.scratch.len() as u64);
+        self.bytes.extend_from_slice(&self.scratch);
+        at
+    }
+
+    fn flags(&mut self, at: u32) -> &mut u8 {
+        &mut self.bytes[at as usize]
+    }
+
+    /// Where the attributes of the record at `at` are.
+    fn range(&self, at: u32) -> std::ops::Range<usize> {
+        let mut input = Input(&self.bytes[at as usize + 1..]);
+        // Written above, so it can be read; an empty range would be told as damage.
+        let length = input.number().unwrap_or_default() as usize;
+        let start = self.bytes.len() - input.0.len();
+        start..start + length
+    }
+
+    fn attributes(&self, at: u32) -> &[u8] {
+        &self.bytes[self.range(at)]
+    }
+
+    /// The first byte of the attributes.
+    fn tag(&mut self, at: u32) -> &mut u8 {
+        let start = self.range(at).start;
+        &mut self.bytes[start]
+    }
+
+    fn is_directory(&self, at: u32) -> bool {
+        code::is_directory(self.bytes[self.range(at).start])
+    }
+
+    fn entry(&self, at: u32, path: LayerPath) -> Result<Entry> {
+        Input(self.attributes(at)).attributes(path)
+    }
 }
 
 fn invalid(path: &LayerPath, why: &str) -> Error {
     Error::InvalidLayer(format!("{path}: {why}"))
-}
-
-fn directory(path: LayerPath) -> Entry {
-    Entry {
-        path,
-        kind: Kind::Directory { opaque: false, implied: true },
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        mtime: Time::default(),
-        xattrs: Vec::new(),
-    }
 }
 
 /// What a path says beside where it is.
@@ -142,7 +170,7 @@ impl Assembler {
                 if opaque {
                     self.opaque(&entry.path)
                 } else {
-                    self.enter(&entry.path)
+                    self.enter(&entry.path).map(drop)
                 }
             }
             Kind::Directory { opaque: true, .. } => {
@@ -161,115 +189,117 @@ impl Assembler {
         }
     }
 
-    fn node(&self, key: &Key) -> Option<&Entry> {
-        self.slots.get(key)?.node.map(|node| &self.nodes[node].entry)
+    /// The record of what is at the name `id`, if anything is.
+    fn record(&self, id: u32) -> Option<u32> {
+        Some(self.names.name(id).record).filter(|&record| record != NONE)
     }
 
     fn insert(&mut self, entry: Entry, dirty: bool) -> Result<()> {
         check(&entry)?;
-        if let Some(parent) = entry.path.parent() {
-            self.enter(&parent)?;
-        }
+        let parent = entry.path.parent().map(|parent| self.enter(&parent)).transpose()?;
         self.pay(&entry)?;
-        let key = key(&entry.path);
         let shared = match &entry.kind {
-            Kind::HardLink { target } => self.slots.get(&self::key(target)).and_then(|slot| slot.node),
+            Kind::HardLink { target } => self.names.find(target).and_then(|name| self.record(name)),
             _ => None,
         };
-        if shared.is_some_and(|node| self.nodes[node].entry.is_directory()) {
+        if shared.is_some_and(|record| self.records.is_directory(record)) {
             return Err(invalid(&entry.path, "is a hard link to a directory"));
         }
-        let old = self
-            .node(&key)
-            .and_then(|old| if let Kind::Directory { opaque, .. } = old.kind { Some(opaque) } else { None });
+        let mut id = match (parent, entry.path.name()) {
+            (Some(parent), Some(name)) => self.names.make(parent, name),
+            _ => ROOT,
+        };
         let mut entry = entry;
-        match (&mut entry.kind, old) {
-            (Kind::Directory { opaque, .. }, Some(was_opaque)) => {
-                *opaque |= was_opaque;
+        match self.record(id).filter(|&record| self.records.is_directory(record)) {
+            Some(old) if entry.is_directory() => {
+                let old = self.records.entry(old, LayerPath::root())?;
+                if let (Kind::Directory { opaque, .. }, Kind::Directory { opaque: true, .. }) =
+                    (&mut entry.kind, old.kind)
+                {
+                    *opaque = true;
+                }
                 // Who unpacks makes the directory once: what the later member does not speak of stays.
-                let before = self.node(&key).map_or(&[][..], |old| &old.xattrs);
-                let kept = before.iter().filter(|(name, _)| entry.xattrs.iter().all(|(other, _)| other != name));
-                let kept: Vec<_> = kept.cloned().collect();
+                let kept =
+                    old.xattrs.into_iter().filter(|(name, _)| entry.xattrs.iter().all(|(other, _)| other != name));
+                let kept: Vec<_> = kept.collect();
                 entry.xattrs.extend(kept);
                 entry.xattrs.sort();
             }
-            (_, Some(_)) => self.remove_below(&key),
-            (_, None) => {}
+            Some(_) => {
+                self.parent = None;
+                id = self.names.emptied(id);
+            }
+            None => {}
         }
-        let node = shared.unwrap_or_else(|| {
-            self.nodes.push(Node { entry, dirty });
-            self.nodes.len() - 1
-        });
-        self.slots.entry(key).or_default().node = Some(node);
+        let record = match shared {
+            Some(shared) => {
+                *self.records.flags(shared) |= SHARED;
+                shared
+            }
+            None => self.records.add(&entry, if dirty { DIRTY } else { 0 }),
+        };
+        self.names.name_mut(id).record = record;
         Ok(())
     }
 
     fn whiteout(&mut self, target: LayerPath) -> Result<()> {
-        if target.is_root() {
+        let (Some(parent), Some(name)) = (target.parent(), target.name()) else {
             return Err(invalid(&target, "cannot be removed"));
-        }
-        self.enter(&target.parent().unwrap_or_default())?;
+        };
+        let parent = self.enter(&parent)?;
         self.cost(target.as_bytes().len() as u64 * 2 + ENTRY_COST)?;
-        self.slots.entry(key(&target)).or_default().whiteout = true;
+        let id = self.names.make(parent, name);
+        self.names.name_mut(id).whiteout = true;
         Ok(())
     }
 
     fn opaque(&mut self, path: &LayerPath) -> Result<()> {
-        self.enter(path)?;
-        if let Some(node) = self.slots.get(&key(path)).and_then(|slot| slot.node)
-            && let Kind::Directory { opaque, .. } = &mut self.nodes[node].entry.kind
+        let id = self.enter(path)?;
+        if let Some(record) = self.record(id) {
+            *self.records.tag(record) |= code::OPAQUE;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that `path` and all above it are directories of this layer, implied ones if need be; the name of
+    /// the last.
+    fn enter(&mut self, path: &LayerPath) -> Result<u32> {
+        if let Some((last, id)) = &self.parent
+            && last == path
         {
-            *opaque = true;
+            return Ok(*id);
         }
-        Ok(())
-    }
-
-    /// Makes sure that `path` and all above it are directories of this layer, implied ones if need be.
-    fn enter(&mut self, path: &LayerPath) -> Result<()> {
-        let whole = key(path);
-        if whole == self.parent && self.slots.contains_key(&whole) {
-            return Ok(());
-        }
-        // Whatever is here has directories above it: going through the names of a deep path each time would cost the
-        // square of its length.
-        if self.node(&whole).is_some_and(Entry::is_directory) {
-            self.parent = whole;
-            return Ok(());
-        }
-        let mut above = LayerPath::root();
-        self.enter_one(&above)?;
+        let mut id = self.enter_one(ROOT)?;
         for name in path.components() {
-            above = above.join(name)?;
-            self.enter_one(&above)?;
+            id = match self.names.get(id, name) {
+                Some(there) => self.enter_one(there)?,
+                None => {
+                    self.cost(path.as_bytes().len() as u64 * 2 + ENTRY_COST)?;
+                    let new = self.names.make(id, name);
+                    self.enter_one(new)?
+                }
+            };
         }
-        self.parent = whole;
-        Ok(())
+        self.parent = Some((path.clone(), id));
+        Ok(id)
     }
 
-    fn enter_one(&mut self, path: &LayerPath) -> Result<()> {
-        let key = key(path);
-        match self.node(&key) {
-            Some(entry) if entry.is_directory() => return Ok(()),
-            Some(_) => return Err(invalid(path, "is no directory in this layer, but a path leads through it")),
-            None => {}
+    /// Makes sure that there is a directory at the name `id`.
+    fn enter_one(&mut self, id: u32) -> Result<u32> {
+        match self.record(id) {
+            Some(record) if self.records.is_directory(record) => {}
+            Some(_) => {
+                return Err(invalid(&self.path(id)?, "is no directory in this layer, but a path leads through it"));
+            }
+            None => self.names.name_mut(id).record = self.records.add(&implied_root(), 0),
         }
-        let entry = directory(path.clone());
-        self.pay(&entry)?;
-        self.nodes.push(Node { entry, dirty: false });
-        self.slots.entry(key).or_default().node = Some(self.nodes.len() - 1);
-        Ok(())
+        Ok(id)
     }
 
-    /// Removes all that is in the directory at `key`.
-    fn remove_below(&mut self, key: &Key) {
-        self.parent.clear();
-        let inside = |other: &Key| other.len() > key.len() && other.starts_with(key) && other[key.len()] == 0;
-        let below = self.slots.range(key.clone()..).map(|(other, _)| other).skip(1);
-        // Names that only begin alike sort behind all that is inside: NUL comes first.
-        let doomed: Vec<Key> = below.take_while(|other| inside(other)).cloned().collect();
-        for other in &doomed {
-            self.slots.remove(other);
-        }
+    fn path(&self, id: u32) -> Result<LayerPath> {
+        let mut raw = Vec::new();
+        self.names.path_into(id, &mut raw);
+        LayerPath::from_canonical(raw)
     }
 
     fn pay(&mut self, entry: &Entry) -> Result<()> {
@@ -291,105 +321,6 @@ impl Assembler {
         }
         Ok(())
     }
-
-    /// The layer, with the notes made on the way. Of several names of one node the first in order has the content.
-    pub(crate) fn finish(mut self) -> Result<(Toc, Vec<String>)> {
-        self.enter_one(&LayerPath::root())?;
-        self.resolve_links()?;
-        self.settle_whiteouts();
-        let mut entries: Vec<Entry> = Vec::with_capacity(self.slots.len());
-        let mut dirty = Vec::new();
-        let mut first: HashMap<usize, usize> = HashMap::new();
-        let mut nodes: Vec<Option<Node>> = self.nodes.into_iter().map(Some).collect();
-        for (key, slot) in self.slots {
-            let path = path(&key)?;
-            let entry = match slot.node {
-                None if slot.whiteout => Entry { kind: Kind::Whiteout, mode: 0, ..directory(path) },
-                None => continue,
-                Some(node) => match nodes[node].take() {
-                    Some(Node { entry, dirty: is_dirty }) => {
-                        first.insert(node, entries.len());
-                        if is_dirty {
-                            dirty.push(u32::try_from(entries.len()).unwrap_or(u32::MAX));
-                        }
-                        Entry { path, ..entry }
-                    }
-                    None => {
-                        let original = &entries[first[&node]];
-                        // Two names of something that only a lower layer has point there, both.
-                        let target = match &original.kind {
-                            Kind::HardLink { target } => target.clone(),
-                            _ => original.path.clone(),
-                        };
-                        let Entry { mode, uid, gid, mtime, .. } = *original;
-                        Entry { path, kind: Kind::HardLink { target }, mode, uid, gid, mtime, xattrs: Vec::new() }
-                    }
-                },
-            };
-            entries.push(entry);
-        }
-        Ok((Toc::new(entries, dirty)?, self.notes))
-    }
-
-    /// Whiteouts hide only what is below: beside a directory of this layer one makes it opaque, beside any other
-    /// entry it says nothing new, nor does it inside an opaque directory.
-    fn settle_whiteouts(&mut self) {
-        let mut opaque: Option<&Key> = None;
-        for (key, slot) in &mut self.slots {
-            let hidden = opaque
-                .is_some_and(|above| above.is_empty() || (key.starts_with(above) && key.get(above.len()) == Some(&0)));
-            if hidden {
-                slot.whiteout = false;
-                continue;
-            }
-            opaque = None;
-            let Some(node) = slot.node else { continue };
-            if let Kind::Directory { opaque: is_opaque, implied } = &mut self.nodes[node].entry.kind {
-                if slot.whiteout {
-                    *is_opaque = true;
-                    *implied = false;
-                }
-                if *is_opaque {
-                    opaque = Some(key);
-                }
-            }
-        }
-    }
-
-    /// Lets hard links that came before their target share its node, if this layer has it.
-    fn resolve_links(&mut self) -> Result<()> {
-        let target = |entry: &Entry| if let Kind::HardLink { target } = &entry.kind { Some(key(target)) } else { None };
-        let mut resolved = Vec::new();
-        for (at, slot) in &self.slots {
-            let Some(mut node) = slot.node else { continue };
-            let mut steps = 0;
-            while let Some(next) = target(&self.nodes[node].entry) {
-                let refuse = |why| invalid(&self.nodes[node].entry.path, why);
-                match self.slots.get(&next) {
-                    None => break,
-                    Some(Slot { node: None, .. }) => return Err(refuse("is a hard link to what this layer removes")),
-                    Some(Slot { node: Some(_), .. }) if steps == 64 => return Err(refuse("is a hard link in a ring")),
-                    Some(Slot { node: Some(next), .. }) => node = *next,
-                }
-                steps += 1;
-            }
-            if slot.node != Some(node) {
-                if self.nodes[node].entry.is_directory() {
-                    return Err(Error::InvalidLayer("a hard link to a directory".to_owned()));
-                }
-                resolved.push((at.clone(), node));
-            }
-        }
-        for (at, node) in resolved {
-            self.slots.entry(at).or_default().node = Some(node);
-        }
-        Ok(())
-    }
-}
-
-/// The path that `key` was made of.
-fn path(key: &Key) -> Result<LayerPath> {
-    LayerPath::from_canonical(key.iter().map(|&byte| if byte == 0 { b'/' } else { byte }).collect())
 }
 
 /// What an entry must keep by itself.
@@ -400,6 +331,9 @@ fn check(entry: &Entry) -> Result<()> {
     }
     if !matches!(mark(path)?, Mark::None) {
         return Err(invalid(path, "has the name of a whiteout"));
+    }
+    if let Some(why) = fault(entry) {
+        return Err(invalid(path, why));
     }
     match &entry.kind {
         Kind::Symlink { target } if target.is_empty() || target.len() > 4095 || target.contains(&0) => {

@@ -256,7 +256,8 @@ fn walk(input: impl io::BufRead) -> Result<Assembler> {
 
 /// The table of contents and the notes of a tar that is at hand, as the layer of these bytes has them: for checks.
 pub(crate) fn contents(tar: impl io::BufRead) -> Result<(super::Toc, Vec<String>)> {
-    walk(tar)?.finish()
+    let (toc, notes) = walk(tar)?.finish()?;
+    Ok((super::Toc::of_encoded(&toc)?, notes))
 }
 
 #[cfg(test)]

@@ -255,6 +255,11 @@ impl Staging {
         self.directory.join("tar")
     }
 
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.directory.join(name);
+        files::create_file(&path)?.write_all(bytes).map_err(Error::io("write", &path))
+    }
+
     /// Makes the layer visible: its tar has `tar_size` bytes with the verified digest `diff_id`, and `assembler` has
     /// seen its members.
     pub(crate) fn commit(self, tar: File, diff_id: DiffId, tar_size: u64, assembler: Assembler) -> Result<LayerInfo> {
@@ -263,12 +268,12 @@ impl Staging {
         if files::is_there_for_good(&layers.path(&diff_id))? {
             return layers.info(&diff_id);
         }
-        let (toc, notes) = assembler.finish()?;
+        let (encoded, notes) = assembler.finish()?;
+        let toc = Toc::of_encoded(&encoded)?;
+        self.write("toc", &encoded)?;
+        drop(encoded);
         let info = LayerInfo::of(diff_id, tar_size, &toc, notes);
-        for (name, bytes) in [("toc", &toc.encode()), ("layer.json", &info.encode()?)] {
-            let path = self.directory.join(name);
-            files::create_file(&path)?.write_all(bytes).map_err(Error::io("write", &path))?;
-        }
+        self.write("layer.json", &info.encode()?)?;
         crate::snapshot::finish_layer(&self.directory, &diff_id, &toc)?;
         tar.sync_all().map_err(Error::io("sync", self.tar_path()))?;
         drop(tar);

@@ -13,7 +13,7 @@ pub const NAME_MAX: usize = 255;
 /// no NUL. The root is the empty path. Any other bytes are legal: names need not be UTF-8. Ordered by components, so
 /// that a directory comes right before what is in it.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct LayerPath(Vec<u8>);
+pub struct LayerPath(Box<[u8]>);
 
 impl LayerPath {
     /// The root of the tree.
@@ -48,7 +48,7 @@ impl LayerPath {
             }
             path.extend_from_slice(name);
         }
-        Ok(Self(path))
+        Ok(Self(path.into()))
     }
 
     /// Takes bytes that are a path in our own form already, without going through its names one by one.
@@ -58,7 +58,7 @@ impl LayerPath {
     pub fn from_canonical(raw: Vec<u8>) -> Result<Self> {
         let plain = |name: &[u8]| !matches!(name, b"" | b"." | b"..") && name.len() <= NAME_MAX && !name.contains(&0);
         if raw.is_empty() || (raw.len() <= PATH_MAX && raw.split(|&byte| byte == b'/').all(plain)) {
-            return Ok(Self(raw));
+            return Ok(Self(raw.into()));
         }
         Self::parse(&raw)?;
         Err(Error::InvalidLayer(format!("path {:?} is not canonical", raw.escape_ascii().to_string())))
@@ -94,7 +94,7 @@ impl LayerPath {
             return None;
         }
         let end = self.0.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
-        Some(Self(self.0[..end].to_vec()))
+        Some(Self(self.0[..end].into()))
     }
 
     /// This path with one more name.
@@ -102,7 +102,7 @@ impl LayerPath {
     /// # Errors
     /// [`Error::InvalidLayer`] if `name` is not one plain component or the path grows too long.
     pub fn join(&self, name: &[u8]) -> Result<Self> {
-        let mut raw = self.0.clone();
+        let mut raw = self.0.to_vec();
         raw.push(b'/');
         raw.extend_from_slice(name);
         let path = Self::parse(&raw)?;
@@ -115,15 +115,14 @@ impl LayerPath {
     /// Whether this path is `other` or lies below it.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {
-        other.is_root()
-            || self.0.strip_prefix(other.0.as_slice()).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        other.is_root() || self.0.strip_prefix(&*other.0).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
     }
 }
 
 impl Ord for LayerPath {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         let (ours, theirs) = (&self.0, &other.0);
-        let same = ours.iter().zip(theirs).take_while(|(a, b)| a == b).count();
+        let same = ours.iter().zip(theirs.iter()).take_while(|(a, b)| a == b).count();
         // The slash ends a name, and a name comes before those that it begins.
         let rank = |path: &[u8]| path.get(same).map(|&byte| if byte == b'/' { 0 } else { u16::from(byte) + 1 });
         rank(ours).cmp(&rank(theirs))

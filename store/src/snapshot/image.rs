@@ -40,11 +40,16 @@ fn write_alone(dir: &Path, layer: &DiffId, tar: &Path, toc: &Toc) -> Result<()> 
     let all: Vec<&Entry> = toc.entries().iter().collect();
     let has_root = matches!(all.first().map(|root| &root.kind), Some(Kind::Directory { implied: false, .. }));
     let usable = chain::usable_alone(&all);
-    let keep = |index: &usize| usable != Use::NeedsFiles || !chain::links_below(&all, all[*index]);
+    let tars = [Tar::open(*layer, tar)?];
+    let label = Label { usable, has_root };
+    let is_dirty = |index: usize| toc.dirty_padding().binary_search(&(index as u32)).is_ok();
+    if usable != Use::NeedsFiles {
+        return metadata::write(dir, &all, &tars, |_| 0, |index| Ok(is_dirty(index)), label);
+    }
+    let keep = |index: &usize| !chain::links_below(&all, all[*index]);
     let kept: Vec<usize> = (0..all.len()).filter(keep).collect();
     let entries: Vec<&Entry> = kept.iter().map(|&index| all[index]).collect();
-    let is_dirty = |index: usize| Ok(toc.dirty_padding().binary_search(&(kept[index] as u32)).is_ok());
-    metadata::write(dir, &entries, &[Tar::open(*layer, tar)?], |_| 0, is_dirty, Label { usable, has_root })
+    metadata::write(dir, &entries, &tars, |_| 0, |index| Ok(is_dirty(kept[index])), label)
 }
 
 /// What is needed of one image: how to mount it, its label and its root.

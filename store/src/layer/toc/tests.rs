@@ -1,4 +1,5 @@
 use super::*;
+use crate::layer::{Extent, Time};
 use proptest::prelude::*;
 
 fn file(path: &str, extents: &[(u64, u64, u64)], size: u64) -> Entry {
