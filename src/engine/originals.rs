@@ -279,9 +279,10 @@ pub fn opener<'a>(file: std::fs::File) -> Opener<'a> {
     })
 }
 
-/// How many threads compress.
+/// How many threads compress a layer of which two may be compressed at once: as many as there are processors, and not
+/// more than memory is meant for ([`compress`] itself bounds only one).
 pub fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    std::thread::available_parallelism().map_or(1, usize::from).min(3)
 }
 
 /// The error for an image whose manifest cannot be kept.

@@ -21,7 +21,7 @@ use crate::engine::Engine;
 use crate::engine::form::{Form, Keep, Manifest, layer_type};
 use crate::engine::indexes::Whole;
 use crate::engine::names::{Found, familiar_parts};
-use crate::engine::originals::{Kept, LazyClient, Original, out_of_reach, threads};
+use crate::engine::originals::{Kept, LazyClient, Original, out_of_reach};
 use crate::engine::progress::Progress;
 use crate::error::{CommandError, Context as _, Result};
 
@@ -285,7 +285,8 @@ impl Engine {
             return Ok((path, CompressedLayer::new(media_type, layer.0, size)));
         }
         let mut scratch = self.store.scratch_file()?;
-        let compressed = compress(reader, &mut scratch, compression, form.level, threads())?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let compressed = compress(reader, &mut scratch, compression, form.level, threads)?;
         let path = place(&compressed.digest);
         if archive.written.insert(path.clone()) {
             scratch.rewind()?;

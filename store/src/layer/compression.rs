@@ -6,7 +6,7 @@
 //! headers carry no time and no name.
 
 use std::io::{self, BufRead, Read, Write};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
 use flate2::bufread::MultiGzDecoder;
@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 
 /// Input bytes of one member or frame.
 const BLOCK: usize = 4 << 20;
+/// Most threads that compress one layer: each holds a block and what becomes of it, some 12 MiB, and two more blocks are on
+/// their way, so that it takes 90 MiB at most.
+const THREADS_MAX: usize = 6;
 /// Largest window a zstd frame may ask for, as a power of two: 64 MiB, eight times what RFC 8878 asks decoders to have
 /// and what levels up to 21 use. The window is memory, and a pull has 128 MiB for everything.
 const ZSTD_WINDOW_LOG: u32 = 26;
@@ -104,7 +107,8 @@ impl Compression {
     }
 }
 
-/// Compresses all of `reader` into `writer` on `threads` threads (at least one is used). `level` is gzip's 0–9 or
+/// Compresses all of `reader` into `writer` on `threads` threads (at least one is used, at most
+/// six). `level` is gzip's 0–9 or
 /// zstd's 1–22; `None` takes 6 or 3. The output does not depend on `threads`.
 ///
 /// # Errors
@@ -117,27 +121,30 @@ pub fn compress<R: Read + Send, W: Write>(
     threads: usize,
 ) -> Result<Compressed> {
     let mut digester = Digester::new();
-    let threads = threads.clamp(1, 64);
+    let threads = threads.clamp(1, THREADS_MAX);
+    let spare = &Spare::default();
     let outcome: io::Result<()> = thread::scope(|scope| {
         let (finished_in, finished) = mpsc::sync_channel::<io::Result<Done>>(threads);
         let (work_in, work) = mpsc::sync_channel::<Work>(threads);
-        let work = std::sync::Arc::new(std::sync::Mutex::new(work));
+        let work = std::sync::Arc::new(Mutex::new(work));
         for _ in 0..threads {
             let work = std::sync::Arc::clone(&work);
             scope.spawn(move || {
                 loop {
-                    let next = work.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
+                    let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok((block, done)) = next else { return };
                     // The other side hangs up when it has failed, and then nobody wants the block.
-                    let _ = done.send(compress_block(&block, compression, level));
+                    let _ = done.send(compress_block(&block, spare.take(room(block.len())), compression, level));
+                    spare.give(block);
                 }
             });
         }
-        scope.spawn(move || read_blocks(reader, &work_in, &finished_in));
+        scope.spawn(move || read_blocks(reader, spare, &work_in, &finished_in));
         for block in finished {
             let block = block?.recv().map_err(|_| io::Error::other("a compressing thread ended early"))??;
             digester.update(&block);
             writer.write_all(&block)?;
+            spare.give(block);
         }
         writer.flush()
     });
@@ -150,11 +157,40 @@ type Done = mpsc::Receiver<io::Result<Vec<u8>>>;
 /// A block to compress, and where its result goes.
 type Work = (Vec<u8>, mpsc::SyncSender<io::Result<Vec<u8>>>);
 
+/// Buffers between two uses: blocks of this size made anew for each would leave holes in the memory they came from.
+#[derive(Default)]
+struct Spare(Mutex<Vec<Vec<u8>>>);
+
+impl Spare {
+    /// An empty buffer with room for `size` bytes.
+    fn take(&self, size: usize) -> Vec<u8> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut buffer = kept.unwrap_or_default();
+        buffer.clear();
+        buffer.reserve_exact(size);
+        buffer
+    }
+
+    fn give(&self, buffer: Vec<u8>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+}
+
+/// What `size` bytes may become if they cannot be compressed, rounded up.
+fn room(size: usize) -> usize {
+    size + size / 256 + 1024
+}
+
 /// Cuts `reader` into blocks for the workers, and announces their results in order. Ends when either side hangs up.
-fn read_blocks<R: Read>(mut reader: R, work: &mpsc::SyncSender<Work>, finished: &mpsc::SyncSender<io::Result<Done>>) {
+fn read_blocks<R: Read>(
+    mut reader: R,
+    spare: &Spare,
+    work: &mpsc::SyncSender<Work>,
+    finished: &mpsc::SyncSender<io::Result<Done>>,
+) {
     let mut first = true;
     loop {
-        let mut block = Vec::new();
+        let mut block = spare.take(room(BLOCK));
         if let Err(error) = reader.by_ref().take(BLOCK as u64).read_to_end(&mut block) {
             let _ = finished.send(Err(error));
             return;
@@ -171,19 +207,22 @@ fn read_blocks<R: Read>(mut reader: R, work: &mpsc::SyncSender<Work>, finished: 
     }
 }
 
-fn compress_block(block: &[u8], compression: Compression, level: Option<u32>) -> io::Result<Vec<u8>> {
+/// Compresses `block` into the empty `out`.
+fn compress_block(block: &[u8], mut out: Vec<u8>, compression: Compression, level: Option<u32>) -> io::Result<Vec<u8>> {
     match compression {
-        Compression::None => Ok(block.to_vec()),
+        Compression::None => {
+            out.extend_from_slice(block);
+            Ok(out)
+        }
         Compression::Gzip => {
             let level = flate2::Compression::new(level.unwrap_or(6).min(9));
-            let mut encoder =
-                flate2::GzBuilder::new().operating_system(255).write(Vec::with_capacity(block.len() / 2), level);
+            let mut encoder = flate2::GzBuilder::new().operating_system(255).write(out, level);
             encoder.write_all(block)?;
             encoder.finish()
         }
         Compression::Zstd => {
             let level = i32::try_from(level.unwrap_or(3).clamp(1, 22)).unwrap_or(3);
-            let mut encoder = zstd::Encoder::new(Vec::with_capacity(block.len() / 2), level)?;
+            let mut encoder = zstd::Encoder::new(out, level)?;
             encoder.set_pledged_src_size(Some(block.len() as u64))?;
             encoder.include_checksum(true)?;
             encoder.write_all(block)?;
