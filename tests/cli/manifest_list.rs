@@ -253,6 +253,24 @@ fn a_build_for_several_platforms_makes_a_list() {
 }
 
 #[test]
+fn a_list_that_lost_its_index_is_told_of_and_mended() {
+    let sandbox = Sandbox::new();
+    with_two(&sandbox);
+    sandbox.ok(&["manifest", "create", "list:1", "app:one"]);
+    let digest = sandbox.ok(&["manifest", "add", "list:1", "app:two", "--arch", "arm64"]);
+    sandbox.ok(&["system", "check"]);
+    std::fs::remove_file(sandbox.root().join("blobs/sha256").join(digest.strip_prefix("sha256:").unwrap())).unwrap();
+    let told = sandbox.img(&["system", "check"]);
+    told.exits(1).prints(&["list:1", &digest, "of its index is missing"]);
+    sandbox.img(&["system", "check", "--repair"]).prints(&["forgotten"]);
+    sandbox.ok(&["system", "check"]);
+    // What is left of it goes and comes as before.
+    assert_eq!(sandbox.ok(&["run", "--rm", "--network", "none", "list:1"]), "one");
+    sandbox.ok(&["rmi", "list:1"]);
+    sandbox.ok(&["system", "check"]);
+}
+
+#[test]
 fn an_attestation_is_never_chosen() {
     use crate::manifest::Layout;
     let registry = Registry::fresh();

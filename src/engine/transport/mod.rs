@@ -6,6 +6,7 @@ mod convert;
 mod copy;
 mod directory;
 mod folder;
+mod here;
 mod layout;
 mod listing;
 mod members;

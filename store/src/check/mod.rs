@@ -145,7 +145,10 @@ fn needs(store: &Store) -> Result<HashMap<Digest, BTreeSet<Needer>>> {
     for name in files::names(&refs)? {
         // One that cannot be read is told of later.
         if let Ok(Some(tag)) = store.refs().read(&refs.join(name)) {
-            direct.entry(tag.image.0).or_default().insert(Needer::Tag(tag.name, tag.manifest.is_some()));
+            let needer = Needer::Tag(tag.name.clone(), tag.manifest.is_some());
+            for digest in tag.images().map(|id| id.0).chain(tag.attached.iter().copied()) {
+                direct.entry(digest).or_default().insert(needer.clone());
+            }
         }
     }
     let containers = store.containers();

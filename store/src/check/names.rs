@@ -6,9 +6,10 @@ use serde::de::IgnoredAny;
 
 use super::{Checker, REMOVED, chain};
 use crate::digest::{Digest, ImageId};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files;
 use crate::record::{Class, Records};
+use crate::refs::{Expect, Tag, Target};
 
 impl Checker<'_> {
     pub(super) fn images(&mut self) -> Result<()> {
@@ -66,9 +67,41 @@ impl Checker<'_> {
             if let Some((subject, message)) = wrong {
                 self.problem(subject, message, Some(REMOVED), None);
                 self.remove(&path)?;
+                continue;
+            }
+            let torn = self.confirmed(|| {
+                let Some(tag) = self.store.refs().read(&path)? else { return Ok(None) };
+                let absent = self.absent_of_index(&tag);
+                Ok(absent.map(|absent| (tag, absent)))
+            })?;
+            if let Some((tag, absent)) = torn {
+                let message = format!("{absent} of its index is missing");
+                self.problem(format!("tag {}", tag.name), message, Some("forgotten"), Some(&tag.image.0));
+                if self.options.repair {
+                    self.forget_absent(&tag)?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// A part of an index that is kept whole and is not here.
+    fn absent_of_index(&self, tag: &Tag) -> Option<Digest> {
+        let image = tag.platforms.iter().find(|id| !self.store.images().has(id)).map(|id| id.0);
+        image.or_else(|| tag.attached.iter().find(|blob| !self.store.blobs().has(blob)).copied())
+    }
+
+    /// Lets a tag name what is left of its index.
+    fn forget_absent(&self, tag: &Tag) -> Result<()> {
+        let mut target = Target::from(tag);
+        target.platforms.retain(|id| self.store.images().has(id));
+        target.attached.retain(|blob| self.store.blobs().has(blob));
+        target.manifest = target.manifest.filter(|digest| self.store.blobs().has(digest));
+        match self.store.refs().point(&tag.name, &target, Expect::Image(tag.image)) {
+            // Somebody else has said already what it stands for.
+            Err(Error::Conflict(_)) => Ok(()),
+            pointed => pointed.map(drop),
+        }
     }
 
     pub(super) fn cache(&mut self) -> Result<()> {

@@ -4,103 +4,28 @@
 //! What an entry names has its final digest from the beginning: an image that never left this store is compressed once to
 //! learn it, as a push does, and compressed to the same bytes when the list is pushed.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod entry;
+mod target;
 
-use registry_client::{Index, MediaType, Platform};
+use std::collections::BTreeMap;
+
+use registry_client::MediaType;
 use serde_json::{Value, json};
-use store::image::{CompressedLayer, Image, ImageRecord};
-use store::layer::Compression;
-use store::layer::compression::compress;
-use store::refs::{Expect, Tag, Target};
+use store::refs::{Expect, Tag};
 use store::{Digest, ImageId};
+
+pub use entry::EntryOptions;
+
+use entry::{annotate, entries, put};
 
 use super::Engine;
 use super::archive::MANIFEST_MAX;
-use super::form::{Form, Manifest, layer_type};
-use super::originals::threads;
 use super::progress::Progress;
-use super::pull::to_store;
-use super::transport::{Access, INDEX_DEPTH, media_type};
+use super::transport::Access;
 use crate::error::{CommandError, Context as _, Result};
 
 /// How often a list is changed anew that somebody else has changed meanwhile.
 const TRIES: u32 = 50;
-
-/// What a user says of an entry, over what its image says.
-#[derive(Clone, Debug, Default)]
-pub struct EntryOptions {
-    /// `--os`
-    pub os: Option<String>,
-    /// `--arch`
-    pub architecture: Option<String>,
-    /// `--variant`
-    pub variant: Option<String>,
-    /// `--os-version`
-    pub os_version: Option<String>,
-    /// `--os-features`
-    pub os_features: Vec<String>,
-    /// `--features`
-    pub features: Vec<String>,
-    /// `--annotation`
-    pub annotations: BTreeMap<String, String>,
-}
-
-impl EntryOptions {
-    /// The platform that is meant, if any word of it was said.
-    fn platform(&self) -> Option<Platform> {
-        (self.os.is_some() || self.architecture.is_some()).then(|| {
-            let host = Platform::host();
-            let (os, architecture) = (self.os.as_ref(), self.architecture.as_ref());
-            let (os, architecture) = (os.unwrap_or(&host.os), architecture.unwrap_or(&host.architecture));
-            Platform::new(os, architecture, self.variant.as_deref())
-        })
-    }
-
-    /// Writes it into an entry.
-    fn apply(&self, entry: &mut Value) {
-        let words = [
-            ("os", &self.os),
-            ("architecture", &self.architecture),
-            ("variant", &self.variant),
-            ("os.version", &self.os_version),
-        ];
-        for (key, word) in words {
-            if let Some(word) = word {
-                entry["platform"][key] = json!(word);
-            }
-        }
-        for (key, list) in [("os.features", &self.os_features), ("features", &self.features)] {
-            if !list.is_empty() {
-                entry["platform"][key] = json!(list);
-            }
-        }
-        annotate(entry, &self.annotations);
-    }
-}
-
-fn annotate(document: &mut Value, annotations: &BTreeMap<String, String>) {
-    for (key, value) in annotations {
-        document["annotations"][key] = json!(value);
-    }
-}
-
-/// The entries of an index.
-fn entries(index: &mut Value) -> Result<&mut Vec<Value>> {
-    index
-        .get_mut("manifests")
-        .and_then(Value::as_array_mut)
-        .ok_or_else(|| CommandError::new("the index is malformed: it has no manifests"))
-}
-
-/// Puts an entry into an index, in the place of one of the same digest.
-fn put(index: &mut Value, entry: Value) -> Result<()> {
-    let entries = entries(index)?;
-    match entries.iter_mut().find(|other| other.get("digest") == entry.get("digest")) {
-        Some(other) => *other = entry,
-        None => entries.push(entry),
-    }
-    Ok(())
-}
 
 impl Engine {
     /// Makes a list with these images, or with `amend` adds them to the one there is. Gives its digest.
@@ -312,58 +237,6 @@ impl Engine {
             return Ok(digest);
         }
         Err(CommandError::new(format!("the list {name} is changed by others again and again")))
-    }
-
-    /// What a list's name stands for. While it lists no image, that is one without files.
-    fn list_target(&self, bytes: &[u8], candidates: &[ImageId]) -> Result<Target> {
-        let index = Index::parse(&media_type(bytes)?, bytes)?;
-        let images = candidates.iter().map(|id| self.store.images().get(id)).collect::<store::Result<Vec<_>>>()?;
-        let host = Platform::host();
-        let (mut ranked, mut attached) = (Vec::new(), BTreeSet::new());
-        for entry in self.listed(&index, INDEX_DEPTH)? {
-            let digest = to_store(&entry.digest);
-            if let Some(image) = images.iter().find(|image| image.record.manifests.contains(&digest)) {
-                let platform = super::indexes::platform_among(std::slice::from_ref(&entry), image);
-                ranked.push((host.rank(&platform).unwrap_or(u32::MAX), image.id));
-                continue;
-            }
-            attached.extend(self.attached(&digest)?.1.iter().map(|blob| to_store(&blob.digest)));
-            attached.insert(digest);
-        }
-        ranked.sort_by_key(|(rank, _)| *rank);
-        let mut ids: Vec<ImageId> = ranked.into_iter().map(|(_, id)| id).collect();
-        if ids.is_empty() {
-            let Platform { os, architecture, .. } = host;
-            let nothing = json!({ "os": os, "architecture": architecture, "config": {},
-                                  "rootfs": { "type": "layers", "diff_ids": [] } });
-            ids.push(self.store.images().put(&serde_json::to_vec(&nothing)?, &ImageRecord::default())?);
-        }
-        let index = self.store.blobs().put(bytes)?;
-        attached.insert(index);
-        Target::of_index(index, &ids, attached.into_iter().collect())
-            .ok_or_else(|| CommandError::new("the list has no image"))
-    }
-
-    /// The manifest that an image has, or gets now.
-    fn manifest_of(&self, image: &Image, named: Option<&Digest>) -> Result<Manifest> {
-        if let Some(kept) = self.kept_manifest(image, named)? {
-            let bytes = self.store.blobs().get(&kept.digest, MANIFEST_MAX)?;
-            return Ok(Manifest { media_type: media_type(&bytes)?, bytes });
-        }
-        let (compression, mut layers) = (Compression::Gzip, Vec::new());
-        let level = compression.usual_level();
-        for layer in image.layers() {
-            let mut scratch = self.store.scratch_file()?;
-            let made = compress(self.store.layers().reader(layer)?, &mut scratch, compression, level, threads())?;
-            let form = CompressedLayer::new(layer_type(compression), made.digest, made.size);
-            layers.push(CompressedLayer { level, ..form });
-        }
-        let manifest = Form::of(image).manifest(image, &layers, &self.known_manifests(image)?)?;
-        let manifests = vec![self.store.blobs().put(&manifest.bytes)?];
-        let compressed = layers.into_iter().map(|layer| vec![layer]).collect();
-        let record = ImageRecord { compressed, manifests, ..ImageRecord::default() };
-        self.store.images().add_record(&image.id, &record)?;
-        Ok(manifest)
     }
 
     /// The digests by which a list may name `member`: itself, or the manifests of the image that it names.
