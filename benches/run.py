@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures img beside its peers and beside the kernel's own floor, and prints markdown tables.
 
-    benches/run.py --img PATH [--rounds N] [--only start,build,pull,remove,limits,deep,exec,many,staying] [--keep DIR]
+    benches/run.py --img PATH [--rounds N] [--only start,parts,build,pull,remove,limits,deep,exec,many,staying] [--keep DIR]
 
 All contenders of a table take turns within each round, so that a busy moment hits all of them. A figure is wall time of
 one whole process from its start to its end: minimum and median over the rounds, and the median's ratio to img's. Needs
@@ -43,6 +43,24 @@ def starts(contenders, rounds):
         rows["the timer's own cost (/bin/true)"] = (None, ["/bin/true"])
         say(f"start, --network {network}")
         table(f"Start of busybox `true`, `--network {network}`", race(rows, rounds))
+
+
+def parts(contenders, rounds):
+    """What each part of a sandbox costs: the floor without it, and with no more than bubblewrap makes."""
+    img, _, _, _, bwrap, floor = contenders
+    rows = {floor.name: (None, floor.start("none"))}
+    for part in ("groups", *floor.beyond_bubblewrap):
+        rows[f"{floor.name} without {part}"] = (None, floor.start_without(part))
+    rows[f"{floor.name} with what bwrap makes"] = (None, floor.start_without("groups", *floor.beyond_bubblewrap))
+    if bwrap:
+        rows[bwrap.name] = (None, bwrap.start("none"))
+    if img:
+        run(img.pull("busybox"))
+        rows["img"] = (None, img.start("none"))
+        words = img.start("none")
+        rows["img run --rootfs, no layers"] = (None, [*words[:-2], "--rootfs", floor.rootfs, words[-1]])
+    say("the parts of a start")
+    table("The parts of a start", race(rows, rounds))
 
 
 def pulls(contenders, rounds, place, address, store):
@@ -103,7 +121,7 @@ def main():
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--img", required=True, help="the release binary")
     parse.add_argument("--rounds", type=int, default=20, help="rounds for starts; a fifth of it for pulls and builds")
-    parse.add_argument("--only", default="start,build,pull,remove", help="tables, separated by commas; build-steps, build-stages, build-context, build-large for one of build; limits, deep, exec, many, staying; transfer, or transfer-pull, transfer-push, transfer-archive, transfer-disk, transfer-memory")
+    parse.add_argument("--only", default="start,build,pull,remove", help="tables, separated by commas; build-steps, build-stages, build-context, build-large for one of build; parts, limits, deep, exec, many, staying; transfer, or transfer-pull, transfer-push, transfer-archive, transfer-disk, transfer-memory")
     parse.add_argument("--keep", default="target/bench", help="folder for test images and stores")
     parse.add_argument("--without", default="", help="contenders to leave out: podman, docker, img")
     options = parse.parse_args()
@@ -157,6 +175,8 @@ def main():
         wanted = options.only.split(",")
         if "start" in wanted:
             starts(made, options.rounds)
+        if "parts" in wanted:
+            parts(made, options.rounds)
         if "build" in wanted or any(word.startswith("build-") for word in wanted):
             builds(made, few, work, wanted)
         if "pull" in wanted:
