@@ -30,7 +30,9 @@ impl Engine {
     /// # Errors
     /// An image that cannot be had, flags that contradict each other, a name that is taken.
     pub fn create(&self, options: &Options, cidfile: Option<&Path>, progress: &dyn Progress) -> Result<Startable> {
-        self.sweep_some()?;
+        if !options.takes_nothing() {
+            self.sweep_some()?;
+        }
         if cidfile.is_some_and(Path::exists) {
             let path = cidfile.unwrap_or(Path::new("")).display();
             return Err(CommandError::new(format!("the file {path} for the container's id exists"))

@@ -74,6 +74,7 @@ impl Engine {
                 self.container_event(record, "start");
                 self.show_notices(state.network.as_ref());
                 self.started_with_root(&record.id);
+                self.sweep_late(record);
                 Ok(true)
             }
             // By a monitor whose client was killed before it had started.
@@ -113,6 +114,7 @@ impl Engine {
         self.container_event(record, "start");
         self.show_notices(state.network.as_ref());
         self.started_with_root(&record.id);
+        self.sweep_late(record);
         let stream = stream.ok_or_else(|| CommandError::new("the container's monitor cannot be reached"))?;
         let options = AttachOptions {
             stdin: attachment.stdin && asked.interactive,
@@ -137,6 +139,13 @@ impl Engine {
         self.foreground(record, claim, &container, attachment, true)
     }
 
+    /// What [`Engine::create`] has put off: nobody waits for it now.
+    fn sweep_late(&self, record: &ContainerRecord) {
+        if record.data.options.takes_nothing() {
+            warn_of("sweep up beside", record, self.sweep_some());
+        }
+    }
+
     /// Runs a container as its own monitor.
     fn foreground(
         &self,
@@ -159,6 +168,7 @@ impl Engine {
                     // What earlier runs left to be done while somebody waits anyway; the collector finds what cannot be.
                     let _ = self.store.containers().clear_retired();
                     let _ = runner::clear_retired(&self.state_dir(&record.id));
+                    self.sweep_late(record);
                 }
                 Happening::Started(state) => {
                     self.show_notices(state.network.as_ref());

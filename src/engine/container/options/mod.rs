@@ -131,3 +131,18 @@ pub struct Options {
     /// The words after the image.
     pub command: Vec<String>,
 }
+
+impl Options {
+    /// Whether it is a `run --rm` that asks for nothing which a container that died may still hold: a name, an address, a port, a volume, a
+    /// device. Such a one need not wait for the sweep of the dead.
+    #[must_use]
+    pub fn takes_nothing(&self) -> bool {
+        self.run_by.is_some()
+            && self.name.is_none()
+            && self.network.takes_nothing()
+            && [&self.volumes, &self.mounts, &self.devices].iter().all(|asked| asked.is_empty())
+            && self.storage == storage::StorageOptions::default()
+            && self.ids == Ids::default()
+            && self.place == Place::default()
+    }
+}

@@ -33,6 +33,13 @@ pub struct Networking {
 }
 
 impl Networking {
+    /// Whether it asks for no address or port, and for no network but the usual one or none.
+    pub(super) fn takes_nothing(&self) -> bool {
+        let usual = self.networks.iter().all(|network| matches!(network.as_str(), "none" | "bridge"));
+        let asked = [&self.ip, &self.ip6, &self.mac].iter().any(|asked| asked.is_some());
+        usual && !asked && !self.publish_all && self.publish.is_empty()
+    }
+
     /// The networks as docker prints them: the first one's name or kind.
     #[must_use]
     pub fn mode(&self) -> &str {
