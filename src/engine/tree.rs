@@ -29,7 +29,7 @@ impl Merged {
         let mut tree = Tree::new();
         let mut tars = Vec::new();
         for layer in layers {
-            tree.apply(store.layers().toc(layer)?.entries())?;
+            store.layers().merge_into(&mut tree, layer)?;
             tars.push(store.layers().open_tar(layer)?);
         }
         Ok(Self { tree, tars, upper: None })

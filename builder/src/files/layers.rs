@@ -31,7 +31,7 @@ impl LayerFiles {
     pub fn new(store: &Store, name: &str, layers: &[DiffId]) -> Result<Self, OpError> {
         let mut tree = Tree::new();
         for layer in layers {
-            tree.apply(store.layers().toc(layer)?.entries())?;
+            store.layers().merge_into(&mut tree, layer)?;
         }
         Ok(Self {
             name: name.to_owned(),

@@ -214,7 +214,7 @@ impl<'a> Images<'a> {
             }
         }
         let mut tree = Tree::new();
-        layers[..checked].iter().try_for_each(|layer| tree.apply(self.store.layers().toc(layer)?.entries()))
+        layers[..checked].iter().try_for_each(|layer| self.store.layers().merge_into(&mut tree, layer))
     }
 
     /// Forgets a manifest whose blob is lost.

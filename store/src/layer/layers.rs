@@ -16,7 +16,8 @@ use super::LayerPath;
 use super::assemble::Assembler;
 use super::diff::{self, DiffOptions};
 use super::ingest::{self, IngestOptions};
-use super::toc::{ENCODED_MAX, Toc};
+use super::toc::{ENCODED_MAX, Encoded, Toc};
+use super::tree::Tree;
 use super::writer::LayerWriter;
 use crate::Store;
 use crate::digest::{DiffId, Digest, VerifiedReader};
@@ -204,6 +205,14 @@ impl<'a> Layers<'a> {
     /// [`Error::NotFound`], [`Error::Damaged`], [`Error::Io`].
     pub fn toc(&self, diff_id: &DiffId) -> Result<Toc> {
         Toc::decode(&self.file(diff_id, "toc", ENCODED_MAX)?)
+    }
+
+    /// Puts the layer on top of `tree`, without having all its entries at hand at once; see [`Tree::apply`].
+    ///
+    /// # Errors
+    /// Those of [`Layers::toc`] and of [`Tree::apply`].
+    pub fn merge_into(&self, tree: &mut Tree, diff_id: &DiffId) -> Result<()> {
+        tree.merge(&Encoded::new(&self.file(diff_id, "toc", ENCODED_MAX)?)?)
     }
 
     /// Facts of the layer.

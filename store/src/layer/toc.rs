@@ -5,6 +5,7 @@
 //! `docs/store-format.md` has the grammar. Whatever is decoded is checked again as if it were hostile: order, parents,
 //! ranges. Decoding never panics and takes no more memory than a small multiple of the file.
 
+use super::tree::Entries;
 use super::{Entry, Kind, LayerPath};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -96,11 +97,7 @@ impl Toc {
     /// # Errors
     /// [`Error::Damaged`] for anything that [`Toc::encode`] does not write.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let (content, digest) = bytes.split_last_chunk::<32>().ok_or_else(|| damaged("too short"))?;
-        if Digest::of(content).as_bytes() != digest {
-            return Err(damaged("its bytes do not have their digest"));
-        }
-        Self::decode_content(content)
+        Self::decode_content(verified(bytes)?)
     }
 
     /// Reads back what an [`Encoder`] of our own has just made, of entries that are not checked yet.
@@ -116,11 +113,7 @@ impl Toc {
     }
 
     fn read(content: &[u8]) -> Result<(Vec<Entry>, Vec<u32>)> {
-        let content = content.strip_prefix(MAGIC).ok_or_else(|| damaged("not one at all"))?;
-        let mut input = Input(content);
-        if input.byte()? != VERSION {
-            return Err(damaged("of an unknown version"));
-        }
+        let mut input = begin(content)?;
         let count = input.count(8)?;
         let mut entries: Vec<Entry> = Vec::with_capacity(count);
         for _ in 0..count {
@@ -175,6 +168,59 @@ impl Toc {
         }
         Ok(())
     }
+}
+
+/// A table as its file has it, whose entries are decoded each time they are gone through.
+pub(crate) struct Encoded<'a> {
+    entries: &'a [u8],
+    count: usize,
+}
+
+impl<'a> Encoded<'a> {
+    /// The table that `bytes` are, as [`Toc::encode`] made them.
+    pub(crate) fn new(bytes: &'a [u8]) -> Result<Self> {
+        let mut input = begin(verified(bytes)?)?;
+        let count = input.count(8)?;
+        Ok(Self { entries: input.0, count })
+    }
+}
+
+impl Entries for Encoded<'_> {
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn each(&self, found: &mut dyn FnMut(usize, &Entry) -> Result<()>) -> Result<()> {
+        let mut input = Input(self.entries);
+        let mut before = LayerPath::root();
+        for index in 0..self.count {
+            let entry = input.entry(before.as_bytes())?;
+            if let Some(why) = fault(&entry) {
+                return Err(damaged(&format!("{}: {why}", entry.path)));
+            }
+            found(index, &entry)?;
+            before = entry.path;
+        }
+        Ok(())
+    }
+}
+
+/// The content of the file `bytes`, which end with its digest.
+fn verified(bytes: &[u8]) -> Result<&[u8]> {
+    let (content, digest) = bytes.split_last_chunk::<32>().ok_or_else(|| damaged("too short"))?;
+    if Digest::of(content).as_bytes() != digest {
+        return Err(damaged("its bytes do not have their digest"));
+    }
+    Ok(content)
+}
+
+/// What comes behind the head of a table's `content`.
+fn begin(content: &[u8]) -> Result<Input<'_>> {
+    let mut input = Input(content.strip_prefix(MAGIC).ok_or_else(|| damaged("not one at all"))?);
+    if input.byte()? != VERSION {
+        return Err(damaged("of an unknown version"));
+    }
+    Ok(input)
 }
 
 /// Writes a table entry by entry, so that they need not all be there as such.

@@ -7,6 +7,7 @@
 //! from (its source, counting from 0) and where its bytes are in that layer's tar ([`FileReader`]).
 
 mod file;
+mod links;
 mod node;
 mod order;
 mod resolve;
@@ -14,27 +15,33 @@ mod resolve;
 mod tests;
 
 pub use file::FileReader;
+pub(crate) use links::Entries;
+use links::LinkTarget;
 pub use node::NodeRef;
 pub use order::implied_root;
 pub(crate) use order::parents;
 
 use super::{Entry, Kind, LayerPath, Time};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The merge of some layers.
 #[derive(Clone, Debug)]
 pub struct Tree {
     /// Names, the root first; those that later layers removed stay as garbage that nothing leads to.
     nodes: Vec<Node>,
+    /// The text of all names.
+    text: Vec<u8>,
     inodes: Vec<Inode>,
     /// Children of the directories, sorted by name.
     directories: Vec<Vec<u32>>,
     layers: u32,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Node {
-    name: Box<[u8]>,
+    /// Where its name starts in `text`; that of the root is empty.
+    name: usize,
+    length: u8,
     parent: u32,
     inode: u32,
     /// Index in `directories`, or [`NONE`].
@@ -68,9 +75,9 @@ impl Tree {
     /// The merge of no layers: an empty root, 0755, 0:0, time 0.
     #[must_use]
     pub fn new() -> Self {
-        let root = Node { name: Box::default(), parent: ROOT, inode: 0, children: 0 };
+        let root = Node { name: 0, length: 0, parent: ROOT, inode: 0, children: 0 };
         let inode = Inode::new(&implied_root(), 0);
-        Self { nodes: vec![root], inodes: vec![inode], directories: vec![Vec::new()], layers: 0 }
+        Self { nodes: vec![root], text: Vec::new(), inodes: vec![inode], directories: vec![Vec::new()], layers: 0 }
     }
 
     /// Number of layers applied.
@@ -82,19 +89,24 @@ impl Tree {
     /// Puts a layer on top. `entries` are sorted by path without duplicates, with every parent but maybe the root.
     ///
     /// # Errors
-    /// [`Error::InvalidLayer`] for entries that break these rules and for a hard link whose target is neither in this
+    /// [`crate::error::Error::InvalidLayer`] for entries that break these rules and for a hard link whose target is neither in this
     /// layer nor below; the tree is then unchanged.
     pub fn apply(&mut self, entries: &[Entry]) -> Result<()> {
-        let parents = parents(entries.iter())?;
-        let links = self.link_targets(entries)?;
+        self.merge(entries)
+    }
+
+    /// [`Tree::apply`] for entries that are not all at hand at once.
+    pub(crate) fn merge(&mut self, entries: &(impl Entries + ?Sized)) -> Result<()> {
+        let (parents, links) = links::survey(entries)?;
+        let targets = self.link_targets(entries, &links)?;
         let source = self.layers;
         // The node of each entry, for its children; `NONE` where no node is.
-        let mut nodes = vec![NONE; entries.len()];
-        for (index, entry) in entries.iter().enumerate() {
+        let mut nodes = vec![NONE; parents.len()];
+        entries.each(&mut |index, entry| {
             let Some(name) = entry.path.name() else {
                 self.merge_directory(ROOT, entry, source);
                 nodes[index] = ROOT;
-                continue;
+                return Ok(());
             };
             let parent = if parents[index] == NONE { ROOT } else { nodes[parents[index] as usize] };
             let found = self.child(parent, name);
@@ -114,11 +126,11 @@ impl Tree {
                     }
                 }
             }
-        }
+            Ok(())
+        })?;
         // Second names come last, when the files of this layer that they stand for are there.
-        for (index, target) in links {
-            let entry = &entries[index];
-            let (Some(name), parent) = (entry.path.name(), parents[index]) else { continue };
+        for (link, target) in links.iter().zip(targets) {
+            let (Some(name), parent) = (link.path.name(), parents[link.index]) else { continue };
             let parent = if parent == NONE { ROOT } else { nodes[parent as usize] };
             let inode = match target {
                 LinkTarget::Below(inode) => inode,
@@ -131,38 +143,6 @@ impl Tree {
         }
         self.layers += 1;
         Ok(())
-    }
-
-    /// Where the hard links among `entries` lead: to a file of the layer if it has one there, else to one below.
-    fn link_targets(&self, entries: &[Entry]) -> Result<Vec<(usize, LinkTarget)>> {
-        let mut found = Vec::new();
-        for (index, entry) in entries.iter().enumerate() {
-            let Kind::HardLink { target } = &entry.kind else { continue };
-            let bad = |what| Error::InvalidLayer(format!("{}: hard link to {target}, {what}", entry.path));
-            let mut target = target;
-            let mut hops = 0;
-            let leads_to = loop {
-                hops += 1;
-                match entries.binary_search_by(|entry| entry.path.cmp(target)) {
-                    _ if hops > 40 => return Err(bad("which is a ring of links")),
-                    Ok(there) => match &entries[there].kind {
-                        Kind::HardLink { target: next } => target = next,
-                        Kind::Directory { .. } => return Err(bad("which is a directory")),
-                        Kind::Whiteout => break None,
-                        _ => break Some(LinkTarget::Here(there)),
-                    },
-                    Err(_) => break None,
-                }
-            };
-            let leads_to = match (leads_to, self.find(target)) {
-                (Some(here), _) => here,
-                (None, Some(node)) if !self.is_directory(node) => LinkTarget::Below(self.nodes[node as usize].inode),
-                (None, Some(_)) => return Err(bad("which is a directory")),
-                (None, None) => return Err(bad("which no layer has")),
-            };
-            found.push((index, leads_to));
-        }
-        Ok(found)
     }
 
     fn merge_directory(&mut self, node: u32, entry: &Entry, source: u32) {
@@ -190,14 +170,16 @@ impl Tree {
         self.inodes[inode as usize].names += 1;
         let siblings = self.nodes[parent as usize].children as usize;
         let at = self.position(parent, name).unwrap_or_else(|at| at);
-        self.nodes.push(Node { name: name.into(), parent, inode, children });
+        // A name of a layer has at most 255 bytes.
+        self.nodes.push(Node { name: self.text.len(), length: name.len() as u8, parent, inode, children });
+        self.text.extend_from_slice(name);
         self.directories[siblings].insert(at, node);
         node
     }
 
     fn remove(&mut self, node: u32) {
-        let Node { parent, name, .. } = self.nodes[node as usize].clone();
-        if let Ok(at) = self.position(parent, &name) {
+        let Node { parent, .. } = self.nodes[node as usize];
+        if let Ok(at) = self.position(parent, self.name(node)) {
             self.directories[self.nodes[parent as usize].children as usize].remove(at);
         }
         self.release(node);
@@ -215,6 +197,12 @@ impl Tree {
         }
     }
 
+    /// The last name of a node; empty for the root.
+    fn name(&self, node: u32) -> &[u8] {
+        let Node { name, length, .. } = self.nodes[node as usize];
+        &self.text[name..][..usize::from(length)]
+    }
+
     fn is_directory(&self, node: u32) -> bool {
         self.nodes[node as usize].children != NONE
     }
@@ -224,9 +212,7 @@ impl Tree {
         let children = self.children_of(directory);
         // Layers come sorted: a new name mostly goes to the end.
         match children.last() {
-            Some(&last) if *self.nodes[last as usize].name >= *name => {
-                children.binary_search_by(|&child| (*self.nodes[child as usize].name).cmp(name))
-            }
+            Some(&last) if self.name(last) >= name => children.binary_search_by(|&child| self.name(child).cmp(name)),
             _ => Err(children.len()),
         }
     }
@@ -270,13 +256,6 @@ impl Tree {
             Some(NodeRef { tree: self, node })
         })
     }
-}
-
-enum LinkTarget {
-    /// An inode of the layers below.
-    Below(u32),
-    /// The entry of this index.
-    Here(usize),
 }
 
 impl Inode {

@@ -260,7 +260,7 @@ impl<'a> Chain<'a> {
             self.tree = Tree::new();
         }
         for layer in &self.layers[self.tree.layers()..top] {
-            self.tree.apply(self.store.layers().toc(layer)?.entries())?;
+            self.store.layers().merge_into(&mut self.tree, layer)?;
         }
         let toc = self.store.layers().toc(&self.layers[top])?;
         chain::stack(&mut self.tree, toc.entries())

@@ -40,6 +40,30 @@ fn goes_round() {
 }
 
 #[test]
+fn entries_are_the_same_one_at_a_time() {
+    let toc = sample();
+    let bytes = toc.encode();
+    let mut seen = Vec::new();
+    let encoded = Encoded::new(&bytes).unwrap();
+    encoded
+        .each(&mut |index, entry| {
+            assert_eq!(index, seen.len());
+            seen.push(entry.clone());
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!((encoded.count(), seen.as_slice()), (seen.len(), toc.entries()));
+    for at in 0..bytes.len() {
+        let mut bad = bytes.clone();
+        bad[at] ^= 1;
+        assert!(Encoded::new(&bad).is_err(), "byte {at}");
+    }
+    let faulty = Toc { entries: vec![directory(""), Entry { mode: 0o10000, ..file("a", &[], 0) }], dirty: vec![] };
+    let bytes = faulty.encode();
+    assert!(Encoded::new(&bytes).unwrap().each(&mut |_, _| Ok(())).is_err());
+}
+
+#[test]
 fn refuses_what_is_no_table() {
     let bad: Vec<Vec<Entry>> = vec![
         vec![],

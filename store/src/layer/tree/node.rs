@@ -22,7 +22,7 @@ impl<'a> NodeRef<'a> {
     /// Its last name; empty for the root.
     #[must_use]
     pub fn name(&self) -> &'a [u8] {
-        &self.raw().name
+        self.tree.name(self.node)
     }
 
     /// Its path.
@@ -31,9 +31,8 @@ impl<'a> NodeRef<'a> {
         let mut names = Vec::new();
         let mut node = self.node;
         while node != ROOT {
-            let Node { name, parent, .. } = &self.tree.nodes[node as usize];
-            names.push(&**name);
-            node = *parent;
+            names.push(self.tree.name(node));
+            node = self.tree.nodes[node as usize].parent;
         }
         names.reverse();
         LayerPath::parse(&names.join(&b'/')).expect("it was an entry's path")

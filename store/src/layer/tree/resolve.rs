@@ -63,7 +63,7 @@ impl Tree {
             }
         }
         let mut raw = Vec::new();
-        for name in at[1..].iter().map(|&node| &*self.nodes[node as usize].name).chain(missing) {
+        for name in at[1..].iter().map(|&node| self.name(node)).chain(missing) {
             raw.push(b'/');
             raw.extend_from_slice(name);
         }

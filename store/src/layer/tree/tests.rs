@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::Error;
 use std::io::{Read, Write};
 
 fn path(raw: &str) -> LayerPath {

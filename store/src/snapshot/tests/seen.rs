@@ -119,7 +119,7 @@ pub fn merged(store: &Store, layers: &[DiffId]) -> crate::Result<All> {
     let mut tree = Tree::new();
     let mut tars = Vec::new();
     for layer in layers {
-        tree.apply(store.layers().toc(layer)?.entries())?;
+        store.layers().merge_into(&mut tree, layer)?;
         tars.push(store.layers().open_tar(layer)?);
     }
     let mut all = All::new();
