@@ -204,7 +204,12 @@ impl<'a> Layers<'a> {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Damaged`], [`Error::Io`].
     pub fn toc(&self, diff_id: &DiffId) -> Result<Toc> {
-        Toc::decode(&self.file(diff_id, "toc", ENCODED_MAX)?)
+        Toc::decode(&self.encoded_toc(diff_id)?)
+    }
+
+    /// The bytes of the layer's table of contents.
+    pub(crate) fn encoded_toc(&self, diff_id: &DiffId) -> Result<Vec<u8>> {
+        self.file(diff_id, "toc", ENCODED_MAX)
     }
 
     /// Puts the layer on top of `tree`, without having all its entries at hand at once; see [`Tree::apply`].
@@ -212,7 +217,7 @@ impl<'a> Layers<'a> {
     /// # Errors
     /// Those of [`Layers::toc`] and of [`Tree::apply`].
     pub fn merge_into(&self, tree: &mut Tree, diff_id: &DiffId) -> Result<()> {
-        tree.merge(&Encoded::new(&self.file(diff_id, "toc", ENCODED_MAX)?)?)
+        tree.merge(&Encoded::new(&self.encoded_toc(diff_id)?)?)
     }
 
     /// Facts of the layer.
