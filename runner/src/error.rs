@@ -89,6 +89,14 @@ impl Error {
         Error::Invalid(what.into())
     }
 
+    /// Whether a container was not started because it runs, started by somebody else meanwhile.
+    pub fn is_running(&self) -> bool {
+        match self {
+            Error::Start(failure) => failure.kind == crate::init::dialogue::FailureKind::Running,
+            error => matches!(error, Error::Running(_)),
+        }
+    }
+
     /// The exit code a front should end with: 127 if the program was not found, 126 if it could not be executed, 128 and
     /// its number for a signal, 125 for everything else (docker run, "Exit status").
     pub fn exit_code(&self) -> i32 {

@@ -34,13 +34,15 @@ pub struct Failure {
     pub hints: Vec<String>,
 }
 
-/// The three kinds of failure that shells and Docker tell apart.
+/// The kinds of failure that shells and Docker tell apart, and one that is none for who only wants the container to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum FailureKind {
     /// The program does not exist: 127.
     NotFound,
     /// The program cannot be executed: 126.
     NotExecutable,
+    /// It runs already, by another monitor: 125.
+    Running,
     /// Anything else: 125.
     Other,
 }
@@ -51,7 +53,7 @@ impl Failure {
         match self.kind {
             FailureKind::NotFound => 127,
             FailureKind::NotExecutable => 126,
-            FailureKind::Other => 125,
+            FailureKind::Running | FailureKind::Other => 125,
         }
     }
 
@@ -66,10 +68,14 @@ impl Failure {
             if let Some(io) = error.downcast_ref::<io::Error>() {
                 errno = io.raw_os_error();
             }
-            if let Some(crate::Error::Start(failure)) = error.downcast_ref() {
-                kind = failure.kind;
-                errno = failure.errno;
-                hints.clone_from(&failure.hints);
+            match error.downcast_ref() {
+                Some(crate::Error::Start(failure)) => {
+                    kind = failure.kind;
+                    errno = failure.errno;
+                    hints.clone_from(&failure.hints);
+                }
+                Some(crate::Error::Running(_)) => kind = FailureKind::Running,
+                _ => {}
             }
             cause = error.source();
             if let Some(error) = cause {

@@ -77,7 +77,8 @@ impl Engine {
                 self.sweep_late(record);
                 Ok(true)
             }
-            Err(_) if self.runs_by_another(record) => {
+            // By a monitor whose client was killed before it had started.
+            Err(error) if error.is_running() => {
                 self.let_go_of_volumes();
                 Ok(false)
             }
@@ -328,14 +329,9 @@ impl Engine {
         crate::engine::volumes::attach::released_by(&self.store, &self.states(), record)
     }
 
-    /// Whether a container that we could not start runs: by a monitor whose client was killed before it had started it.
-    fn runs_by_another(&self, record: &ContainerRecord) -> bool {
-        self.state(&record.id).is_ok_and(|state| state.is_some_and(|state| state.is_up()))
-    }
-
     /// A start that failed: recorded, or with `--rm` as if it had never been.
     fn start_failed(&self, record: &ContainerRecord, claim: Claim, error: runner::Error) -> CommandError {
-        if self.runs_by_another(record) {
+        if error.is_running() {
             self.let_go_of_volumes();
             return CommandError::new(format!("container {} is running already", record.name))
                 .kind(Kind::Container)
