@@ -13,6 +13,8 @@ use crate::error::{CommandError, Kind, Result};
 const FEW: usize = 8;
 /// Longest wait for a container that was killed.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// How long between two looks at one that is being started.
+const PAUSE: Duration = Duration::from_millis(2);
 
 impl Engine {
     /// Removes a container; says whether there was one.
@@ -45,9 +47,18 @@ impl Engine {
                 // docker keeps anonymous volumes unless -v says otherwise: they lose their owner and are listed as such.
                 self.store.containers().change(&id, |data: &mut ContainerData| data.anonymous_volumes.clear())?;
             }
-            remove_claimed(&self.store, &self.states(), &id, Removal::Whole, claim)?;
-            return Ok(true);
+            match remove_claimed(&self.store, &self.states(), &id, Removal::Whole, claim) {
+                // Whoever started it was killed, and its monitor is on its way: without a claim nobody else begins.
+                Err(_) if Instant::now() < deadline && self.is_begun(&id)? => std::thread::sleep(PAUSE),
+                removed => return removed.map(|()| true),
+            }
         }
+    }
+
+    /// Whether a monitor is starting a container, or runs it.
+    fn is_begun(&self, id: &str) -> Result<bool> {
+        let state = self.state(id)?.filter(|state| state.status != runner::Status::Stopped);
+        Ok(state.map(|state| state.is_monitored()).transpose()?.unwrap_or_default())
     }
 
     /// What came of reading a container's files; that it was removed meanwhile is said rather than which file is missing for that.
