@@ -295,7 +295,6 @@ fn group_help(group: &str) -> Option<String> {
         "image" => "Manage images: docker's spelling; each command works without the word `image` too",
         "container" => "Manage containers: docker's spelling; each command works without the word `container` too",
         "builder" => "Look after what builds leave behind: their logs and their cache",
-        "manifest" => "Make and look at lists of images for several platforms",
         "generate" => "Write files for other programs",
         "healthcheck" => "Ask containers for their health",
         _ => "Look after the store and this machine",

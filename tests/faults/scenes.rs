@@ -114,15 +114,6 @@ pub fn scenes() -> Vec<Scene> {
             ..scene("tag", "tag busybox other")
         },
         Scene {
-            before: busybox,
-            proof: &[
-                ("run --rm --network none list echo whole", "whole"),
-                ("manifest push --quiet list oci:{dir}/pushed:list", "*"),
-            ],
-            undo: &["manifest rm list", "image prune --force"],
-            ..scene("manifest-create", "manifest create --amend list busybox")
-        },
-        Scene {
             before: &[
                 "pull --quiet busybox",
                 "create --name kept --network none busybox true",
