@@ -1,6 +1,8 @@
 //! Has the linker lay the functions out in the order in which a start calls them (docs/decisions/0009-link-order.md).
 //!
-//! Only where rustc's own linker is known to be lld, which alone takes such a list. Names that are no longer there do no harm.
+//! A release has no symbols but where `IMG_SYMBOLS` is set, for the script that writes the list: the setting of cargo's profile for that
+//! would give all functions other names. The order is kept only where rustc's own linker is known to be lld, which alone takes such a
+//! list. Names that are no longer there do no harm.
 
 use std::env;
 
@@ -10,10 +12,15 @@ fn main() {
     let list = format!("{directory}/link-order.txt");
     println!("cargo::rerun-if-changed={list}");
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed=IMG_SYMBOLS");
+    let release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    if release && env::var_os("IMG_SYMBOLS").is_none() {
+        println!("cargo::rustc-link-arg-bins=-Wl,--strip-all");
+    }
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     let chosen = ["linker=", "fuse-ld", "linker-features=-lld"].iter().any(|word| flags.contains(word));
     let is_lld = env::var("TARGET").is_ok_and(|target| target == "x86_64-unknown-linux-gnu") && !chosen;
-    if is_lld && env::var("PROFILE").is_ok_and(|profile| profile == "release") {
+    if is_lld && release {
         println!("cargo::rustc-link-arg-bin=img=-Wl,--symbol-ordering-file={list},--no-warn-symbol-ordering");
     }
 }
