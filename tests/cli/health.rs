@@ -169,10 +169,10 @@ fn a_monitor_with_nothing_to_ask_sleeps() {
         let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap().trim();
         line.parse::<u64>().unwrap()
     };
-    // What belongs to its start is over when nothing changes any more.
+    // What belongs to its start is over when nothing changes any more; after a second of that it gives memory back.
     sandbox.wait_until("it sleeps", || {
         let before = switches();
-        std::thread::sleep(Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(1500));
         switches() == before
     });
     let before = switches();
