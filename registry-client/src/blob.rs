@@ -27,7 +27,7 @@ use crate::failure::Failure;
 use crate::limit;
 use crate::reference::Reference;
 use crate::retry::Verdict;
-use crate::transport::{Incoming, host};
+use crate::transport::{Incoming, Payload, host};
 
 pub use reader::BlobReader;
 use reader::Message;
@@ -143,18 +143,11 @@ impl Download {
 
     /// One request for what is missing.
     async fn request(&self, endpoint: &Endpoint) -> Result<Body, Failure> {
-        let mut call = Call::new(&self.what, Method::GET, &self.path, "pull");
-        if self.position > 0 {
-            call.headers.insert(RANGE, range(&self.what, self.position, "")?);
-        }
-        let url = endpoint.url(self.inner.transport.scheme(endpoint).await?, &self.path)?;
-        let scopes = exchange::scope(&endpoint.repository, call.actions);
-        let payload = crate::transport::Payload::Empty;
-        let incoming = match exchange::once(&self.inner, endpoint, &call, &scopes, &url, payload).await {
+        let range = (self.position > 0).then(|| format!("bytes={}-", self.position));
+        let incoming = match ask(&self.inner, endpoint, &self.what, &self.path, range.as_deref()).await {
             // A server that refuses the range, though it lies within the blob, knows no ranges.
-            Err(Failure { error: Error::Status { status: 416, .. }, .. }) if self.position > 0 => {
-                call.headers.remove(RANGE);
-                exchange::once(&self.inner, endpoint, &call, &scopes, &url, crate::transport::Payload::Empty).await?
+            Err(Failure { error: Error::Status { status: 416, .. }, .. }) if range.is_some() => {
+                ask(&self.inner, endpoint, &self.what, &self.path, None).await?
             }
             other => other?,
         };
@@ -284,10 +277,22 @@ impl Download {
     }
 }
 
-/// The value of a `Range` header, from `first` on.
-fn range(what: &str, first: u64, last: &str) -> Result<HeaderValue> {
-    let unfit = |_| Error::Protocol { what: what.to_owned(), why: "range".into() };
-    HeaderValue::from_str(&format!("bytes={first}-{last}")).map_err(unfit)
+/// Asks an endpoint for a blob, or a range of it (RFC 9110, section 14.2).
+async fn ask(
+    inner: &Inner,
+    endpoint: &Endpoint,
+    what: &str,
+    path: &str,
+    range: Option<&str>,
+) -> Result<Incoming, Failure> {
+    let mut call = Call::new(what, Method::GET, path, "pull");
+    if let Some(range) = range {
+        let unfit = |_| Error::Protocol { what: what.to_owned(), why: "range".into() };
+        call.headers.insert(RANGE, HeaderValue::from_str(range).map_err(unfit)?);
+    }
+    let url = endpoint.url(inner.transport.scheme(endpoint).await?, path)?;
+    let scopes = exchange::scope(&endpoint.repository, call.actions);
+    exchange::once(inner, endpoint, &call, &scopes, &url, Payload::Empty).await
 }
 
 /// Checks a header such as `bytes 100-999/1000`.

@@ -8,8 +8,9 @@ use super::flags::timing::TimingFlag;
 use super::targets::{MoreTargets, Scope};
 use super::{Run, each};
 use crate::config::Context;
+use crate::engine::container::claim::running_already;
 use crate::engine::container::run::Attachment;
-use crate::error::{CommandError, Kind, Result};
+use crate::error::{CommandError, Result};
 use crate::ui;
 
 /// Start containers that were made or have ended
@@ -62,9 +63,7 @@ impl Start {
         };
         let attachment = Attachment { stdin: self.interactive, signals: self.sig_proxy, passed_on: Vec::new() };
         let Some(mut container) = engine.startable(&engine.find_container(name)?)? else {
-            return Err(CommandError::new(format!("container {name} is running already"))
-                .kind(Kind::Container)
-                .hint(format!("`img attach {name}` connects to it")));
+            return Err(running_already(name));
         };
         engine.run_attached(&mut container, &attachment).map(ExitCode::from)
     }

@@ -50,6 +50,13 @@ pub(super) fn platform_among(entries: &[Descriptor], image: &Image) -> Platform 
     own.and_then(|entry| entry.platform.clone()).unwrap_or_else(|| platform_of(image))
 }
 
+/// The images of an index, that for this machine first.
+pub(super) fn best_first(mut images: Vec<(Platform, ImageId)>) -> Vec<ImageId> {
+    let host = Platform::host();
+    images.sort_by_key(|(platform, _)| host.rank(platform).unwrap_or(u32::MAX));
+    images.into_iter().map(|(_, id)| id).collect()
+}
+
 /// What an image says of the platform it is for.
 pub(super) fn platform_of(image: &Image) -> Platform {
     let config = &image.config;
@@ -107,17 +114,15 @@ impl Engine {
     /// What the name of an index stands for whose images are here as `ids`: the one that this machine runs, or the first
     /// if there is none, and the others.
     pub(super) fn target_of(&self, listing: &Listing, ids: &[ImageId], attached: Vec<Digest>) -> store::Result<Target> {
-        let host = Platform::host();
-        let mut ranked = Vec::new();
+        let mut images = Vec::new();
         for ((entry, _), id) in listing.images.iter().zip(ids) {
             let platform = match &entry.platform {
                 Some(platform) => platform.clone(),
                 None => platform_of(&self.store.images().get(id)?),
             };
-            ranked.push((host.rank(&platform).unwrap_or(u32::MAX), *id));
+            images.push((platform, *id));
         }
-        ranked.sort_by_key(|(rank, _)| *rank);
-        let ids: Vec<ImageId> = ranked.into_iter().map(|(_, id)| id).collect();
+        let ids = best_first(images);
         let none = || store::Error::Invalid { what: "index", reason: "it lists no image".into() };
         Target::of_index(listing.index.digest(), &ids, attached).ok_or_else(none)
     }

@@ -347,7 +347,8 @@ fn mount(client: &Client, target: &Reference, descriptor: &Descriptor, repositor
     }
 }
 
-fn origin_of(target: &Reference) -> String {
+/// Registry and repository, as an image's record names where it came from.
+pub(in crate::engine) fn origin_of(target: &Reference) -> String {
     format!("{}/{}", target.registry(), target.repository())
 }
 

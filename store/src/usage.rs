@@ -14,6 +14,7 @@ use crate::files;
 use crate::gc::{self, CacheScope, GcOptions, ImageScope};
 use crate::lock::{self, LockMode};
 use crate::record::Records;
+use crate::refs::Tag;
 
 /// One kind of thing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,9 +74,12 @@ pub struct ImageSpace {
 /// # Errors
 /// [`crate::Error::Io`], [`crate::Error::Damaged`].
 pub fn owners(store: &Store) -> Result<HashMap<ImageId, ImageId>> {
-    let tags = store.refs().list()?;
+    owners_among(store, &store.refs().list()?)
+}
+
+fn owners_among(store: &Store, tags: &[Tag]) -> Result<HashMap<ImageId, ImageId>> {
     let mut owners = HashMap::new();
-    for tag in &tags {
+    for tag in tags {
         for platform in &tag.platforms {
             owners.entry(*platform).or_insert(tag.image);
         }
@@ -95,7 +99,8 @@ pub fn owners(store: &Store) -> Result<HashMap<ImageId, ImageId>> {
 pub fn image_space(store: &Store) -> Result<(Vec<ImageSpace>, u64)> {
     // A config's blob may well have the digest of a layer; each is a file of its own.
     let mut parts: HashMap<PathBuf, (u64, usize)> = HashMap::new();
-    let owners = owners(store)?;
+    let tags = store.refs().list()?;
+    let owners = owners_among(store, &tags)?;
     let mut images: BTreeMap<ImageId, HashSet<PathBuf>> = BTreeMap::new();
     for id in store.images().list()? {
         // An image that is damaged has no say here; `check` tells of it.
@@ -107,7 +112,7 @@ pub fn image_space(store: &Store) -> Result<(Vec<ImageSpace>, u64)> {
         own.extend(image.layers().iter().map(|layer| store.layers().path(layer)));
         own.insert(store.images().directory(&id));
     }
-    for tag in store.refs().list()? {
+    for tag in &tags {
         if let Some(own) = images.get_mut(&tag.image) {
             let kept = tag.attached.iter().filter(|blob| store.blobs().has(blob));
             own.extend(kept.map(|blob| store.blobs().path(blob)));

@@ -10,19 +10,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::Method;
-use reqwest::header::{ACCEPT_RANGES, RANGE};
+use reqwest::header::ACCEPT_RANGES;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 
-use super::{Download, Message, Rate, check_range, next_chunk, range};
+use super::{Download, Message, Rate, ask, check_range, next_chunk};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
-use crate::exchange::{self, Call, Inner};
+use crate::exchange::Inner;
 use crate::failure::Failure;
 use crate::limit;
 use crate::retry::Verdict;
-use crate::transport::{Incoming, Payload};
+use crate::transport::Incoming;
 
 /// How long one connection is looked at before it is called slow.
 const LOOK: Duration = Duration::from_secs(1);
@@ -121,11 +120,7 @@ async fn request(
     path: &str,
     (first, end, size): (u64, u64, u64),
 ) -> Result<Incoming, Failure> {
-    let mut call = Call::new(what, Method::GET, path, "pull");
-    call.headers.insert(RANGE, range(what, first, &(end - 1).to_string())?);
-    let url = endpoint.url(inner.transport.scheme(endpoint).await?, path)?;
-    let scopes = exchange::scope(&endpoint.repository, call.actions);
-    let incoming = exchange::once(inner, endpoint, &call, &scopes, &url, Payload::Empty).await?;
+    let incoming = ask(inner, endpoint, what, path, Some(&format!("bytes={first}-{}", end - 1))).await?;
     let status = incoming.response.status().as_u16();
     if status != 206 {
         return Err(Error::Status { what: what.to_owned(), status, said: Default::default() }.into());

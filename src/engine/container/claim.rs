@@ -88,11 +88,14 @@ impl Engine {
     /// # Errors
     /// As [`Engine::claim_start`], and that it runs.
     pub(super) fn claim_to_attach(&self, startable: &mut Startable) -> Result<Claim> {
-        self.claim_start(startable)?.ok_or_else(|| {
-            let name = &startable.record.name;
-            CommandError::new(format!("container {name} is running already"))
-                .kind(Kind::Container)
-                .hint(format!("`img attach {name}` connects to it"))
-        })
+        self.claim_start(startable)?.ok_or_else(|| running_already(&startable.record.name))
     }
+}
+
+/// The error for who would start a container and be connected to it from the start, and it runs.
+#[must_use]
+pub fn running_already(name: &str) -> CommandError {
+    CommandError::new(format!("container {name} is running already"))
+        .kind(Kind::Container)
+        .hint(format!("`img attach {name}` connects to it"))
 }

@@ -4,7 +4,7 @@
 mod boot;
 pub mod cgroup;
 pub mod chown;
-mod claim;
+pub mod claim;
 pub mod clone;
 mod columns;
 pub mod condition;

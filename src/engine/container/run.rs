@@ -19,7 +19,7 @@ use store::Store;
 use store::image::RunConfig;
 use store::journal::{Event, Subject};
 
-use super::claim::Claim;
+use super::claim::{Claim, running_already};
 use super::create::usage;
 use super::supervise::Standing;
 use super::{ContainerData, ContainerRecord, LastExit, time};
@@ -71,10 +71,7 @@ impl Engine {
         match start_monitored(container, options, self.observer(record)) {
             Ok((state, _)) => {
                 drop(claim);
-                self.container_event(record, "start");
-                self.show_notices(state.network.as_ref());
-                self.started_with_root(&record.id);
-                self.sweep_late(record);
+                self.has_started(record, &state);
                 Ok(true)
             }
             // By a monitor whose client was killed before it had started.
@@ -111,10 +108,7 @@ impl Engine {
             Err(error) => return Err(self.start_failed(record, claim, error)),
         };
         drop(claim);
-        self.container_event(record, "start");
-        self.show_notices(state.network.as_ref());
-        self.started_with_root(&record.id);
-        self.sweep_late(record);
+        self.has_started(record, &state);
         let stream = stream.ok_or_else(|| CommandError::new("the container's monitor cannot be reached"))?;
         let options = AttachOptions {
             stdin: attachment.stdin && asked.interactive,
@@ -137,6 +131,14 @@ impl Engine {
         };
         container.passed_on.clone_from(&attachment.passed_on);
         self.foreground(record, claim, &container, attachment, true)
+    }
+
+    /// What is done when a monitor of its own has started a container.
+    fn has_started(&self, record: &ContainerRecord, state: &runner::State) {
+        self.container_event(record, "start");
+        self.show_notices(state.network.as_ref());
+        self.started_with_root(&record.id);
+        self.sweep_late(record);
     }
 
     /// What [`Engine::create`] has put off: nobody waits for it now.
@@ -333,9 +335,7 @@ impl Engine {
     fn start_failed(&self, record: &ContainerRecord, claim: Claim, error: runner::Error) -> CommandError {
         if error.is_running() {
             self.let_go_of_volumes();
-            return CommandError::new(format!("container {} is running already", record.name))
-                .kind(Kind::Container)
-                .hint(format!("`img attach {}` connects to it", record.name));
+            return running_already(&record.name);
         }
         let kind = Kind::of_start(&error);
         let error = CommandError::from(error).kind(kind);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use registry_client::Platform;
+use registry_client::{MediaType, Platform};
 use serde_json::{Value, json};
 
 use crate::error::{CommandError, Result};
@@ -57,6 +57,11 @@ impl EntryOptions {
         }
         annotate(entry, &self.annotations);
     }
+}
+
+/// An index that lists nothing.
+pub(super) fn empty_index() -> Value {
+    json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": [] })
 }
 
 /// Notes something on an index or an entry.

@@ -9,14 +9,13 @@ mod target;
 
 use std::collections::BTreeMap;
 
-use registry_client::MediaType;
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::refs::{Expect, Tag};
 use store::{Digest, ImageId};
 
 pub use entry::EntryOptions;
 
-use entry::{annotate, entries, put};
+use entry::{annotate, empty_index, entries, put};
 
 use super::Engine;
 use super::archive::MANIFEST_MAX;
@@ -45,8 +44,7 @@ impl Engine {
         let there = self.store.refs().get(&canonical)?;
         match &there {
             None => {
-                let index = json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": [] });
-                let target = self.list_target(&serde_json::to_vec(&index)?, &[])?;
+                let target = self.list_target(&serde_json::to_vec(&empty_index())?, &[])?;
                 self.store.refs().point(&canonical, &target, Expect::Absent)?;
             }
             Some(tag) if amend => drop(self.list_of(tag.clone(), name)?),
@@ -75,7 +73,7 @@ impl Engine {
     /// No name, a full disk.
     pub fn name_list(&self, names: &[String], images: &[ImageId]) -> Result<Digest> {
         let names = names.iter().map(|name| self.tag_reference(name)).collect::<Result<Vec<_>>>()?;
-        let mut index = json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": [] });
+        let mut index = empty_index();
         for id in images {
             let image = self.store.images().get(id)?;
             put(&mut index, self.manifest_of(&image, None)?.descriptor(Some(&image), &BTreeMap::new()))?;

@@ -13,7 +13,7 @@ use store::{Digest, ImageId};
 use crate::engine::Engine;
 use crate::engine::archive::MANIFEST_MAX;
 use crate::engine::form::{Form, Manifest, layer_type};
-use crate::engine::indexes::platform_among;
+use crate::engine::indexes::{best_first, platform_among};
 use crate::engine::originals::threads;
 use crate::engine::pull::to_store;
 use crate::engine::transport::{INDEX_DEPTH, media_type};
@@ -24,22 +24,19 @@ impl Engine {
     pub(super) fn list_target(&self, bytes: &[u8], candidates: &[ImageId]) -> Result<Target> {
         let index = Index::parse(&media_type(bytes)?, bytes)?;
         let images = candidates.iter().map(|id| self.store.images().get(id)).collect::<store::Result<Vec<_>>>()?;
-        let host = Platform::host();
-        let (mut ranked, mut attached) = (Vec::new(), BTreeSet::new());
+        let (mut listed, mut attached) = (Vec::new(), BTreeSet::new());
         for entry in self.listed(&index, INDEX_DEPTH)? {
             let digest = to_store(&entry.digest);
             if let Some(image) = images.iter().find(|image| image.record.manifests.contains(&digest)) {
-                let platform = platform_among(std::slice::from_ref(&entry), image);
-                ranked.push((host.rank(&platform).unwrap_or(u32::MAX), image.id));
+                listed.push((platform_among(std::slice::from_ref(&entry), image), image.id));
                 continue;
             }
             attached.extend(self.attached(&digest)?.1.iter().map(|blob| to_store(&blob.digest)));
             attached.insert(digest);
         }
-        ranked.sort_by_key(|(rank, _)| *rank);
-        let mut ids: Vec<ImageId> = ranked.into_iter().map(|(_, id)| id).collect();
+        let mut ids = best_first(listed);
         if ids.is_empty() {
-            let Platform { os, architecture, .. } = host;
+            let Platform { os, architecture, .. } = Platform::host();
             let nothing = json!({ "os": os, "architecture": architecture, "config": {},
                                   "rootfs": { "type": "layers", "diff_ids": [] } });
             ids.push(self.store.images().put(&serde_json::to_vec(&nothing)?, &ImageRecord::default())?);

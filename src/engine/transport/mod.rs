@@ -90,12 +90,7 @@ pub(super) trait Source: Sync {
     /// It is not there.
     fn blob<'a>(&'a self, descriptor: &'a Descriptor) -> Result<Opener<'a>>;
 
-    /// Registry and repository that it is, if it is one.
-    fn repository(&self) -> Option<String> {
-        None
-    }
-
-    /// How it is spoken to, if it is a registry.
+    /// How it is spoken to, and which repository it is, if it is a registry.
     fn registry(&self) -> Option<(&Client, &Reference)> {
         None
     }

@@ -47,12 +47,6 @@ pub(in crate::engine) struct Registry<C = Client> {
     pub reference: Reference,
 }
 
-impl<C> Registry<C> {
-    fn name(&self) -> String {
-        format!("{}/{}", self.reference.registry(), self.reference.repository())
-    }
-}
-
 impl<C: Borrow<Client> + Sync> Source for Registry<C> {
     fn root(&self) -> Result<Document> {
         let raw = self.client.borrow().manifest(&self.reference, &[])?;
@@ -72,10 +66,6 @@ impl<C: Borrow<Client> + Sync> Source for Registry<C> {
         }))
     }
 
-    fn repository(&self) -> Option<String> {
-        Some(self.name())
-    }
-
     fn registry(&self) -> Option<(&Client, &Reference)> {
         Some((self.client.borrow(), &self.reference))
     }
@@ -83,8 +73,8 @@ impl<C: Borrow<Client> + Sync> Source for Registry<C> {
 
 impl Target for Registry {
     fn blob(&self, source: &dyn Source, descriptor: &Descriptor) -> Result<&'static str> {
-        let from = source.repository();
-        let beside = from.as_deref().and_then(|from| from.strip_prefix(self.reference.registry())?.strip_prefix('/'));
+        let from = source.registry().filter(|(_, from)| from.registry() == self.reference.registry());
+        let beside = from.map(|(_, from)| from.repository());
         // Opened when it is clear that the bytes are wanted, and not before.
         let open = |offset| source.blob(descriptor).map_err(as_io)?(offset);
         Ok(match self.client.push_blob(&self.reference, descriptor, &open, beside, None)? {

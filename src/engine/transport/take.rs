@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::engine::originals::KeepCompressed;
 use crate::engine::progress::{Event, Progress};
 use crate::engine::pull::to_store;
+use crate::engine::push::origin_of;
 use crate::error::{CommandError, Context as _, Result};
 
 impl Engine {
@@ -100,7 +101,7 @@ impl Engine {
         }
         let own = diff_ids.iter().map(|layer| layer.0).chain([Digest::of(&raw)]);
         self.store.protect(&own.collect::<Vec<_>>())?;
-        let origin = source.repository();
+        let origin = source.registry().map(|(_, reference)| origin_of(reference));
         let keep = match self.settings.keep_compressed {
             KeepCompressed::Auto => origin.is_none(),
             keep => keep == KeepCompressed::Always,

@@ -35,10 +35,9 @@ impl Assembler {
                 &whiteout
             } else {
                 let flags = self.records.bytes[record as usize];
-                let before = if flags & SHARED == 0 { None } else { first.insert(record, id) };
-                match before {
+                let before = if flags & SHARED == 0 { id } else { *first.entry(record).or_insert(id) };
+                match Some(before).filter(|&before| before != id) {
                     Some(before) => {
-                        first.insert(record, before);
                         scratch.clear();
                         code::encode_attributes(&mut scratch, &self.second_name(record, before)?);
                         &scratch
