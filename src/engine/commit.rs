@@ -63,14 +63,15 @@ impl Engine {
             None => (ImageConfig::default(), Vec::new()),
         };
         self.store.protect(&record.data.layers.iter().map(|layer| layer.0).collect::<Vec<_>>())?;
-        let layer = {
-            let _frozen = if options.pause { self.freeze(&record.id)? } else { None };
-            let upper = File::open(&paths.upper).with_context(|| format!("cannot open {}", paths.upper.display()));
-            let upper = self.unless_removed(&record, upper)?;
+        let read = || {
+            let frozen = if options.pause { self.freeze(&record.id)? } else { None };
+            let upper = File::open(&paths.upper).with_context(|| format!("cannot open {}", paths.upper.display()))?;
             let below = Merged::new(&self.store, &record.data.layers)?;
             let stubs = self.stubs(&record, &below.tree, &scan_upper(upper.as_fd())?)?;
-            self.store.layers().from_upper_without(upper.as_fd(), &DiffOptions::default(), &stubs)?
+            let options = DiffOptions { changing: frozen.is_none(), ..DiffOptions::default() };
+            Ok(self.store.layers().from_upper_without(upper.as_fd(), &options, &stubs)?)
         };
+        let layer = self.unless_removed(&record, read())?;
         let mut config = base;
         settings(&mut config.config, &record.data.options);
         for mount in parse_mounts(&record.data.options)? {

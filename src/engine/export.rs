@@ -1,5 +1,6 @@
 //! `export` and `diff`: a container's file system as a tar, and what the container has changed in it.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
@@ -7,7 +8,7 @@ use std::path::Path;
 
 use store::layer::diff::scan_upper;
 use store::layer::tar::Writer;
-use store::layer::{Entry, Kind};
+use store::layer::{Entry, Kind, LayerPath};
 
 use super::Engine;
 use super::archive::write_file;
@@ -32,12 +33,14 @@ impl Engine {
             let mut merged = Merged::new(&self.store, &record.data.layers)?;
             let (upper, entries) = self.changed_entries(&record, &merged)?;
             merged.put_upper(upper, &entries)?;
-            match output {
-                None => write_tree(&merged, io::stdout().lock()),
-                Some(path) => write_file(path, |file| write_tree(&merged, file)),
-            }
+            Ok(merged)
         };
-        self.unless_removed(&record, read())
+        let merged = self.unless_removed(&record, read())?;
+        match output {
+            None => self.unless_removed(&record, write_tree(&merged, io::stdout().lock())),
+            // Looked at before the file gets its name.
+            Some(path) => write_file(path, |file| self.unless_removed(&record, write_tree(&merged, file))),
+        }
     }
 
     /// What a container has changed in its file system.
@@ -77,36 +80,35 @@ pub fn write_tree(merged: &Merged, output: impl Write) -> Result<()> {
 }
 
 /// Gives every entry of a tree but its root to `put`, directories before what is in them; of several names of a file the
-/// first in path order has the data, the others link to it.
+/// first in path order has the data, the others link to it. What was removed from an upper directory meanwhile is left out.
 ///
 /// # Errors
 /// A layer that cannot be read, and what `put` says.
 pub fn each_entry(merged: &Merged, put: &mut Take<'_>) -> Result<()> {
-    let mut first_names = std::collections::HashMap::new();
+    let mut first_names = HashMap::new();
     for node in merged.tree.walk() {
         let mut entry = node.entry();
         if entry.path.is_root() {
             continue;
         }
-        if let Some(group) = node.link_group() {
-            match first_names.entry(group) {
-                std::collections::hash_map::Entry::Occupied(first) => {
-                    let target: &store::layer::LayerPath = first.get();
-                    entry.kind = Kind::HardLink { target: target.clone() };
-                }
-                std::collections::hash_map::Entry::Vacant(free) => {
-                    free.insert(entry.path.clone());
-                }
-            }
+        let first: Option<&LayerPath> = node.link_group().and_then(|group| first_names.get(&group));
+        if let Some(first) = first {
+            entry.kind = Kind::HardLink { target: first.clone() };
         }
         match &mut entry.kind {
-            Kind::File { .. } => merged.with_data(&node, |data| put(&entry, Some(data)))?,
+            Kind::File { .. } => match merged.open(&node)? {
+                Some(mut data) => put(&entry, Some(&mut data))?,
+                None => continue,
+            },
             kind => {
                 if let Kind::Directory { opaque, implied } = kind {
                     (*opaque, *implied) = (false, false);
                 }
                 put(&entry, None)?;
             }
+        }
+        if let Some(group) = node.link_group() {
+            first_names.entry(group).or_insert_with(|| entry.path.clone());
         }
     }
     Ok(())

@@ -45,24 +45,31 @@ impl Merged {
         Ok(())
     }
 
-    /// Gives the bytes of the regular file `node` to `work`.
+    /// The bytes of the regular file `node`; `None` if it lay in the upper directory and was removed from it meanwhile.
     ///
     /// # Errors
-    /// A file that cannot be opened, and what `work` says.
-    pub fn with_data<T>(&self, node: &NodeRef<'_>, work: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
+    /// A file that cannot be opened.
+    pub fn open<'a>(&'a self, node: &NodeRef<'a>) -> Result<Option<Box<dyn Read + 'a>>> {
         match (self.tars.get(node.source()), &self.upper) {
-            (Some(tar), _) => work(&mut FileReader::new(tar, node.kind())?),
+            (Some(tar), _) => Ok(Some(Box::new(FileReader::new(tar, node.kind())?))),
             (None, Some(upper)) => {
                 let Kind::File { size, .. } = node.kind() else { return Err(CommandError::new("not a regular file")) };
-                work(&mut open_upper(upper.as_fd(), &self.name_in_upper(node))?.take(*size))
+                match open_upper(upper.as_fd(), &node.path()) {
+                    Err(error) if error.is_not_found() => Ok(None),
+                    file => Ok(Some(Box::new(file?.take(*size)))),
+                }
             }
             (None, None) => Err(CommandError::new(format!("{} has no data", node.path()))),
         }
     }
 
-    /// A name by which the file is found in the upper directory: its own, for a hard link too.
-    fn name_in_upper(&self, node: &NodeRef<'_>) -> store::layer::LayerPath {
-        node.path()
+    /// Gives the bytes of the regular file `node` to `work`.
+    ///
+    /// # Errors
+    /// A file that cannot be opened, and what `work` says.
+    pub fn with_data<T>(&self, node: &NodeRef<'_>, work: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
+        let data = self.open(node)?;
+        work(&mut *data.ok_or_else(|| CommandError::new(format!("{} was removed meanwhile", node.path())))?)
     }
 }
 

@@ -167,7 +167,8 @@ impl Solver<'_> {
             return Err(OpError::Logged { source: Box::new(source), output });
         }
         let upper = fs::File::open(&upper).map_err(|error| OpError::io("open the changes of the command", error))?;
-        let made = self.store.layers().from_upper(upper.as_fd(), &DiffOptions { clamp_mtime: self.epoch })?;
+        let made =
+            self.store.layers().from_upper(upper.as_fd(), &DiffOptions { clamp_mtime: self.epoch, changing: false })?;
         scratch.remove()?;
         Ok(made)
     }

@@ -61,17 +61,18 @@ impl Engine {
         Ok(state.map(|state| state.is_monitored()).transpose()?.unwrap_or_default())
     }
 
-    /// What came of reading a container's files; that it was removed meanwhile is said rather than which file is missing for that.
+    /// What came of reading a container's files. That it was removed meanwhile is said rather than which file is missing for
+    /// that; also of a reading that went well, for nobody knows what it did not meet any more.
     ///
     /// # Errors
-    /// Those of `read`.
+    /// Those of `read`, and that the container is gone.
     pub(in crate::engine) fn unless_removed<T>(&self, record: &ContainerRecord, read: Result<T>) -> Result<T> {
-        match read {
-            Err(_) if !self.store.containers().has(&record.id) => {
-                Err(CommandError::new(format!("no such container: {}", record.name)).hint("it was removed just now"))
-            }
-            read => read,
+        if !self.store.containers().has(&record.id) {
+            return Err(
+                CommandError::new(format!("no such container: {}", record.name)).hint("it was removed just now")
+            );
         }
+        read
     }
 
     /// Kills a container that is to be removed, if that is allowed.

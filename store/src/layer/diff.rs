@@ -10,11 +10,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, FileType, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::tar::keep_xattr;
@@ -28,6 +28,8 @@ use crate::scoped;
 pub struct DiffOptions {
     /// Times after this one (seconds since the epoch) are set to it: `SOURCE_DATE_EPOCH`.
     pub clamp_mtime: Option<i64>,
+    /// A program works in the directory meanwhile: what it removes before its turn comes is left out.
+    pub changing: bool,
 }
 
 /// Longest list of extended attribute names and longest value (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX` of Linux), bytes.
@@ -44,14 +46,14 @@ pub(crate) fn write_upper(
 }
 
 /// What is in the upper directory `upper`, as the entries of a layer in path order; file data are not read, and where
-/// they lie is not said.
+/// they lie is not said. What is removed before its turn comes is left out.
 ///
 /// # Errors
-/// [`Error::InvalidLayer`] for what no layer may hold, [`Error::Conflict`] if a file is replaced meanwhile,
-/// [`Error::Io`].
+/// [`Error::InvalidLayer`] for what no layer may hold, [`Error::Io`].
 pub fn scan_upper(upper: BorrowedFd<'_>) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    walk(upper, &DiffOptions::default(), &BTreeSet::new(), &mut |entry, _| {
+    let options = DiffOptions { changing: true, ..DiffOptions::default() };
+    walk(upper, &options, &BTreeSet::new(), &mut |entry, _| {
         entries.push(entry.clone());
         Ok(())
     })?;
@@ -63,7 +65,8 @@ pub fn scan_upper(upper: BorrowedFd<'_>) -> Result<Vec<Entry>> {
 /// # Errors
 /// [`Error::Io`] if it is not there or a link leads to it.
 pub fn open_upper(upper: BorrowedFd<'_>, path: &LayerPath) -> Result<File> {
-    Ok(File::from(open(upper, path, OFlags::RDONLY | OFlags::NONBLOCK)?))
+    let file = open_below(upper, path, OFlags::RDONLY | OFlags::NONBLOCK);
+    Ok(File::from(file.map_err(|error| io_error("open", path)(error))?))
 }
 
 /// Takes each entry and, for a regular file, its bytes.
@@ -114,14 +117,19 @@ struct Marks {
 }
 
 impl Walk<'_, '_> {
-    fn open(&self, path: &LayerPath, flags: OFlags) -> Result<OwnedFd> {
-        open(self.upper, path, flags)
+    /// `None` for what is gone, where that may be.
+    fn open(&self, path: &LayerPath, flags: OFlags) -> Result<Option<OwnedFd>> {
+        match open_below(self.upper, path, flags) {
+            Ok(handle) => Ok(Some(handle)),
+            Err(Errno::NOENT | Errno::NOTDIR) if self.options.changing && !path.is_root() => Ok(None),
+            Err(error) => Err(io_error("open", path)(error)),
+        }
     }
 
     /// What is in a directory, sorted, the first name last.
     fn children(&self, path: &LayerPath) -> Result<Vec<LayerPath>> {
-        let directory = self.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut children = Vec::new();
+        let Some(directory) = self.open(path, OFlags::RDONLY | OFlags::DIRECTORY)? else { return Ok(children) };
         for entry in rustix::fs::Dir::new(directory).map_err(|error| io_error("read", path)(error))? {
             let entry = entry.map_err(|error| io_error("read", path)(error))?;
             let name = entry.file_name().to_bytes();
@@ -138,7 +146,7 @@ impl Walk<'_, '_> {
         if self.leave_out.contains(path) {
             return Ok(false);
         }
-        let handle = self.open(path, OFlags::PATH)?;
+        let Some(handle) = self.open(path, OFlags::PATH)? else { return Ok(false) };
         let stat = stat_of(&handle, path)?;
         let Some((mut kind, xattrs)) = kind_of(&handle, path, &stat)? else { return Ok(false) };
         if !matches!(kind, Kind::Directory { .. } | Kind::Whiteout)
@@ -161,12 +169,10 @@ impl Walk<'_, '_> {
     fn write(&mut self, entry: &Entry, handle: &OwnedFd) -> Result<()> {
         self.entries += 1;
         let Kind::File { size, .. } = entry.kind else { return (self.sink)(entry, None) };
-        let file = self.open(&entry.path, OFlags::RDONLY | OFlags::NONBLOCK)?;
-        let stat = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).map_err(|error| io_error("stat", &entry.path)(error));
-        let (opened, seen) = (stat(file.as_fd())?, stat(handle.as_fd())?);
-        if (opened.st_dev, opened.st_ino) != (seen.st_dev, seen.st_ino) {
-            return Err(Error::Conflict(format!("{} was replaced while it was read", entry.path)));
-        }
+        // By the same descriptor: it is the regular file that was looked at, whatever has the name by now.
+        let by_fd = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        let file = rustix::fs::open(by_fd, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| io_error("open", &entry.path)(error))?;
         (self.sink)(entry, Some(&mut File::from(file).take(size)))
     }
 }
@@ -229,10 +235,10 @@ fn entry_of(path: &LayerPath, kind: Kind, stat: &Stat, xattrs: Xattrs, options: 
 }
 
 /// Opens `path` below the upper directory; the last component is not followed either.
-fn open(upper: BorrowedFd<'_>, path: &LayerPath, flags: OFlags) -> Result<OwnedFd> {
+fn open_below(upper: BorrowedFd<'_>, path: &LayerPath, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let name = if path.is_root() { OsStr::new(".") } else { OsStr::from_bytes(path.as_bytes()) };
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    scoped::open(upper, name, flags | OFlags::NOFOLLOW, resolve).map_err(|error| io_error("open", path)(error))
+    scoped::open(upper, name, flags | OFlags::NOFOLLOW, resolve)
 }
 
 /// The extended attributes that a layer keeps, sorted, and overlay's marks.

@@ -1,3 +1,4 @@
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::Command;
 
@@ -56,7 +57,7 @@ fn translates_an_upper_directory() {
     xattr(&upper.join("d/z"), "security.capability", &[1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     let _socket = std::os::unix::net::UnixListener::bind(upper.join("socket")).unwrap();
 
-    let options = DiffOptions { clamp_mtime: Some(1_500_000_000) };
+    let options = DiffOptions { clamp_mtime: Some(1_500_000_000), changing: false };
     let info = diff(&store, &upper, &options).unwrap();
     let toc = store.layers().toc(&info.diff_id).unwrap();
     assert_eq!(get(&toc, "b").size(), 5);
@@ -111,6 +112,39 @@ fn refuses_redirects_and_follows_nothing() {
     let directory = File::open(&upper).unwrap();
     let error = store.layers().from_upper(directory.as_fd(), &DiffOptions::default()).unwrap_err();
     assert!(matches!(error, Error::InvalidLayer(_)), "{error}");
+}
+
+/// What a program removes while its directory is read is left out, or is an error where nobody should be at it.
+#[test]
+fn what_vanishes_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let walk_removing = |changing, name: &str| {
+        let upper = dir.path().join(format!("{name}-{changing}"));
+        std::fs::create_dir_all(upper.join("d/e")).unwrap();
+        for file in ["a", "d/e/f", "z"] {
+            std::fs::write(upper.join(file), file).unwrap();
+        }
+        let directory = File::open(&upper).unwrap();
+        let options = DiffOptions { changing, ..DiffOptions::default() };
+        let mut seen = Vec::new();
+        let walked = walk(directory.as_fd(), &options, &BTreeSet::new(), &mut |entry, data| {
+            // Removed as it is seen itself, d is there and cannot be gone into.
+            if entry.path.to_string() == name {
+                std::fs::remove_dir_all(upper.join("d")).unwrap();
+                std::fs::remove_file(upper.join("z")).unwrap();
+            }
+            let mut bytes = String::new();
+            data.map(|data| data.read_to_string(&mut bytes).unwrap());
+            seen.push(format!("{} {bytes}", entry.path));
+            Ok(())
+        });
+        walked.map(|_| seen.join(","))
+    };
+    assert_eq!(walk_removing(true, "/a").unwrap(), "/a a");
+    assert_eq!(walk_removing(true, "/d").unwrap(), "/a a,/d ");
+    assert_eq!(walk_removing(true, "/d/e/f").unwrap(), "/a a,/d ,/d/e ,/d/e/f d/e/f");
+    assert!(walk_removing(false, "/d").unwrap_err().is_not_found());
+    assert!(walk_removing(false, "/a").unwrap_err().is_not_found());
 }
 
 #[test]
