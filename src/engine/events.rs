@@ -3,8 +3,6 @@
 //!
 //! An event tells of what has happened already: that it cannot be written is a warning, never a failure of the deed.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
 use jiff::Timestamp;
 use store::journal::{Event, Reader, Subject};
 use store::{ImageId, Store};
@@ -14,15 +12,9 @@ use super::container::ContainerRecord;
 use super::names::familiar;
 use crate::error::Result;
 
-/// Whether it was said that nothing can be recorded, which holds for all that follows.
-static TOLD: AtomicBool = AtomicBool::new(false);
-
 /// Writes an event into the journal of `store`; for monitors, which have no engine.
 pub(in crate::engine) fn tell(store: &Store, event: &Event) {
     if let Err(error) = store.journal().append(event) {
-        if error.is_read_only() && TOLD.swap(true, Relaxed) {
-            return;
-        }
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         crate::ui::warn(format_args!("the event {} is not recorded: {error}{cause}", event.action));
     }

@@ -3,19 +3,21 @@
 //!
 //! An event is one `write` to a file opened for appending: no lock, no sync, nothing to wait for. It begins with a line
 //! feed as well as ending in one, so that a line torn by a crash spoils itself alone. At [`FILE_MAX`] bytes the file
-//! becomes `journal.1`, and the one before that is gone: the journal never takes more than twice as much.
+//! becomes `journal.1`, and the one before that is gone: the journal never takes more than twice as much. While the store's disk is
+//! read-only there is a second one in memory, and who reads gets both.
+
+mod reader;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::inotify;
 use serde::{Deserialize, Serialize};
+
+pub use reader::Reader;
 
 use crate::Store;
 use crate::error::{Error, Result};
@@ -25,8 +27,6 @@ use crate::files;
 pub const FILE_MAX: u64 = 4 << 20;
 /// The longest value of an attribute; labels may be of any length.
 const VALUE_MAX: usize = 4096;
-/// The longest line that is read.
-const LINE_MAX: usize = 1 << 20;
 
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -105,10 +105,6 @@ impl<'a> Journal<'a> {
         Self { store }
     }
 
-    fn path(&self) -> PathBuf {
-        self.store.root().join("journal")
-    }
-
     /// Appends an event. What it tells of has happened already: a caller goes on when this fails, and says so.
     ///
     /// # Errors
@@ -118,41 +114,17 @@ impl<'a> Journal<'a> {
     }
 
     fn append_bounded(&self, event: &Event, bound: u64) -> Result<()> {
-        let path = self.path();
         let mut line = vec![b'\n'];
         serde_json::to_writer(&mut line, event)
             .map_err(|error| Error::Invalid { what: "event", reason: error.to_string() })?;
         line.push(b'\n');
-        let mut file = File::options()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(Error::io("open the journal", &path))?;
-        // One call: the kernel keeps appends whole, whoever else appends.
-        file.write_all(&line).map_err(Error::io("append to the journal", &path))?;
-        let about = file.metadata().map_err(Error::io("look at the journal", &path))?;
-        if about.len() >= bound { self.begin_new(about.ino()) } else { Ok(()) }
-    }
-
-    /// Puts the full file aside, unless somebody else does or has done so.
-    fn begin_new(&self, full: u64) -> Result<()> {
-        let (path, lock) = (self.path(), self.store.root().join("locks/journal"));
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&lock)
-            .map_err(Error::io("open the lock", &lock))?;
-        if lock.try_lock().is_err() {
-            return Ok(());
+        match append_line(self.store.root(), &line, bound) {
+            Err(error) if error.is_read_only() => match self.store.memory_made()? {
+                Some(memory) => append_line(memory, &line, bound),
+                None => Err(error),
+            },
+            appended => appended,
         }
-        let now = files::optional(fs::metadata(&path).map_err(Error::io("look at the journal", &path)))?;
-        if now.is_some_and(|about| about.ino() == full) {
-            fs::rename(&path, path.with_extension("1")).map_err(Error::io("rename the journal", &path))?;
-        }
-        Ok(())
     }
 
     /// A reader from the oldest event that is kept.
@@ -160,97 +132,55 @@ impl<'a> Journal<'a> {
     /// # Errors
     /// [`Error::Io`] if the journal cannot be watched.
     pub fn reader(&self) -> Result<Reader> {
-        let root = self.store.root();
-        let failed = |errno: rustix::io::Errno| Error::io("watch the directory", root)(errno.into());
-        let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).map_err(failed)?;
-        let what = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
-        inotify::add_watch(&watch, root, what).map_err(failed)?;
-        Ok(Reader { path: self.path(), tails: Vec::new(), watch })
+        let places = self.store.places();
+        Reader::of(&places.root, places.memory.as_deref())
     }
 }
 
-/// Reads the journal from its beginning, and then what is added.
-#[derive(Debug)]
-pub struct Reader {
-    path: PathBuf,
-    /// The files, oldest first. A full one stays for a while: its last writer may be late.
-    tails: Vec<Tail>,
-    watch: rustix::fd::OwnedFd,
+/// The journal in a store's root or the place in memory.
+fn journal_of(home: &Path) -> PathBuf {
+    home.join("journal")
 }
 
-#[derive(Debug)]
-struct Tail {
-    file: File,
-    inode: u64,
-    /// A line whose end is not there yet.
-    begun: Vec<u8>,
+/// Appends a line to the journal in `home`.
+fn append_line(home: &Path, line: &[u8], bound: u64) -> Result<()> {
+    let path = journal_of(home);
+    let mut file = File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(Error::io("open the journal", &path))?;
+    // One call: the kernel keeps appends whole, whoever else appends.
+    file.write_all(line).map_err(Error::io("append to the journal", &path))?;
+    let about = file.metadata().map_err(Error::io("look at the journal", &path))?;
+    if about.len() >= bound { begin_new(home, about.ino()) } else { Ok(()) }
 }
 
-impl Reader {
-    /// The events that were added since the last call, in the order in which they happened.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn events(&mut self) -> Result<Vec<Event>> {
-        for path in [self.path.with_extension("1"), self.path.clone()] {
-            let opened = File::open(&path).map_err(Error::io("open the journal", &path));
-            let Some(file) = files::optional(opened)? else { continue };
-            let inode = file.metadata().map_err(Error::io("look at the journal", &path))?.ino();
-            if self.tails.iter().all(|tail| tail.inode != inode) {
-                self.tails.push(Tail { file, inode, begun: Vec::new() });
-            }
-        }
-        let mut events = Vec::new();
-        for tail in &mut self.tails {
-            tail.read(&mut events).map_err(Error::io("read the journal", &self.path))?;
-        }
-        let old = self.tails.len().saturating_sub(2);
-        self.tails.drain(..old);
-        events.sort_by_key(|event| event.time);
-        Ok(events)
+/// Puts the full file aside, unless somebody else does or has done so.
+fn begin_new(home: &Path, full: u64) -> Result<()> {
+    let (path, lock) = (journal_of(home), home.join("locks/journal"));
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&lock)
+        .map_err(Error::io("open the lock", &lock))?;
+    if lock.try_lock().is_err() {
+        return Ok(());
     }
-
-    /// Waits until something was written, at most for this time.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn wait(&self, limit: Option<Duration>) -> Result<()> {
-        let limit = limit.map(|limit| Timespec {
-            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: limit.subsec_nanos().into(),
-        });
-        let failed = |errno: rustix::io::Errno| Error::io("watch the journal", &self.path)(errno.into());
-        match poll(&mut [PollFd::new(&self.watch, PollFlags::IN)], limit.as_ref()) {
-            Err(rustix::io::Errno::INTR) => return Ok(()),
-            result => result.map_err(failed)?,
-        };
-        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
-        let mut seen = inotify::Reader::new(&self.watch, &mut buffer);
-        loop {
-            match seen.next() {
-                Ok(_) => {}
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(()),
-                Err(errno) => return Err(failed(errno)),
-            }
-        }
+    let now = files::optional(fs::metadata(&path).map_err(Error::io("look at the journal", &path)))?;
+    if now.is_some_and(|about| about.ino() == full) {
+        fs::rename(&path, path.with_extension("1")).map_err(Error::io("rename the journal", &path))?;
     }
-}
-
-impl Tail {
-    fn read(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
-        self.file.read_to_end(&mut self.begun)?;
-        let end = self.begun.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-        // A line that cannot be read was torn by a crash, or is of a newer program.
-        events.extend(self.begun[..end].split(|&byte| byte == b'\n').filter_map(|line| {
-            if line.is_empty() || line.len() > LINE_MAX { None } else { serde_json::from_slice(line).ok() }
-        }));
-        self.begun.drain(..end);
-        Ok(())
-    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::testing::store;
 
@@ -280,7 +210,7 @@ mod tests {
     fn a_torn_line_spoils_itself_alone() {
         let (_dir, store) = store();
         store.journal().append(&event(1)).unwrap();
-        let path = store.journal().path();
+        let path = journal_of(store.root());
         let whole = fs::read(&path).unwrap();
         fs::write(&path, &whole[..whole.len() - 9]).unwrap();
         store.journal().append(&event(2)).unwrap();
@@ -300,6 +230,34 @@ mod tests {
         let size: u64 =
             ["journal", "journal.1"].map(|name| fs::metadata(store.root().join(name)).unwrap().len()).iter().sum();
         assert!(size < 3 * 1024, "{size}");
+    }
+
+    #[test]
+    fn what_is_in_memory_is_read_with_the_rest_in_order_of_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = dir.path().join("run/memory");
+        let places = crate::Places { root: dir.path().join("root"), memory: Some(memory.clone()) };
+        let store = Store::open_at(places).unwrap();
+        let mut reader = store.journal().reader().unwrap();
+        let (first, second, third) = (event(1), event(2), event(3));
+        store.journal().append(&first).unwrap();
+        store.journal().append(&third).unwrap();
+        assert_eq!(ids(&reader.events().unwrap()), ["1", "3"]);
+        // Both of its directories are made while it is watched for.
+        for missing in [dir.path().join("run"), memory.clone()] {
+            reader.wait(Some(Duration::ZERO)).unwrap();
+            fs::create_dir(missing).unwrap();
+            let began = std::time::Instant::now();
+            reader.wait(Some(Duration::from_secs(10))).unwrap();
+            assert!(began.elapsed() < Duration::from_secs(5));
+            assert!(reader.events().unwrap().is_empty());
+        }
+        let mut line = serde_json::to_vec(&second).unwrap();
+        line.push(b'\n');
+        append_line(&memory, &line, FILE_MAX).unwrap();
+        reader.wait(Some(Duration::from_secs(10))).unwrap();
+        assert_eq!(ids(&reader.events().unwrap()), ["2"]);
+        assert_eq!(ids(&store.journal().reader().unwrap().events().unwrap()), ["1", "2", "3"]);
     }
 
     #[test]

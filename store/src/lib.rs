@@ -183,6 +183,11 @@ impl Store {
         Ok(Some(memory))
     }
 
+    /// The place in memory, made if it is not there yet.
+    pub(crate) fn memory_made(&self) -> Result<Option<&Path>> {
+        self.memory(true).map_or_else(|| self.make_memory(), |memory| Ok(Some(memory)))
+    }
+
     /// Keeps blobs, layers and images with these digests from being collected while this handle lives. Must come
     /// before looking whether they are there. Everything written through this handle is protected by itself. An
     /// image protects its config and layers too.

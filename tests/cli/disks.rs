@@ -1,6 +1,8 @@
 //! Disks that are full or read-only, for real: what looks and what removes goes on working, the rest says what is wrong, and
 //! nothing is left of it.
 
+use std::io::{BufRead, BufReader};
+
 use crate::support::{Disk, Sandbox, skip};
 
 /// Two images, a container that has run and wrote something, one that runs, and a volume.
@@ -209,5 +211,59 @@ fn new_containers_on_a_read_only_disk_live_in_memory() {
         let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).filter(|name| name != "names").collect();
         assert!(names.is_empty(), "{place}: {names:?}");
     }
+    sandbox.img(&["system", "check"]).ok();
+}
+
+/// What happens while the disk is read-only is written down in memory, and shown with what was and what comes after.
+#[test]
+fn events_of_a_read_only_disk_are_those_of_memory_and_of_the_disk() {
+    if !Disk::can_be_made() {
+        skip!("mkfs.ext4 and loop devices are needed");
+    }
+    let disk = Disk::new(48);
+    let sandbox = disk.sandbox();
+    sandbox.pull("busybox");
+    sandbox.ok(&["create", "--name", "old", "--network", "none", "busybox", "true"]);
+    sandbox.img(&["system", "unmount"]).ok();
+    disk.read_only();
+
+    let told = |words: &[&str]| {
+        let format = "{{.Type}} {{.Action}} {{.Actor.Attributes.name}}";
+        let out = sandbox.img(&[&["events", "--filter", "type=container", "--format", format], words].concat());
+        out.ok().stdout().lines().map(|line| line.trim_start_matches("container ").to_owned()).collect::<Vec<_>>()
+    };
+    let began = jiff::Timestamp::now().to_string();
+    // It is there before anything is in memory, and reads on when the disk can be written again.
+    let follow = ["events", "--since", &began, "--filter", "event=create", "--format", "{{.Actor.Attributes.name}}"];
+    let mut follower = sandbox.spawn(&follow);
+    let mut lines = BufReader::new(follower.0.stdout.take().unwrap()).lines();
+    let out = sandbox.img(&["start", "-a", "old"]);
+    assert!(!out.stderr().contains("event"), "{out}");
+    let out = sandbox.img(&["run", "--name", "one", "--network", "none", "busybox", "sh", "-c", "exit 3"]);
+    assert!(!out.exits(3).stderr().contains("event"), "{out}");
+    sandbox.img(&["run", "--rm", "--name", "gone", "--network", "none", "busybox", "true"]).ok().prints_nothing();
+    sandbox.img(&["run", "-d", "--name", "two", "--network", "none", "busybox", "true"]).ok();
+    sandbox.img(&["wait", "two"]).ok().prints_exactly("0\n");
+    let of_memory = [
+        &["start old", "die old"][..],
+        &["create one", "start one", "die one"],
+        &["create gone", "start gone", "die gone", "destroy gone"],
+        &["create two", "start two", "die two"],
+    ]
+    .concat();
+    assert_eq!(told(&["--since", &began, "--until", "0s"]), of_memory);
+    let until = jiff::Timestamp::now().to_string();
+
+    disk.writable();
+    sandbox.img(&["run", "--name", "disk", "--network", "none", "busybox", "true"]).ok();
+    sandbox.img(&["rm", "one"]).ok();
+    let of_disk = ["create disk", "start disk", "die disk", "destroy one"];
+    let all = [&["create old"][..], &of_memory, &of_disk].concat();
+    assert_eq!(told(&["--since", "1h", "--stream=false"]), all);
+    assert_eq!(told(&["--since", &began, "--until", &until]), of_memory);
+    assert_eq!(told(&["--since", &until, "--until", "0s"]), of_disk);
+    let followed: Vec<String> = lines.by_ref().take(4).map(Result::unwrap).collect();
+    assert_eq!(followed, ["one", "gone", "two", "disk"]);
+    drop(follower);
     sandbox.img(&["system", "check"]).ok();
 }
