@@ -241,7 +241,7 @@ fn events_of_a_read_only_disk_are_those_of_memory_and_of_the_disk() {
     assert!(!out.stderr().contains("event"), "{out}");
     let out = sandbox.img(&["run", "--name", "one", "--network", "none", "busybox", "sh", "-c", "exit 3"]);
     assert!(!out.exits(3).stderr().contains("event"), "{out}");
-    sandbox.img(&["run", "--rm", "--name", "gone", "--network", "none", "busybox", "true"]).ok().prints_nothing();
+    sandbox.img(&["run", "--rm", "--name", "gone", "--network", "none", "busybox", "true"]).ok().prints_exactly("");
     sandbox.img(&["run", "-d", "--name", "two", "--network", "none", "busybox", "true"]).ok();
     sandbox.img(&["wait", "two"]).ok().prints_exactly("0\n");
     let of_memory = [
