@@ -103,8 +103,9 @@ impl Run for Prune {
         }
         let pruned = engine.prune_containers(&filter, self.asked.dry_run)?;
         let containers = pruned.containers.into_iter().map(|record| record.id).collect();
-        let report = PruneReport { containers, bytes: pruned.bytes, ..PruneReport::default() };
-        tell(&report, self.asked.dry_run)
+        let (bytes, failed) = (pruned.bytes, pruned.failed);
+        let report = PruneReport { containers, bytes, failed, ..PruneReport::default() };
+        tell(report, self.asked.dry_run)
     }
 }
 

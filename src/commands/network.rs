@@ -204,7 +204,7 @@ impl Run for Prune {
         }
         let report = engine.prune_networks(&filters, self.asked.dry_run)?;
         if self.asked.dry_run {
-            return tell(&report, true);
+            return tell(report, true);
         }
         for name in &report.networks {
             ui::outln(ui::Escaped(name))?;

@@ -28,8 +28,8 @@ impl Asked {
     }
 }
 
-/// Says what went, or would go, kind by kind.
-pub(super) fn tell(report: &PruneReport, dry_run: bool) -> Result<ExitCode> {
+/// Says what went, or would go, kind by kind, and what could not: that decides the exit code.
+pub(super) fn tell(report: PruneReport, dry_run: bool) -> Result<ExitCode> {
     let kinds = [
         ("Containers", &report.containers),
         ("Networks", &report.networks),
@@ -50,5 +50,10 @@ pub(super) fn tell(report: &PruneReport, dry_run: bool) -> Result<ExitCode> {
     }
     let verb = if dry_run { "Would reclaim" } else { "Total reclaimed space" };
     ui::outln(format_args!("{verb}: {}", human::size(report.bytes)))?;
-    Ok(ExitCode::SUCCESS)
+    let mut code = ExitCode::SUCCESS;
+    for error in report.failed {
+        ui::error(&error);
+        code = error.into();
+    }
+    Ok(code)
 }

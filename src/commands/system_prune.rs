@@ -87,6 +87,6 @@ impl Run for Prune {
             return Ok(ExitCode::SUCCESS);
         }
         let options = PruneOptions { all: self.all, volumes: self.volumes, dry_run: self.asked.dry_run, filter };
-        tell(&engine.prune(&options)?, self.asked.dry_run)
+        tell(engine.prune(&options)?, self.asked.dry_run)
     }
 }

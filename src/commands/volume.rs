@@ -185,7 +185,7 @@ impl Run for Prune {
         if !self.asked.goes_on("Remove the volumes that no container uses?")? {
             return Ok(ExitCode::SUCCESS);
         }
-        tell(&engine.prune_volumes(self.all, &filters, self.asked.dry_run)?, self.asked.dry_run)
+        tell(engine.prune_volumes(self.all, &filters, self.asked.dry_run)?, self.asked.dry_run)
     }
 }
 

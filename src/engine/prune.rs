@@ -29,7 +29,7 @@ pub struct PruneOptions {
 }
 
 /// What went, or would go.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct PruneReport {
     /// Ids of containers.
     pub containers: Vec<String>,
@@ -45,33 +45,37 @@ pub struct PruneReport {
     pub partial: usize,
     /// Disk space given back, bytes.
     pub bytes: u64,
+    /// Why something else did not go.
+    pub failed: Vec<CommandError>,
 }
 
 impl Engine {
-    /// Removes what nothing needs.
+    /// Removes what nothing needs, as far as it can be removed.
     ///
     /// # Errors
-    /// Something that cannot be removed; volumes by their age, which says nothing of what is in them.
+    /// The store cannot be read; volumes by their age, which says nothing of what is in them.
     pub fn prune(&self, options: &PruneOptions) -> Result<PruneReport> {
         let (filter, dry_run) = (&options.filter, options.dry_run);
         if options.volumes && filter.age().is_some() {
             return Err(CommandError::usage("the filter until and --volumes contradict each other")
                 .hint("a volume that was made long ago may have been written today"));
         }
-        let pruned = self.prune_containers(filter, dry_run)?;
+        let mut pruned = self.prune_containers(filter, dry_run)?;
+        let mut failed = std::mem::take(&mut pruned.failed);
         let names: BTreeSet<&str> = pruned.containers.iter().map(|record| record.name.as_str()).collect();
         // What is gone uses nothing; in a dry run it is there still.
         let unused = |users: &[String]| users.iter().all(|user| dry_run && names.contains(user.as_str()));
-        let (networks, of_networks) = self.remove_networks(dry_run, |network: &Network| {
+        let removed = self.remove_networks(dry_run, |network: &Network| {
             let labels = network.data.labels.iter().cloned().collect();
             unused(&network.used_by) && filter.fits(network.created, &labels)
-        })?;
+        });
+        let (networks, of_networks) = taken(removed, &mut failed);
         let idle = |volume: &Volume| {
             let labels = volume.labels.iter().cloned().collect();
             !pruned.volumes.contains(&volume.id) && unused(&volume.used_by) && filter.fits(None, &labels)
         };
-        let (volumes, of_volumes) =
-            if options.volumes { self.remove_volumes(dry_run, idle)? } else { Default::default() };
+        let removed = if options.volumes { self.remove_volumes(dry_run, idle) } else { Ok(Default::default()) };
+        let (volumes, of_volumes) = taken(removed, &mut failed);
         let gone: BTreeSet<&str> = pruned.containers.iter().map(|record| record.id.as_str()).collect();
         let collected = self.collect_as(GcOptions {
             images: if options.all { ImageScope::Unused } else { ImageScope::Dangling },
@@ -86,10 +90,11 @@ impl Engine {
             keep: &|id| !self.image_fits(id, filter),
             ended: &|id| gone.contains(id),
             ..GcOptions::default()
-        })?;
+        });
+        let collected = taken(collected, &mut failed);
         let bytes = pruned.bytes + of_networks + of_volumes;
         let containers = pruned.containers.into_iter().map(|record| record.id).collect();
-        let mut report = PruneReport { containers, networks, volumes, bytes, ..PruneReport::default() };
+        let mut report = PruneReport { containers, networks, volumes, bytes, failed, ..PruneReport::default() };
         report.take(&collected);
         Ok(report)
     }
@@ -121,6 +126,14 @@ impl Engine {
         let fits = |image: &store::image::Image| filter.fits(image.config.created, &image.config.config.labels);
         filter.is_empty() || self.store.images().get(id).is_ok_and(|image| fits(&image))
     }
+}
+
+/// What one kind of thing came to; nothing if it failed, which the others are not to suffer from.
+fn taken<T: Default>(removed: Result<T>, failed: &mut Vec<CommandError>) -> T {
+    removed.unwrap_or_else(|error| {
+        failed.push(error);
+        T::default()
+    })
 }
 
 impl PruneReport {

@@ -251,7 +251,10 @@ fn events_of_a_read_only_disk_are_those_of_memory_and_of_the_disk() {
         &["create two", "start two", "die two"],
     ]
     .concat();
-    assert_eq!(told(&["--since", &began, "--until", "0s"]), of_memory);
+    // A monitor tells of an end when it has recorded it.
+    let before = || told(&["--since", &began, "--until", "0s"]);
+    sandbox.wait_until("the last end is told", || before().len() == of_memory.len());
+    assert_eq!(before(), of_memory);
     let until = jiff::Timestamp::now().to_string();
 
     disk.writable();
@@ -265,5 +268,37 @@ fn events_of_a_read_only_disk_are_those_of_memory_and_of_the_disk() {
     let followed: Vec<String> = lines.by_ref().take(4).map(Result::unwrap).collect();
     assert_eq!(followed, ["one", "gone", "two", "disk"]);
     drop(follower);
+    sandbox.img(&["system", "check"]).ok();
+}
+
+/// A prune removes what is in memory, and says of each container on the disk that it cannot.
+#[test]
+fn a_prune_of_a_read_only_disk_goes_on_past_what_it_cannot_remove() {
+    if !Disk::can_be_made() {
+        skip!("mkfs.ext4 and loop devices are needed");
+    }
+    let disk = Disk::new(48);
+    let sandbox = disk.sandbox();
+    sandbox.pull("busybox");
+    for name in ["a", "z"] {
+        sandbox.ok(&["create", "--name", name, "--network", "none", "busybox", "true"]);
+    }
+    sandbox.img(&["system", "unmount"]).ok();
+    disk.read_only();
+    let make = |name: &str| drop(sandbox.ok(&["run", "--name", name, "--network", "none", "busybox", "true"]));
+    let here = || sandbox.ok(&["ps", "-a", "--no-trunc", "--format", "{{.Names}}"]);
+    let failures = ["cannot remove container a", "cannot remove container z", "read-only file system"];
+    for words in [&["container", "prune", "--force"][..], &["system", "prune", "--force"]] {
+        make("m");
+        make("n");
+        let ids = ["m", "n"].map(|name| sandbox.inspect(name)["Id"].as_str().unwrap().to_owned());
+        let out = sandbox.img(words);
+        out.exits(1).says(&failures).prints(&["Deleted Containers:", &ids[0], &ids[1], "Total reclaimed space"]);
+        assert_eq!(here(), "z\na");
+    }
+    disk.writable();
+    let out = sandbox.img(&["container", "prune", "--force"]);
+    assert_eq!(out.ok().stderr(), "");
+    assert_eq!(here(), "");
     sandbox.img(&["system", "check"]).ok();
 }
