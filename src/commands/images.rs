@@ -55,14 +55,15 @@ impl Run for Images {
             .iter()
             .map(|image| {
                 let (mut repository, mut tag) = (image.repository.clone(), image.tag.clone());
+                let platform = image.platform.as_ref().map(ToString::to_string).unwrap_or_default();
                 if table && image.beside.is_some() {
-                    repository = Some(format!("  {}", image.platform));
+                    repository = Some(format!("  {platform}"));
                     tag = Some(String::new());
                 }
                 json!({
                     "Repository": repository.as_deref().unwrap_or("<none>"),
                     "Tag": tag.as_deref().unwrap_or("<none>"),
-                    "Platform": image.platform.to_string(),
+                    "Platform": platform,
                     "Digest": image.digest.map_or_else(|| "<none>".into(), |digest| digest.to_string()),
                     "ID": id(image),
                     "CreatedSince": image.created.map_or_else(|| "N/A".into(), human::ago),

@@ -12,6 +12,7 @@ use store::{Digest, ImageId};
 
 use super::Engine;
 use super::indexes::platform_among;
+use super::lists::lists_none_of;
 use super::names::{familiar, familiar_parts};
 use super::transport::is_image;
 use crate::error::{CommandError, Result};
@@ -27,13 +28,13 @@ pub struct ImageSummary {
     pub tag: Option<String>,
     /// The manifest it was pulled or pushed as.
     pub digest: Option<Digest>,
-    /// What it is for.
-    pub platform: Platform,
+    /// What it is for; `None` for a list that has no image yet.
+    pub platform: Option<Platform>,
     /// The image of its name, if it is another platform of an index that is kept whole.
     pub beside: Option<ImageId>,
-    /// When it was made.
+    /// When it was made; a list that has no image yet, when it was named.
     pub created: Option<Timestamp>,
-    /// Bytes of its layers' files.
+    /// Bytes of its layers' files; of a list that has no image yet, of its index.
     pub size: u64,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -108,15 +109,17 @@ impl Engine {
             let line = |tag: Option<&Tag>| {
                 let entries = tag.map(|tag| self.entries(tag)).transpose()?.unwrap_or_default();
                 let (repository, name) = tag.map(|tag| familiar_parts(&tag.name)).unzip();
+                let empty = tag.filter(|tag| lists_none_of(&entries, tag, &image));
+                let index = empty.and_then(|tag| tag.manifest).map(|digest| self.store.blobs().size(&digest));
                 Ok::<_, CommandError>(ImageSummary {
                     id,
-                    platform: platform_among(&entries, &image),
+                    platform: empty.is_none().then(|| platform_among(&entries, &image)),
                     beside: tag.map(|tag| tag.image).filter(|own| *own != id),
                     repository,
                     tag: name.flatten(),
                     digest: tag.and_then(|tag| tag.manifest),
-                    created: image.config.created,
-                    size,
+                    created: empty.map_or(image.config.created, |tag| Some(tag.updated)),
+                    size: index.transpose()?.flatten().unwrap_or(size),
                     labels: image.config.config.labels.clone(),
                     containers: used.get(&id.0).copied().unwrap_or(0),
                 })
@@ -159,8 +162,8 @@ impl Engine {
             }
         }
         let place = |image: &ImageSummary| {
-            let time = times.get(&image.beside.unwrap_or(image.id)).copied().flatten();
-            let among = image.beside.map(|_| image.platform.to_string());
+            let time = image.beside.map_or(image.created, |own| times.get(&own).copied().flatten());
+            let among = image.beside.map(|_| image.platform.as_ref().map(ToString::to_string));
             (std::cmp::Reverse(time), image.repository.clone(), image.tag.clone(), among)
         };
         list.sort_by_cached_key(place);

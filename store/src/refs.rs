@@ -15,7 +15,8 @@ use crate::error::{Error, Result};
 use crate::files::{self, Durability};
 use crate::lock::{self, LockFile, LockMode};
 
-const TAG_MAX: u64 = 16 << 10;
+/// The longest file of a tag. An index as long as this fits that lists images alone, for each takes more room there than its digest here.
+const TAG_MAX: u64 = 4 << 20;
 const NAME_MAX: usize = 512;
 
 /// A name and the image it stands for.
@@ -142,14 +143,25 @@ impl<'a> Refs<'a> {
     /// As [`Refs::set`]; [`Error::Invalid`] for an index that lists more than a tag can name.
     pub fn point(&self, name: &str, target: &Target, expect: Expect) -> Result<Option<ImageId>> {
         validate(name)?;
-        let lease = self.store.lease()?;
         let Target { image, manifest, platforms, attached } = target.clone();
+        let tag = Tag { name: name.to_owned(), image, manifest, platforms, attached, updated: Timestamp::now() };
+        let bytes = serde_json::to_vec(&tag).map_err(|e| Error::Invalid { what: "tag", reason: e.to_string() })?;
+        if bytes.len() as u64 > TAG_MAX {
+            let listed = tag.platforms.len() + tag.attached.len();
+            let reason = format!(
+                "{name} would name {listed} images and blobs in {} bytes, and {TAG_MAX} is the most",
+                bytes.len()
+            );
+            return Err(Error::Invalid { what: "tag", reason });
+        }
+        let Tag { platforms, attached, .. } = &tag;
+        let lease = self.store.lease()?;
         let named: Vec<Digest> = platforms.iter().map(|id| id.0).chain(attached.iter().copied()).collect();
         lease.protect(&[&[image.0], &named[..]].concat())?;
         let _lock = self.lock(name)?;
         // From here to the end nobody removes the image.
         let _collector = self.store.hold_collector()?;
-        if let Some(absent) = std::iter::once(&image).chain(&platforms).find(|id| !self.store.images().has(id)) {
+        if let Some(absent) = std::iter::once(&image).chain(platforms).find(|id| !self.store.images().has(id)) {
             return Err(Error::NotFound { kind: "image", name: absent.to_string() });
         }
         if let Some(absent) = attached.iter().find(|blob| !self.store.blobs().has(blob)) {
@@ -167,13 +179,7 @@ impl<'a> Refs<'a> {
             let now = before.map_or_else(|| "is not there".to_owned(), |id| format!("is image {}", id.short()));
             return Err(Error::Conflict(format!("the tag {name} was changed meanwhile: it {now}")));
         }
-        let tag = Tag { name: name.to_owned(), image, manifest, platforms, attached, updated: Timestamp::now() };
         let temporary = lease.temporary("ref");
-        let bytes = serde_json::to_vec(&tag).map_err(|e| Error::Invalid { what: "tag", reason: e.to_string() })?;
-        if bytes.len() as u64 > TAG_MAX {
-            let reason = format!("its index lists more than a tag can name: {} bytes", bytes.len());
-            return Err(Error::Invalid { what: "tag", reason });
-        }
         files::replace_file(&self.path(name), &temporary, &bytes, Durability::Synced)?;
         Ok(before)
     }
@@ -279,6 +285,24 @@ mod tests {
         assert_eq!(refs.get("a").unwrap(), None);
         assert!(refs.remove("a", Expect::Any).unwrap_err().is_not_found());
         assert!(files::names(&store.root().join("locks")).unwrap().iter().all(|name| !name.starts_with("ref-")));
+    }
+
+    #[test]
+    fn names_as_much_as_an_index_may_list_and_no_more() {
+        let (_dir, store) = testing::store();
+        let one = put_empty_image(&store, "one");
+        let blob = store.blobs().put(b"blob").unwrap();
+        let naming = |count: usize| {
+            let (image, manifest, platforms) = (one, Some(blob), Vec::new());
+            store.refs().point("a", &Target { image, manifest, platforms, attached: vec![blob; count] }, Expect::Any)
+        };
+        // An entry of an index has at least 140 bytes.
+        naming(TAG_MAX as usize / 140).unwrap();
+        assert_eq!(store.refs().list().unwrap()[0].attached.len(), TAG_MAX as usize / 140);
+        let before = store.refs().get("a").unwrap();
+        let error = naming(TAG_MAX as usize / 74).unwrap_err().to_string();
+        assert!(error.contains("56679 images and blobs") && error.contains("4194304 is the most"), "{error}");
+        assert_eq!(store.refs().get("a").unwrap(), before);
     }
 
     #[test]

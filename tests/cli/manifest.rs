@@ -9,7 +9,7 @@ use crate::copy::digest_at;
 use crate::support::{Registry, Sandbox, images, tools};
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// An OCI layout that a test fills.
 pub struct Layout(String);
@@ -27,7 +27,8 @@ impl Layout {
         this
     }
 
-    fn put(&self, bytes: &[u8], media_type: &str) -> Value {
+    /// Puts a blob into it; gives the entry for it.
+    pub fn put(&self, bytes: &[u8], media_type: &str) -> Value {
         let digest = store::Digest::of(bytes);
         std::fs::write(Path::new(&self.0).join("blobs/sha256").join(digest.hex()), bytes).unwrap();
         json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })

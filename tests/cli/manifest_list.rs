@@ -1,9 +1,10 @@
 //! `img manifest create`, `add`, `annotate`, `remove`, `rm`, `push` and `exists`: skopeo and podman read the lists that are made
 //! here, and those that podman and buildah make are pulled whole.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::copy::{digest_at, put_index};
+use crate::manifest::{Layout, OCI_MANIFEST};
 use crate::support::tools::{self, Podman};
 use crate::support::{Registry, Sandbox};
 
@@ -97,6 +98,74 @@ fn a_list_is_made_changed_and_removed() {
     assert_eq!(sandbox.ok(&["images", "--all", "--format", "{{.Repository}}:{{.Tag}}", "app"]), "app:one");
     let left = sandbox.ok(&["images", "--all", "--quiet"]).lines().count();
     assert_eq!(left, 2, "busybox and app:one");
+    sandbox.ok(&["system", "check"]);
+}
+
+/// An image without files, of which a layout can hold many.
+fn tiny(layout: &Layout, number: usize) -> Value {
+    let config = json!({ "architecture": "amd64", "os": "linux", "config": { "Labels": { "number": number.to_string() } },
+                         "rootfs": { "type": "layers", "diff_ids": [] } });
+    let config = layout.put(config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json");
+    let manifest = json!({ "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [] });
+    layout.put(manifest.to_string().as_bytes(), OCI_MANIFEST)
+}
+
+#[test]
+fn a_list_that_has_no_image_yet_is_shown_as_what_it_is() {
+    let sandbox = Sandbox::new();
+    with_two(&sandbox);
+    sandbox.ok(&["manifest", "create", "list:1"]);
+    let index = sandbox.img(&["manifest", "inspect", "--raw", "list:1"]).ok().bytes().len();
+    let line = sandbox.img(&["images", "list", "--format", "json"]).ok().json()[0].clone();
+    assert_eq!((line["Bytes"].as_u64(), &line["Platform"]), (Some(index as u64), &"".into()), "{line}");
+    assert_ne!(line["CreatedSince"], "N/A", "{line}");
+    for words in [
+        &["run", "--rm", "--network", "none", "list:1", "true"][..],
+        &["create", "list:1"],
+        &["create", "--platform", "linux/amd64", "list:1"],
+    ] {
+        sandbox.img(words).refuses(125, &["list list:1 has no image yet", "hint: `img manifest add list:1"]);
+    }
+    sandbox.img(&["manifest", "create", "second:1", "list:1"]).refuses(1, &["no image yet"]).hints();
+    sandbox.img(&["manifest", "exists", "second:1"]).exits(1);
+    sandbox.build("on", "on", "FROM list:1\nCOPY . /\n").refuses(1, &["no image yet"]);
+    sandbox.ok(&["manifest", "add", "list:1", "app:one"]);
+    let line = sandbox.img(&["images", "list", "--format", "json"]).ok().json()[0].clone();
+    assert_eq!(line["Platform"], "linux/amd64");
+    sandbox.img(&["run", "--rm", "--network", "none", "list:1"]).ok().prints_exactly("one\n");
+    sandbox.img(&["images", "--all"]).ok();
+    sandbox.ok(&["system", "check"]);
+}
+
+#[test]
+fn a_list_may_be_long_but_not_longer_than_registries_take() {
+    let sandbox = Sandbox::new();
+    let layout = Layout::new(&sandbox, "layout");
+    let entries: Vec<Value> = (0..400).map(|number| tiny(&layout, number)).collect();
+    let (place, digest) = layout.name(layout.listing(&entries), "many");
+    assert_eq!(sandbox.ok(&["copy", "-q", "--all", &place, "many:1"]), digest);
+    sandbox.ok(&["manifest", "create", "--all", "list:1", "many:1"]);
+    assert_eq!(inspect(&sandbox, "list:1").len(), 400);
+    let out = format!("dir:{}", sandbox.text("out"));
+    let sent = sandbox.ok(&["manifest", "push", "-q", "list:1", &out]);
+    assert_eq!(digest_at(&out), sent);
+    sandbox.ok(&["system", "check"]);
+    // Its index is at most as long as registries take one; what would be longer leaves it as it is.
+    let note = |key: &str| format!("{key}={}", "x".repeat(120_000));
+    let notes: Vec<String> = (0..13).map(|key| note(&key.to_string())).collect();
+    let annotate = |round: usize| {
+        let mut words = vec!["manifest".to_owned(), "annotate".to_owned(), "--index".to_owned(), "list:1".to_owned()];
+        words.extend(notes.iter().map(|note| format!("--annotation={round}.{note}")));
+        sandbox.img(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    annotate(1).ok();
+    annotate(2).ok();
+    let before = sandbox.img(&["manifest", "inspect", "--raw", "list:1"]).ok().bytes().to_vec();
+    annotate(3).refuses(1, &["4194304 is the most that registries take"]).hints();
+    assert_eq!(sandbox.img(&["manifest", "inspect", "--raw", "list:1"]).ok().bytes(), before);
+    sandbox.ok(&["manifest", "rm", "list:1", "many:1"]);
+    sandbox.ok(&["system", "prune", "--force"]);
+    assert_eq!(sandbox.ok(&["images", "--all", "--quiet"]), "");
     sandbox.ok(&["system", "check"]);
 }
 

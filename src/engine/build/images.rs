@@ -48,7 +48,8 @@ impl<'a> Images<'a> {
         // What is named by its id is here or nowhere.
         let is_id = reference.starts_with("sha256:");
         let here = if pull && !is_id { None } else { self.engine.look_up_image(reference)? };
-        let here = here.map(|found| self.engine.fitting(&found, &wanted)).transpose()?.flatten();
+        let fitting = |found| self.engine.fitting(&self.engine.not_empty(found, reference)?, &wanted);
+        let here = here.map(fitting).transpose()?.flatten();
         match here {
             Some(image) => Ok(image.id),
             None => {

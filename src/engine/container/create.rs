@@ -141,7 +141,8 @@ impl Engine {
     /// The image of a new container, pulled as `--pull` says.
     fn image_for(&self, options: &Options, progress: &dyn Progress) -> Result<Image> {
         let policy = options.pull.as_deref().unwrap_or("missing");
-        let mut here = if policy == "always" { None } else { self.look_up_image(&options.image)? };
+        let here = if policy == "always" { None } else { self.look_up_image(&options.image)? };
+        let mut here = here.map(|found| self.not_empty(found, &options.image)).transpose()?;
         if let Some(found) = here.take_if(|_| policy != "newer") {
             let Some(text) = &options.platform else { return Ok(found.image) };
             let wanted = text.parse()?;

@@ -9,7 +9,9 @@ mod target;
 
 use std::collections::BTreeMap;
 
+use registry_client::Descriptor;
 use serde_json::Value;
+use store::image::Image;
 use store::refs::{Expect, Tag};
 use store::{Digest, ImageId};
 
@@ -19,7 +21,9 @@ use entry::{annotate, empty_index, entries, put};
 
 use super::Engine;
 use super::archive::MANIFEST_MAX;
+use super::names::Found;
 use super::progress::Progress;
+use super::pull::to_store;
 use super::transport::Access;
 use crate::error::{CommandError, Context as _, Result};
 
@@ -53,18 +57,21 @@ impl Engine {
                     .hint("--amend adds to a list that there is"));
             }
         }
-        let made = members.iter().try_for_each(|member| {
-            self.add_to_list(name, member, &EntryOptions::default(), all, access, progress).map(drop)
-        });
+        let made = members
+            .iter()
+            .map(|member| self.gather(name, member, &EntryOptions::default(), all, access, progress))
+            .collect::<Result<Vec<Gathered>>>()
+            .and_then(|gathered| {
+                self.change_list(name, |index, images| {
+                    annotate(index, annotations);
+                    gathered.iter().try_for_each(|one| one.put_into(index, images))
+                })
+            });
         if made.is_err() && there.is_none() {
             // What could not be made as it was asked for is not left half made.
             self.remove_image(name, true)?;
         }
-        made?;
-        self.change_list(name, |index, _| {
-            annotate(index, annotations);
-            Ok(())
-        })
+        made
     }
 
     /// Lets each of `names` stand for a list of exactly these images, whatever it stood for. Gives its digest.
@@ -101,6 +108,20 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Digest> {
         self.list(list)?;
+        let gathered = self.gather(list, member, options, all, access, progress)?;
+        self.change_list(list, |index, images| gathered.put_into(index, images))
+    }
+
+    /// What is to be added to a list: its images are here then, and stay while this process needs them.
+    fn gather(
+        &self,
+        list: &str,
+        member: &str,
+        options: &EntryOptions,
+        all: bool,
+        access: &Access,
+        progress: &dyn Progress,
+    ) -> Result<Gathered> {
         let members = self
             .members(member, all, options.platform().as_ref(), access, progress)
             .with_context(|| format!("cannot add {member} to {list}"))?;
@@ -119,10 +140,7 @@ impl Engine {
             }
         }
         added.iter_mut().for_each(|entry| options.apply(entry));
-        self.change_list(list, |index, images| {
-            images.extend(&members.images);
-            added.iter().try_for_each(|entry| put(index, entry.clone()))
-        })
+        Ok(Gathered { images: members.images, entries: added })
     }
 
     /// Says something else of an entry of a list, which is named by its digest or by its image, or of the list itself. Gives
@@ -198,6 +216,22 @@ impl Engine {
         self.as_list(tag)?.ok_or_else(no)
     }
 
+    /// What was found, unless it is a list that has no image yet: an image is wanted.
+    ///
+    /// # Errors
+    /// It is such a list.
+    pub(super) fn not_empty(&self, found: Found, name: &str) -> Result<Found> {
+        // The second saves the reading of most indexes.
+        let Some(tag) = found.tag.as_ref().filter(|tag| tag.is_whole() && found.image.layers().is_empty()) else {
+            return Ok(found);
+        };
+        if !lists_none_of(&self.entries(tag)?, tag, &found.image) {
+            return Ok(found);
+        }
+        Err(CommandError::new(format!("the list {name} has no image yet"))
+            .hint(format!("`img manifest add {name} IMAGE` adds one")))
+    }
+
     fn as_list(&self, tag: Tag) -> Result<Option<(Tag, Digest, Value)>> {
         let Some(digest) = tag.manifest.filter(|_| tag.is_whole()) else { return Ok(None) };
         let bytes = self.store.blobs().get(&digest, MANIFEST_MAX)?;
@@ -248,6 +282,25 @@ impl Engine {
         let found = self.find_image(member)?;
         Ok(found.image.record.manifests.iter().map(Digest::to_string).collect())
     }
+}
+
+/// Images that are here, and how a list names them.
+struct Gathered {
+    images: Vec<ImageId>,
+    entries: Vec<Value>,
+}
+
+impl Gathered {
+    fn put_into(&self, index: &mut Value, images: &mut Vec<ImageId>) -> Result<()> {
+        images.extend(&self.images);
+        self.entries.iter().try_for_each(|entry| put(index, entry.clone()))
+    }
+}
+
+/// Whether a tag stands for a list whose entries do not name its image: one without files stands in for those to come.
+pub(super) fn lists_none_of(entries: &[Descriptor], tag: &Tag, image: &Image) -> bool {
+    let named = |entry: &Descriptor| image.record.manifests.contains(&to_store(&entry.digest));
+    tag.is_whole() && image.layers().is_empty() && !entries.iter().any(named)
 }
 
 fn is_one_of(entry: &Value, digests: &[String]) -> bool {

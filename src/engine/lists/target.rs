@@ -22,6 +22,13 @@ use crate::error::{CommandError, Result};
 impl Engine {
     /// What a list's name stands for. While it lists no image, that is one without files.
     pub(super) fn list_target(&self, bytes: &[u8], candidates: &[ImageId]) -> Result<Target> {
+        if bytes.len() as u64 > MANIFEST_MAX {
+            return Err(CommandError::new(format!(
+                "the list would be an index of {} bytes, and {MANIFEST_MAX} is the most that registries take",
+                bytes.len()
+            ))
+            .hint("list fewer images, or say less of them in annotations"));
+        }
         let index = Index::parse(&media_type(bytes)?, bytes)?;
         let images = candidates.iter().map(|id| self.store.images().get(id)).collect::<store::Result<Vec<_>>>()?;
         let (mut listed, mut attached) = (Vec::new(), BTreeSet::new());

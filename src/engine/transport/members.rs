@@ -70,6 +70,7 @@ impl Engine {
             let (index, _) = self.attached(&digest)?;
             return Ok(Members { images: tag.images().collect(), named, index: Some(index) });
         }
+        found = self.not_empty(found, name)?;
         if let Some(platform) = platform.filter(|_| found.tag.as_ref().is_some_and(|tag| tag.is_whole())) {
             found.image = self.image_of_platform(&found, name, platform)?;
         }
