@@ -75,6 +75,7 @@ pub use bind::can_propagate;
 pub use container::{Container, HostsFile, MountedFile, MountedLayers, Rootfs};
 pub use error::{Error, Result};
 pub use exec_records::{ExecRecord, execs};
+pub use idle::return_large_blocks;
 pub use init::dialogue::{Failure, FailureKind};
 pub use live_mount::{add_mount, remove_mount};
 pub use monitor::{

@@ -106,6 +106,8 @@ impl Run for Build {
         if let Some(rule) = context.variable("IMG_TEST_BREAK") {
             builder::mutation::break_rule(rule);
         }
+        // An archive that ADD unpacks may have half a million members, and is gone through twice.
+        runner::return_large_blocks();
         let engine = context.engine()?;
         let mut build_args = self.steps.file_arguments()?;
         for argument in &self.build_arg {

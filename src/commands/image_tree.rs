@@ -78,6 +78,7 @@ pub struct ImageDiff {
 
 impl Run for ImageDiff {
     fn run(self, context: &Context) -> Result<ExitCode> {
+        runner::return_large_blocks();
         let found = context.engine()?.compare_images(&self.first, self.second.as_deref(), self.times)?;
         if self.format.is_some() {
             ui::outln(serde_json::to_string(&found)?)?;

@@ -1,5 +1,5 @@
 //! Memory: whatever a layer holds, no command has more than 128 MiB resident. One large file, eight layers at once and a
-//! layer of very many members go the round of build, import, save, load, push and pull.
+//! layer of very many members go the round of build, import, save, load, push and pull; an archive of very many is added.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -82,6 +82,14 @@ fn eight_layers_at_once() {
     }
     bounded(sandbox.build("context", "eight", &buildfile));
     goes_round(&mut sandbox, "eight");
+}
+
+#[test]
+fn an_archive_of_very_many_members() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path("context")).unwrap();
+    many(&sandbox.path("context/many.tar"), 450_000);
+    bounded(sandbox.build("context", "added", "FROM scratch\nADD many.tar /\n"));
 }
 
 #[test]

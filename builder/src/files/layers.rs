@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
 
+use store::layer::LayerPath;
 use store::layer::tree::{FileReader, NodeRef, Tree};
-use store::layer::{Kind, LayerPath};
 use store::{DiffId, Store};
 
 use super::{Content, Files, Node, NodeKind};
@@ -74,17 +74,8 @@ impl LayerFiles {
     }
 
     fn convert(node: &NodeRef<'_>) -> Node {
-        let kind = match node.kind() {
-            Kind::Directory { .. } => NodeKind::Directory,
-            Kind::File { size, .. } => NodeKind::File(*size),
-            Kind::Symlink { target } => NodeKind::Symlink(target.clone()),
-            Kind::CharDevice { major, minor } => NodeKind::Device(true, *major, *minor),
-            Kind::BlockDevice { major, minor } => NodeKind::Device(false, *major, *minor),
-            // A tree holds neither hard links (they are names of one file) nor whiteouts.
-            Kind::Fifo | Kind::HardLink { .. } | Kind::Whiteout => NodeKind::Fifo,
-        };
         Node {
-            kind,
+            kind: NodeKind::of(node.kind()),
             mode: node.mode(),
             uid: node.uid(),
             gid: node.gid(),

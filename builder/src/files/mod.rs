@@ -8,7 +8,7 @@ mod unpack;
 use std::io::Read;
 
 use store::Digest;
-use store::layer::{LayerPath, Time};
+use store::layer::{Kind, LayerPath, Time};
 
 use crate::op::OpError;
 
@@ -32,6 +32,21 @@ pub enum NodeKind {
     Device(bool, u32, u32),
     /// A named pipe.
     Fifo,
+}
+
+impl NodeKind {
+    /// What an entry of a layer is.
+    pub(crate) fn of(kind: &Kind) -> Self {
+        match kind {
+            Kind::Directory { .. } => Self::Directory,
+            Kind::File { size, .. } => Self::File(*size),
+            Kind::Symlink { target } => Self::Symlink(target.clone()),
+            Kind::CharDevice { major, minor } => Self::Device(true, *major, *minor),
+            Kind::BlockDevice { major, minor } => Self::Device(false, *major, *minor),
+            // Nobody asks for hard links, which are names of a file, nor for whiteouts.
+            Kind::Fifo | Kind::HardLink { .. } | Kind::Whiteout => Self::Fifo,
+        }
+    }
 }
 
 /// One name of a tree.

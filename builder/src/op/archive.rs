@@ -1,20 +1,46 @@
 //! Archives that ADD unpacks: a tar, plain or compressed with gzip, zstd, xz or bzip2, recognised by its bytes and not
 //! by its name (Dockerfile reference, "ADD": a file that only looks compressed is copied as it is). It is read by the
-//! store's one strict tar reader into a layer of its own, which is then copied from like any other tree; that layer is
-//! named by nothing and goes with the next collection.
+//! store's one strict tar reader, which leaves its tar and table of contents for as long as they are read.
 
+use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 
 use store::Store;
 use store::digest::Digester;
-use store::layer::{LayerPath, compression};
+use store::layer::tree::FileReader;
+use store::layer::{Entry, Kind, LayerPath, Place, Time, compression};
 
 use super::OpError;
-use super::select::{self, How, Selected};
-use crate::files::{Content, Files, LayerFiles};
+use crate::files::{Content, Files, Node, NodeKind};
+use crate::mutation::broken;
 
 const BLOCK: usize = 512;
+
+/// An archive. Of its members, of which there may be half a million, only the table of contents is in memory.
+pub struct Archive {
+    inner: store::layer::Archive,
+    /// Members that have more names than one.
+    linked: HashSet<Place>,
+    /// What all its members get in place of their own.
+    given: Given,
+}
+
+/// What members of an archive get in place of their own.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Given {
+    pub(super) owner: Option<(u32, u32)>,
+    pub(super) time: Option<Time>,
+}
+
+/// A name in an archive.
+pub(super) struct Member {
+    pub(super) path: LayerPath,
+    /// Where what it is a name of is.
+    pub(super) place: Place,
+    /// A directory that the archive does not list: it only leads to what it does.
+    pub(super) implied: bool,
+}
 
 /// Opens the regular file at `path` as an archive; none if it is none.
 ///
@@ -25,16 +51,16 @@ pub fn open(
     files: &Arc<dyn Files>,
     path: &LayerPath,
     content: &Content,
-) -> Result<Option<Selected>, OpError> {
+) -> Result<Option<Archive>, OpError> {
     let name = format!("{path} in {}", files.name());
     if !is_archive(files.open(path)?) {
         return Ok(None);
     }
     let mut file = Hashing { inner: files.open(path)?, digester: Digester::new() };
-    let info = {
+    let archive = {
         let archive = decompress(BufReader::with_capacity(128 << 10, &mut file))
             .map_err(|error| OpError::io(format!("unpack {name}"), error))?;
-        store.layers().ingest(archive, None, None).map_err(|error| match error {
+        store.layers().archive(archive).map_err(|error| match error {
             store::Error::InvalidLayer(reason) => OpError::Message(format!("cannot unpack {name}: {reason}")),
             other => OpError::Store(other),
         })?
@@ -43,17 +69,82 @@ pub fn open(
     if file.digester.finish() != content.digest {
         return Err(OpError::Message(format!("{name} changed while it was unpacked")));
     }
-    let listed = store.layers().toc(&info.diff_id)?;
-    let tree: Arc<dyn Files> = Arc::new(LayerFiles::new(store, &format!("the archive {name}"), &[info.diff_id])?);
-    let Some(mut all) = select::select(&tree, "/", How::default())?.pop() else { return Ok(None) };
-    for found in &mut all.inside {
-        // Directories that the archive does not list only lead to what it does.
-        let implied =
-            |entry: &store::layer::Entry| matches!(entry.kind, store::layer::Kind::Directory { implied: true, .. });
-        found.only_parent = listed.get(&found.path).is_some_and(implied);
+    Archive::new(archive).map(Some)
+}
+
+impl Archive {
+    /// What was taken in as an archive.
+    ///
+    /// # Errors
+    /// [`OpError`] for a hard link to something else than a file of the archive.
+    pub(super) fn new(inner: store::layer::Archive) -> Result<Self, OpError> {
+        let mut new = Self { inner, linked: HashSet::new(), given: Given::default() };
+        let mut linked = HashSet::new();
+        for found in new.inner.listing().entries() {
+            let (_, Entry { path, kind, .. }) = found?;
+            if let Kind::HardLink { target } = kind {
+                linked.insert(new.target(&path, &target)?);
+            }
+        }
+        new.linked = linked;
+        Ok(new)
     }
-    select::hash(std::slice::from_mut(&mut all), &crate::cancel::Cancel::new())?;
-    Ok(Some(all))
+
+    /// The archive whose members get what is given.
+    pub(super) fn with(self, given: Given) -> Self {
+        Self { given, ..self }
+    }
+
+    /// The place of the file that the hard link `path` leads to.
+    fn target(&self, path: &LayerPath, target: &LayerPath) -> Result<Place, OpError> {
+        let bad = |what| OpError::Store(store::Error::InvalidLayer(format!("{path}: hard link to {target}, {what}")));
+        let place = self.inner.listing().find(target)?.ok_or_else(|| bad("which no layer has"))?;
+        match self.inner.listing().entry(place, LayerPath::root())?.kind {
+            Kind::Directory { .. } | Kind::Whiteout => Err(bad("which is no file")),
+            _ => Ok(place),
+        }
+    }
+
+    /// All names, directories before what is in them. What the archive says of other layers means nothing here.
+    pub(super) fn members(&self) -> impl Iterator<Item = Result<Member, OpError>> {
+        self.inner.listing().entries().filter_map(|found| {
+            let member = |(place, Entry { path, kind, .. })| {
+                Ok(match kind {
+                    Kind::Whiteout => None,
+                    Kind::Directory { implied, .. } => Some(Member { path, place, implied }),
+                    Kind::HardLink { target } => {
+                        Some(Member { place: self.target(&path, &target)?, path, implied: false })
+                    }
+                    _ => Some(Member { path, place, implied: false }),
+                })
+            };
+            found.map_err(OpError::Store).and_then(member).transpose()
+        })
+    }
+
+    /// Whether the member at `place` has more names than one.
+    pub(super) fn is_linked(&self, place: Place) -> bool {
+        self.linked.contains(&place)
+    }
+
+    /// What is at `place`, and its kind with where its bytes are.
+    pub(super) fn node(&self, place: Place) -> Result<(Node, Kind), OpError> {
+        let entry = self.inner.listing().entry(place, LayerPath::root())?;
+        let Entry { kind, mut mode, uid, gid, mtime, xattrs, .. } = entry;
+        if matches!(kind, Kind::Symlink { .. }) {
+            // Linux knows no other mode for it (symlink(7)).
+            mode = 0o777;
+        }
+        let owner = if broken("archives-keep-owners") { Some((0, 0)) } else { self.given.owner };
+        let (uid, gid) = owner.unwrap_or((uid, gid));
+        let mtime = if broken("times-of-copies") { Time::default() } else { self.given.time.unwrap_or(mtime) };
+        Ok((Node { kind: NodeKind::of(&kind), mode, uid, gid, mtime, xattrs, link: None }, kind))
+    }
+
+    /// The bytes of a member of this kind.
+    pub(super) fn read<'a>(&'a self, kind: &'a Kind) -> Result<FileReader<'a>, OpError> {
+        Ok(self.inner.read(kind)?)
+    }
 }
 
 /// Whether the bytes begin like a tar once decompressed.

@@ -20,13 +20,16 @@ pub fn write(store: &Store, draft: Draft<'_>, cancel: &Cancel) -> Result<Option<
         return Ok(None);
     }
     let mut writer = store.layers().writer()?;
-    for (entry, data) in draft.finish() {
+    for finished in draft.finish()? {
+        let (entry, data) = finished?;
         if cancel.is_cancelled() {
             return Err(OpError::Cancelled);
         }
         match data {
             Data::None => writer.add(&entry, None)?,
             Data::Inline(bytes) => writer.add(&entry, Some(&mut bytes.as_slice()))?,
+            // Taken in just now, by this process.
+            Data::Member { archive, kind } => writer.add(&entry, Some(&mut archive.read(&kind)?))?,
             Data::File { files, path, content } => {
                 let mut reader = Hashing { inner: files.open(&path)?, digester: Digester::new() };
                 let changed = || OpError::Message(format!("{path} in {} changed while it was copied", files.name()));

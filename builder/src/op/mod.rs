@@ -1,13 +1,15 @@
-//! What steps do. `select` finds the files a COPY means and `place` decides where they go; `archive` opens what ADD
-//! unpacks; `run` calls the executor; `layer` writes the result as a layer's tar. Nothing here mounts anything or
+//! What steps do. `select` finds the files a COPY means, `place` decides where they go, and `items` keeps them there;
+//! `archive` opens what ADD unpacks, and `unpack` does that; `run` calls the executor; `layer` writes the result as a layer's tar. Nothing here mounts anything or
 //! keeps a root file system: destinations are found in the merged tables of contents of the layers below.
 
 pub mod archive;
 pub mod chmod;
 pub mod chown;
+mod items;
 pub mod layer;
 pub mod place;
 pub mod select;
+mod unpack;
 
 use std::io;
 

@@ -7,13 +7,15 @@
 //! then stands for itself and can be mounted without knowing what is under it. Directories that are made have the time
 //! of the newest thing copied (or SOURCE_DATE_EPOCH), so that the same files give the same bytes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use store::layer::{Entry, Kind, LayerPath, Time};
 
 use super::OpError;
+use super::archive::Archive;
 use super::chmod::Chmod;
+use super::items::{Group, Item, Items, Look, Origin};
 use super::select::{Found, Selected};
 use crate::files::{self, Content, Files, Node, NodeKind};
 use crate::mutation::broken;
@@ -34,26 +36,13 @@ pub enum Data {
         /// What it was found to be.
         content: Content,
     },
-}
-
-/// How an entry got into the draft.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    /// An existing directory, on the way to something.
-    Kept,
-    /// Made on the way; its time is set at the end.
-    Made,
-    /// Copied.
-    Copied,
-}
-
-#[derive(Clone)]
-struct Item {
-    node: Node,
-    data: Data,
-    origin: Origin,
-    /// Names of one file have one group: number of the source, and link of its tree.
-    group: Option<(usize, (u64, u64))>,
+    /// A member of an archive.
+    Member {
+        /// The archive.
+        archive: Arc<Archive>,
+        /// The file, with where its bytes are.
+        kind: Kind,
+    },
 }
 
 /// What copies have in common.
@@ -70,43 +59,37 @@ pub struct Attributes {
 /// A layer in the making.
 pub struct Draft<'a> {
     below: &'a dyn Files,
-    attributes: Attributes,
-    items: BTreeMap<LayerPath, Item>,
+    pub(super) attributes: Attributes,
+    pub(super) items: Items,
     sources: usize,
     /// Anything may replace anything, as unpacking an archive does.
-    replace: bool,
+    pub(super) replace: bool,
 }
 
 impl<'a> Draft<'a> {
     /// An empty layer over `below`.
     #[must_use]
     pub fn new(below: &'a dyn Files, attributes: Attributes) -> Self {
-        Self { below, attributes, items: BTreeMap::new(), sources: 0, replace: false }
+        Self { below, attributes, items: Items::default(), sources: 0, replace: false }
     }
 
     /// The node at `path` as it will be.
     fn node(&self, path: &LayerPath) -> Result<Option<Node>, OpError> {
-        if let Some(item) = self.items.get(path) {
-            return Ok(Some(item.node.clone()));
+        match self.items.look(path)? {
+            Look::There(id) => self.items.node(id),
+            // What is below something that replaced a directory is gone.
+            Look::Gone => Ok(None),
+            Look::Below => self.below.node(path),
         }
-        // What is below something that replaced a directory is gone.
-        let mut above = path.parent();
-        while let Some(directory) = above {
-            if self.items.get(&directory).is_some_and(|item| !item.node.is_directory()) {
-                return Ok(None);
-            }
-            above = directory.parent();
-        }
-        self.below.node(path)
     }
 
     /// Resolves an absolute destination.
-    fn resolve(&self, path: &[u8]) -> Result<(LayerPath, Option<Node>), OpError> {
+    pub(super) fn resolve(&self, path: &[u8]) -> Result<(LayerPath, Option<Node>), OpError> {
         files::resolve_with(&|path| self.node(path), path)
     }
 
     /// Makes sure that `path`, which is resolved, is a directory, and that it and all above it are in the draft.
-    fn directory(&mut self, path: &LayerPath) -> Result<(), OpError> {
+    pub(super) fn directory(&mut self, path: &LayerPath) -> Result<(), OpError> {
         let mut missing = Vec::new();
         let mut at = Some(path.clone());
         while let Some(directory) = at.filter(|directory| !directory.is_root()) {
@@ -114,7 +97,7 @@ impl<'a> Draft<'a> {
             missing.push(directory);
         }
         for directory in missing.into_iter().rev() {
-            if self.items.get(&directory).is_some_and(|item| item.node.is_directory()) {
+            if self.items.has_directory(&directory)? {
                 continue;
             }
             let item = match self.node(&directory)? {
@@ -129,7 +112,7 @@ impl<'a> Draft<'a> {
                 }
                 _ => self.made(),
             };
-            self.items.insert(directory, item);
+            self.items.insert(&directory, item)?;
         }
         Ok(())
     }
@@ -184,35 +167,6 @@ impl<'a> Draft<'a> {
         self.put(selected, &selected.root, target)
     }
 
-    /// Unpacks an archive, opened as a tree of its own, into the directory `destination`: its owners and modes stay,
-    /// and what is in the way is replaced.
-    ///
-    /// # Errors
-    /// [`OpError`] if the destination is not a directory.
-    pub fn unpack(&mut self, archive: &Selected, destination: &str) -> Result<(), OpError> {
-        self.sources += 1;
-        let (target, there) = self.resolve(destination.as_bytes())?;
-        if there.as_ref().is_some_and(|node| !node.is_directory()) {
-            return Err(OpError::Message(format!("{target} is in the way: it is not a directory")));
-        }
-        self.directory(&target)?;
-        self.replace = true;
-        let chmod = self.attributes.chmod.take();
-        let done = archive.inside.iter().try_for_each(|found| {
-            // Directories that the archive does not list are followed through links; what it lists replaces them.
-            let parent = join(&target, &found.path.parent().unwrap_or_default())?;
-            let (parent, _) = self.resolve(parent.as_bytes())?;
-            let path = parent.join(found.path.name().unwrap_or_default())?;
-            if found.only_parent && self.resolve(path.as_bytes())?.1.is_some_and(|node| node.is_directory()) {
-                return Ok(());
-            }
-            self.put(archive, found, path)
-        });
-        self.replace = false;
-        self.attributes.chmod = chmod;
-        done
-    }
-
     /// Writes an inline file to `destination`, as one called `name`.
     ///
     /// # Errors
@@ -260,10 +214,7 @@ impl<'a> Draft<'a> {
         if broken("times-of-copies") {
             node.mtime = Time::default();
         }
-        if broken("archives-keep-owners") && self.replace {
-            (node.uid, node.gid) = (0, 0);
-        }
-        let group = node.link.filter(|_| !broken("hard-links")).map(|link| (self.sources, link));
+        let group = node.link.filter(|_| !broken("hard-links")).map(|link| Group::Link(self.sources, link));
         self.insert(path, Item { node, data, origin: Origin::Copied, group })
     }
 
@@ -276,7 +227,7 @@ impl<'a> Draft<'a> {
             };
         }
         self.directory(&path.parent().unwrap_or_default())?;
-        if let Some(there) = self.node(&path)?.filter(|_| !self.replace) {
+        if let Some(there) = self.node(&path)? {
             if there.is_directory() && !item.node.is_directory() {
                 return Err(OpError::Message(format!("{path} is in the way: a file cannot replace a directory")));
             }
@@ -284,66 +235,64 @@ impl<'a> Draft<'a> {
                 return Err(OpError::Message(format!("{path} is in the way: it is not a directory")));
             }
         }
-        let over_directory = self.items.get(&path).is_some_and(|there| there.node.is_directory());
-        if over_directory && !item.node.is_directory() {
-            // Only unpacking gets here: what is below goes with the directory.
-            self.items.retain(|other, _| other == &path || !other.is_within(&path));
-        }
-        self.items.insert(path, item);
-        Ok(())
+        self.items.insert(&path, item)
     }
 
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.items.values().all(|item| item.origin == Origin::Kept)
+        self.items.is_nothing_new()
     }
 
     /// The entries in order, each with its data: names of one file become hard links to the first.
-    #[must_use]
-    pub fn finish(self) -> Vec<(Entry, Data)> {
-        let time = |origins: &[Origin]| {
-            let chosen = self.items.values().filter(|item| origins.contains(&item.origin));
-            chosen.filter(|item| !matches!(item.data, Data::Inline(_))).map(|item| item.node.mtime).max()
+    ///
+    /// # Errors
+    /// [`OpError`] if an archive cannot be read, here and for each entry.
+    pub fn finish(mut self) -> Result<impl Iterator<Item = Result<(Entry, Data), OpError>>, OpError> {
+        let order = self.items.in_order();
+        let newest = match self.attributes.time {
+            Some(time) => time,
+            None => self.items.newest(&order)?.unwrap_or_default(),
         };
-        let newest = time(&[Origin::Copied]).or_else(|| time(&[Origin::Kept])).unwrap_or_default();
-        let newest = self.attributes.time.unwrap_or(newest);
-        let mut first_names: HashMap<(usize, (u64, u64)), LayerPath> = HashMap::new();
-        let mut entries = Vec::with_capacity(self.items.len());
-        for (path, mut item) in self.items {
-            if item.origin == Origin::Made || matches!(item.data, Data::Inline(_)) {
-                item.node.mtime = newest;
-            }
-            let mut kind = match item.node.kind {
-                NodeKind::Directory => Kind::Directory { opaque: false, implied: false },
-                NodeKind::File(size) => Kind::File { size, extents: Vec::new() },
-                NodeKind::Symlink(target) => Kind::Symlink { target },
-                NodeKind::Device(true, major, minor) => Kind::CharDevice { major, minor },
-                NodeKind::Device(false, major, minor) => Kind::BlockDevice { major, minor },
-                NodeKind::Fifo => Kind::Fifo,
-            };
-            if let Some(group) = item.group {
-                match first_names.get(&group) {
-                    Some(first) => {
-                        kind = Kind::HardLink { target: first.clone() };
-                        item.data = Data::None;
-                    }
-                    None => {
-                        first_names.insert(group, path.clone());
-                    }
-                }
-            }
-            let mut xattrs = item.node.xattrs;
-            xattrs.sort();
-            xattrs.dedup_by(|a, b| a.0 == b.0);
-            let Node { mode, uid, gid, mtime, .. } = item.node;
-            entries.push((Entry { path, kind, mode, uid, gid, mtime, xattrs }, item.data));
+        let mut first_names = HashMap::new();
+        Ok(order.into_iter().filter_map(move |id| self.entry(id, newest, &mut first_names).transpose()))
+    }
+
+    /// The entry with the name `id`.
+    fn entry(
+        &mut self,
+        id: u32,
+        newest: Time,
+        first_names: &mut HashMap<Group, u32>,
+    ) -> Result<Option<(Entry, Data)>, OpError> {
+        let Some(mut item) = self.items.take(id)? else { return Ok(None) };
+        if item.origin == Origin::Made || matches!(item.data, Data::Inline(_)) {
+            item.node.mtime = newest;
         }
-        entries
+        let mut kind = match item.node.kind {
+            NodeKind::Directory => Kind::Directory { opaque: false, implied: false },
+            NodeKind::File(size) => Kind::File { size, extents: Vec::new().into() },
+            NodeKind::Symlink(target) => Kind::Symlink { target },
+            NodeKind::Device(true, major, minor) => Kind::CharDevice { major, minor },
+            NodeKind::Device(false, major, minor) => Kind::BlockDevice { major, minor },
+            NodeKind::Fifo => Kind::Fifo,
+        };
+        if let Some(group) = item.group {
+            let first = *first_names.entry(group).or_insert(id);
+            if first != id {
+                kind = Kind::HardLink { target: self.items.path(first)? };
+                item.data = Data::None;
+            }
+        }
+        let mut xattrs = item.node.xattrs;
+        xattrs.sort();
+        xattrs.dedup_by(|a, b| a.0 == b.0);
+        let Node { mode, uid, gid, mtime, .. } = item.node;
+        Ok(Some((Entry { path: self.items.path(id)?, kind, mode, uid, gid, mtime, xattrs }, item.data)))
     }
 }
 
-fn join(base: &LayerPath, relative: &LayerPath) -> Result<LayerPath, OpError> {
+pub(super) fn join(base: &LayerPath, relative: &LayerPath) -> Result<LayerPath, OpError> {
     Ok(LayerPath::parse(&[base.as_bytes(), b"/", relative.as_bytes()].concat())?)
 }
 

@@ -18,7 +18,7 @@ use crate::files::{self, Content, Files, Node, NodeKind};
 use crate::glob::{Glob, PatternError};
 
 /// Most files one instruction may copy.
-const FILES_MAX: usize = 5_000_000;
+pub(super) const FILES_MAX: usize = 5_000_000;
 
 /// One file below a source directory.
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ use crate::buildfile::{Rule, Warning};
 use crate::event::Event;
 use crate::files::{Files, LayerFiles, NodeKind};
 use crate::key::KeyBuilder;
+use crate::op::archive::Archive;
 use crate::op::place::{Attributes, Draft};
 use crate::op::select::{How, Selected};
 use crate::op::{OpError, archive, chown, layer, select};
@@ -214,7 +215,7 @@ impl Solver<'_> {
             };
             for source in sources {
                 match self.archive(unpack, source)? {
-                    Some(archive) => draft.unpack(&archive, &op.destination)?,
+                    Some(archive) => draft.unpack(archive, &op.destination)?,
                     None => draft.copy(source, &op.destination)?,
                 }
             }
@@ -226,7 +227,7 @@ impl Solver<'_> {
     }
 
     /// The source opened as an archive, if it is to be and is one.
-    fn archive(&self, unpack: bool, source: &Selected) -> Result<Option<Selected>, OpError> {
+    fn archive(&self, unpack: bool, source: &Selected) -> Result<Option<Archive>, OpError> {
         let root = &source.root;
         match (&root.node.kind, &root.content) {
             (NodeKind::File(_), Some(content)) if unpack => {

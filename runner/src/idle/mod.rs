@@ -33,6 +33,12 @@ pub fn trim_memory() {
     sys::drop_heap();
 }
 
+/// For a process that holds large tables one after another: from now on the kernel gets each back as soon as it is freed.
+/// Left to itself, glibc keeps blocks of up to 32 MiB once it has seen one of that size freed, and has them scattered.
+pub fn return_large_blocks() {
+    sys::map_large_blocks();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

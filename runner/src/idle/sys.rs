@@ -34,6 +34,15 @@ pub fn drop_heap() {
     }
 }
 
+/// Lets blocks of a MiB and more be mappings of their own, always.
+pub fn map_large_blocks() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt only sets a number of the allocator's, under its lock.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+    }
+}
+
 /// Drops the segments that are loaded read-only: neither the program nor the loader has written to them. What is made read-only
 /// after relocation belongs to a segment that may be written, and stays.
 ///

@@ -105,7 +105,7 @@ impl Side {
                 }
                 end = stop.ok_or_else(|| Error::InvalidLayer(format!("{}: bytes behind its end", entry.path)))?;
             }
-            places.push(match extents.as_slice() {
+            places.push(match &**extents {
                 _ if *size == 0 => None,
                 [one]
                     if one.length == *size

@@ -27,7 +27,7 @@ fn dir(raw: &str) -> Entry {
 
 fn file(raw: &str, offset: u64, size: u64) -> Entry {
     let extents = if size == 0 { Vec::new() } else { vec![Extent { logical: 0, offset, length: size }] };
-    entry(raw, Kind::File { size, extents })
+    entry(raw, Kind::File { size, extents: extents.into() })
 }
 
 /// Files lie where their only extent says, on a device large enough.
@@ -170,7 +170,7 @@ fn attributes_linux_cannot_show_are_left_out() {
         names.iter().map(|name| String::from_utf8(name.clone()).unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(
-        visible(Kind::File { size: 0, extents: Vec::new() }),
+        visible(Kind::File { size: 0, extents: Vec::new().into() }),
         ["security.selinux", "system.posix_acl_access", "trusted.x", "user.x"]
     );
     assert_eq!(visible(Kind::Symlink { target: b"x".to_vec() }), ["security.selinux", "trusted.x"]);
@@ -299,7 +299,7 @@ fn arbitrary_entries() -> impl Strategy<Value = Vec<Entry>> {
                 _ => {
                     let size = u64::from(number) * 7;
                     let extent = Extent { logical: 0, offset: u64::from(number) / 4 * 512, length: size };
-                    Kind::File { size, extents: if size == 0 { vec![] } else { vec![extent] } }
+                    Kind::File { size, extents: if size == 0 { Vec::new().into() } else { extent.into() } }
                 }
             };
             let xattrs = match kind {

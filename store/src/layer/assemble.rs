@@ -6,8 +6,8 @@
 //! Memory is bounded by [`TOC_MAX`].
 
 mod finish;
-mod names;
 
+use super::names::{Names, ROOT};
 use super::path::NAME_MAX;
 use super::tar::{Member, MemberKind};
 use super::toc::code::{self, Input};
@@ -15,7 +15,6 @@ use super::toc::fault;
 use super::tree::implied_root;
 use super::{Entry, Kind, LayerPath};
 use crate::error::{Error, Result};
-use names::{NONE, Names, ROOT};
 
 /// Most memory that the entries of one layer may take, bytes: about half a million files.
 pub(crate) const TOC_MAX: u64 = 160 << 20;
@@ -147,7 +146,7 @@ impl Assembler {
         }
         let kind = match member.kind {
             MemberKind::Directory => Kind::Directory { opaque: false, implied: false },
-            MemberKind::File { size, extents } => Kind::File { size, extents },
+            MemberKind::File { size, extents } => Kind::File { size, extents: extents.into() },
             MemberKind::HardLink { target } => Kind::HardLink { target: LayerPath::parse(&target)? },
             MemberKind::Symlink { target } => Kind::Symlink { target },
             MemberKind::CharDevice { major: 0, minor: 0 } => {
@@ -189,17 +188,12 @@ impl Assembler {
         }
     }
 
-    /// The record of what is at the name `id`, if anything is.
-    fn record(&self, id: u32) -> Option<u32> {
-        Some(self.names.name(id).record).filter(|&record| record != NONE)
-    }
-
     fn insert(&mut self, entry: Entry, dirty: bool) -> Result<()> {
         check(&entry)?;
         let parent = entry.path.parent().map(|parent| self.enter(&parent)).transpose()?;
         self.pay(&entry)?;
         let shared = match &entry.kind {
-            Kind::HardLink { target } => self.names.find(target).and_then(|name| self.record(name)),
+            Kind::HardLink { target } => self.names.find(target).and_then(|name| self.names.record(name)),
             _ => None,
         };
         if shared.is_some_and(|record| self.records.is_directory(record)) {
@@ -210,7 +204,7 @@ impl Assembler {
             _ => ROOT,
         };
         let mut entry = entry;
-        match self.record(id).filter(|&record| self.records.is_directory(record)) {
+        match self.names.record(id).filter(|&record| self.records.is_directory(record)) {
             Some(old) if entry.is_directory() => {
                 let old = self.records.entry(old, LayerPath::root())?;
                 if let (Kind::Directory { opaque, .. }, Kind::Directory { opaque: true, .. }) =
@@ -238,7 +232,7 @@ impl Assembler {
             }
             None => self.records.add(&entry, if dirty { DIRTY } else { 0 }),
         };
-        self.names.name_mut(id).record = record;
+        self.names.set_record(id, record);
         Ok(())
     }
 
@@ -255,7 +249,7 @@ impl Assembler {
 
     fn opaque(&mut self, path: &LayerPath) -> Result<()> {
         let id = self.enter(path)?;
-        if let Some(record) = self.record(id) {
+        if let Some(record) = self.names.record(id) {
             *self.records.tag(record) |= code::OPAQUE;
         }
         Ok(())
@@ -286,7 +280,7 @@ impl Assembler {
 
     /// Makes sure that there is a directory at the name `id`.
     fn enter_one(&mut self, id: u32) -> Result<u32> {
-        match self.record(id) {
+        match self.names.record(id) {
             Some(record) if self.records.is_directory(record) => {}
             Some(_) => {
                 return Err(invalid(&self.path(id)?, "is no directory in this layer, but a path leads through it"));

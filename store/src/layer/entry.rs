@@ -26,6 +26,68 @@ pub struct Extent {
     pub length: u64,
 }
 
+/// The extents of a file. Nearly every file has none or one, which then takes no memory of its own.
+#[derive(Clone, Debug)]
+pub struct Extents(Few);
+
+#[derive(Clone, Debug)]
+enum Few {
+    One(Extent),
+    Any(Vec<Extent>),
+}
+
+impl From<Vec<Extent>> for Extents {
+    fn from(extents: Vec<Extent>) -> Self {
+        match extents.as_slice() {
+            [one] => Self(Few::One(*one)),
+            _ => Self(Few::Any(extents)),
+        }
+    }
+}
+
+impl From<Extent> for Extents {
+    fn from(one: Extent) -> Self {
+        Self(Few::One(one))
+    }
+}
+
+impl std::ops::Deref for Extents {
+    type Target = [Extent];
+
+    fn deref(&self) -> &[Extent] {
+        match &self.0 {
+            Few::One(one) => std::slice::from_ref(one),
+            Few::Any(extents) => extents,
+        }
+    }
+}
+
+impl std::ops::DerefMut for Extents {
+    fn deref_mut(&mut self) -> &mut [Extent] {
+        match &mut self.0 {
+            Few::One(one) => std::slice::from_mut(one),
+            Few::Any(extents) => extents,
+        }
+    }
+}
+
+impl PartialEq for Extents {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Extents {}
+
+impl<'a> IntoIterator for &'a Extents {
+    type Item = &'a Extent;
+    type IntoIter = std::slice::Iter<'a, Extent>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
 /// What an entry is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -43,7 +105,7 @@ pub enum Kind {
         /// Size in bytes.
         size: u64,
         /// Where the bytes are in the layer's tar.
-        extents: Vec<Extent>,
+        extents: Extents,
     },
     /// Another name of `target`, a non-directory of this layer or, if this layer has none there, of a lower one.
     /// Mode, owner, time and xattrs are the target's; what the entry itself says of them is ignored.

@@ -85,8 +85,32 @@ impl Default for IngestOptions {
     }
 }
 
+/// What came from a stream and is not visible yet.
+pub(crate) struct Staged {
+    /// The directory that the tar is in; gone when this is dropped.
+    pub(crate) staging: Staging,
+    pub(crate) tar: File,
+    pub(crate) assembler: Assembler,
+    digest: Digest,
+    size: u64,
+}
+
 /// Takes in a layer; see [`super::Layers::ingest`].
 pub(crate) fn ingest(store: &Store, reader: impl Read + Send, options: &IngestOptions) -> Result<LayerInfo> {
+    let Staged { staging, tar, assembler, digest, size } = stage(store, reader, options)?;
+    let diff_id = DiffId(digest);
+    if let Some(expected) = options.expected.filter(|expected| *expected != diff_id) {
+        return Err(Error::DigestMismatch {
+            what: "the uncompressed layer".to_owned(),
+            expected: expected.to_string(),
+            actual: diff_id.to_string(),
+        });
+    }
+    staging.commit(tar, diff_id, size, assembler)
+}
+
+/// Reads a layer to its verified end.
+pub(crate) fn stage(store: &Store, reader: impl Read + Send, options: &IngestOptions) -> Result<Staged> {
     let (staging, tar) = Staging::new(store)?;
     let path = staging.tar_path();
     let arrived = AtomicU64::new(0);
@@ -129,15 +153,7 @@ pub(crate) fn ingest(store: &Store, reader: impl Read + Send, options: &IngestOp
         Error::Read { what, source } => source.downcast().unwrap_or_else(|source| Error::Read { what, source }),
         other => other,
     })?;
-    let diff_id = DiffId(digest);
-    if let Some(expected) = options.expected.filter(|expected| *expected != diff_id) {
-        return Err(Error::DigestMismatch {
-            what: "the uncompressed layer".to_owned(),
-            expected: expected.to_string(),
-            actual: diff_id.to_string(),
-        });
-    }
-    staging.commit(tar, diff_id, size, assembler)
+    Ok(Staged { staging, tar, assembler, digest, size })
 }
 
 /// Reads `reader` to its verified end; whether it got there before the other side hung up.

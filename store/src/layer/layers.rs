@@ -13,10 +13,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::LayerPath;
+use super::archive::Archive;
 use super::assemble::Assembler;
 use super::diff::{self, DiffOptions};
 use super::ingest::{self, IngestOptions};
-use super::toc::{ENCODED_MAX, Encoded, Toc};
+use super::toc::{ENCODED_MAX, Listing, Toc};
 use super::tree::Tree;
 use super::writer::LayerWriter;
 use crate::Store;
@@ -134,6 +135,15 @@ impl<'a> Layers<'a> {
         ingest::ingest(self.store, reader, options)
     }
 
+    /// Takes in a tar, compressed or not, to be read and then thrown away: it is checked as a layer is, but no layer comes
+    /// of it.
+    ///
+    /// # Errors
+    /// As [`Layers::ingest`].
+    pub fn archive(&self, reader: impl Read + Send) -> Result<Archive> {
+        Archive::new(self.store, reader)
+    }
+
     /// The lock of those who make the layer `diff_id`.
     fn lock(&self, diff_id: &DiffId, patience: Duration) -> Result<LockFile> {
         let path = self.store.root().join("locks").join(format!("layer-{}", diff_id.hex()));
@@ -207,6 +217,14 @@ impl<'a> Layers<'a> {
         Toc::decode(&self.encoded_toc(diff_id)?)
     }
 
+    /// The layer's table of contents in the form of its file, which takes a small part of the memory of [`Layers::toc`].
+    ///
+    /// # Errors
+    /// Those of [`Layers::toc`].
+    pub fn listing(&self, diff_id: &DiffId) -> Result<Listing> {
+        Listing::new(self.encoded_toc(diff_id)?)
+    }
+
     /// The bytes of the layer's table of contents.
     pub(crate) fn encoded_toc(&self, diff_id: &DiffId) -> Result<Vec<u8>> {
         self.file(diff_id, "toc", ENCODED_MAX)
@@ -217,7 +235,7 @@ impl<'a> Layers<'a> {
     /// # Errors
     /// Those of [`Layers::toc`] and of [`Tree::apply`].
     pub fn merge_into(&self, tree: &mut Tree, diff_id: &DiffId) -> Result<()> {
-        tree.merge(&Encoded::new(&self.encoded_toc(diff_id)?)?)
+        tree.merge(&self.listing(diff_id)?)
     }
 
     /// Facts of the layer.

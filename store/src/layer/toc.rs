@@ -5,14 +5,15 @@
 //! `docs/store-format.md` has the grammar. Whatever is decoded is checked again as if it were hostile: order, parents,
 //! ranges. Decoding never panics and takes no more memory than a small multiple of the file.
 
-use super::tree::Entries;
 use super::{Entry, Kind, LayerPath};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 
 pub(crate) mod code;
+mod listing;
 
 use code::{Input, encode_attributes, encode_path, unsigned};
+pub use listing::{Listing, Place};
 
 const MAGIC: &[u8; 6] = b"IMGTOC";
 const VERSION: u8 = 1;
@@ -165,41 +166,6 @@ impl Toc {
         let in_range = self.dirty.last().is_none_or(|last| (*last as usize) < self.entries.len());
         if !in_range || !self.dirty.is_sorted_by(|a, b| a < b) {
             return Err(Error::InvalidLayer("a dirty file out of range".to_owned()));
-        }
-        Ok(())
-    }
-}
-
-/// A table as its file has it, whose entries are decoded each time they are gone through.
-pub(crate) struct Encoded<'a> {
-    entries: &'a [u8],
-    count: usize,
-}
-
-impl<'a> Encoded<'a> {
-    /// The table that `bytes` are, as [`Toc::encode`] made them.
-    pub(crate) fn new(bytes: &'a [u8]) -> Result<Self> {
-        let mut input = begin(verified(bytes)?)?;
-        let count = input.count(8)?;
-        Ok(Self { entries: input.0, count })
-    }
-}
-
-impl Entries for Encoded<'_> {
-    fn count(&self) -> usize {
-        self.count
-    }
-
-    fn each(&self, found: &mut dyn FnMut(usize, &Entry) -> Result<()>) -> Result<()> {
-        let mut input = Input(self.entries);
-        let mut before = LayerPath::root();
-        for index in 0..self.count {
-            let entry = input.entry(before.as_bytes())?;
-            if let Some(why) = fault(&entry) {
-                return Err(damaged(&format!("{}: {why}", entry.path)));
-            }
-            found(index, &entry)?;
-            before = entry.path;
         }
         Ok(())
     }

@@ -42,7 +42,7 @@ impl LayerWriter {
         let extents = self.tar.append(entry, data)?;
         let mut entry = entry.clone();
         if let Kind::File { extents: of_entry, .. } = &mut entry.kind {
-            *of_entry = extents;
+            *of_entry = extents.into();
         }
         self.assembler.add_entry(entry)
     }

@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use super::names::{NONE, ROOT};
 use super::{Assembler, DIRTY, SHARED, invalid};
 use crate::error::{Error, Result};
+use crate::layer::names::{NONE, ROOT};
 use crate::layer::toc::{Encoder, code};
 use crate::layer::tree::implied_root;
 use crate::layer::{Entry, Kind, LayerPath};
@@ -105,13 +105,13 @@ impl Assembler {
     fn resolve_links(&mut self, order: &[u32]) -> Result<()> {
         let mut resolved = Vec::new();
         for &id in order {
-            let Some(mut record) = self.record(id) else { continue };
+            let Some(mut record) = self.names.record(id) else { continue };
             let mut at = id;
             let mut steps = 0;
             while let Some(target) = self.target(record)? {
                 let refuse = |why| self.path(at).map_or_else(|error| error, |path| invalid(&path, why));
                 let Some(next) = self.names.find(&target) else { break };
-                match self.record(next) {
+                match self.names.record(next) {
                     None => return Err(refuse("is a hard link to what this layer removes")),
                     Some(_) if steps == 64 => return Err(refuse("is a hard link in a ring")),
                     Some(there) => (at, record) = (next, there),
@@ -127,7 +127,7 @@ impl Assembler {
         }
         for (id, record) in resolved {
             *self.records.flags(record) |= SHARED;
-            self.names.name_mut(id).record = record;
+            self.names.set_record(id, record);
         }
         Ok(())
     }

@@ -291,6 +291,6 @@ fn a_file_of_more_than_8_gib_is_one_extent() {
     });
     let input = io::BufReader::with_capacity(1 << 20, Cursor::new(header.0).chain(Zeros(size + 1024)));
     let (toc, _) = contents(input).unwrap();
-    let expected = Kind::File { size, extents: vec![Extent { logical: 0, offset: 512, length: size }] };
+    let expected = Kind::File { size, extents: Extent { logical: 0, offset: 512, length: size }.into() };
     assert_eq!(toc.entries()[1].kind, expected);
 }

@@ -65,7 +65,7 @@ pub(crate) fn encode_attributes(out: &mut Vec<u8>, entry: &Entry) {
             (DIRECTORY | if *opaque { OPAQUE } else { 0 } | if *implied { IMPLIED } else { 0 }, vec![], None)
         }
         Kind::File { size: 0, extents } if extents.is_empty() => (FILE, vec![0, 0], None),
-        Kind::File { size, extents } => match extents.as_slice() {
+        Kind::File { size, extents } => match &**extents {
             [one] if one.logical == 0 && one.length == *size => (FILE, vec![*size, one.offset], None),
             many => {
                 let mut numbers = vec![*size, many.len() as u64];
@@ -154,10 +154,15 @@ impl<'a> Input<'a> {
     }
 
     pub(super) fn entry(&mut self, before: &[u8]) -> Result<Entry> {
+        let path = self.next_path(before)?;
+        self.attributes(path)
+    }
+
+    /// The path of the next entry, which comes behind the one with the path `before`.
+    pub(super) fn next_path(&mut self, before: &[u8]) -> Result<LayerPath> {
         let shared = usize::try_from(self.number()?).unwrap_or(usize::MAX);
         let kept = before.get(..shared).ok_or_else(|| damaged("a path that shares too much"))?;
-        let raw = [kept, self.bytes()?].concat();
-        self.attributes(Self::path(raw)?)
+        Self::path([kept, self.bytes()?].concat())
     }
 
     /// The entry at `path` that has the attributes next in line.
@@ -186,8 +191,8 @@ impl<'a> Input<'a> {
             }
             FILE => {
                 let (size, offset) = (self.number()?, self.number()?);
-                let extents = if size == 0 { vec![] } else { vec![Extent { logical: 0, offset, length: size }] };
-                Kind::File { size, extents }
+                let whole = Extent { logical: 0, offset, length: size };
+                Kind::File { size, extents: if size == 0 { Vec::new().into() } else { whole.into() } }
             }
             SPARSE => self.sparse()?,
             HARD_LINK => Kind::HardLink { target: Self::path(self.bytes()?.to_vec())? },
@@ -214,6 +219,6 @@ impl<'a> Input<'a> {
             logical = logical.checked_add(length).ok_or_else(overflow)?;
             offset = offset.checked_add(length).ok_or_else(overflow)?;
         }
-        Ok(Kind::File { size, extents })
+        Ok(Kind::File { size, extents: extents.into() })
     }
 }

@@ -1,12 +1,13 @@
 use super::*;
+use crate::layer::tree::Entries;
 use crate::layer::{Extent, Time};
 use proptest::prelude::*;
 
 fn file(path: &str, extents: &[(u64, u64, u64)], size: u64) -> Entry {
-    let extents = extents.iter().map(|&(logical, offset, length)| Extent { logical, offset, length }).collect();
+    let extents = extents.iter().map(|&(logical, offset, length)| Extent { logical, offset, length });
     Entry {
         path: LayerPath::parse(path.as_bytes()).unwrap(),
-        kind: Kind::File { size, extents },
+        kind: Kind::File { size, extents: extents.collect::<Vec<_>>().into() },
         mode: 0o644,
         uid: 1000,
         gid: 4_294_967_294,
@@ -44,7 +45,7 @@ fn entries_are_the_same_one_at_a_time() {
     let toc = sample();
     let bytes = toc.encode();
     let mut seen = Vec::new();
-    let encoded = Encoded::new(&bytes).unwrap();
+    let encoded = Listing::new(bytes.clone()).unwrap();
     encoded
         .each(&mut |index, entry| {
             assert_eq!(index, seen.len());
@@ -56,11 +57,33 @@ fn entries_are_the_same_one_at_a_time() {
     for at in 0..bytes.len() {
         let mut bad = bytes.clone();
         bad[at] ^= 1;
-        assert!(Encoded::new(&bad).is_err(), "byte {at}");
+        assert!(Listing::new(bad).is_err(), "byte {at}");
     }
     let faulty = Toc { entries: vec![directory(""), Entry { mode: 0o10000, ..file("a", &[], 0) }], dirty: vec![] };
     let bytes = faulty.encode();
-    assert!(Encoded::new(&bytes).unwrap().each(&mut |_, _| Ok(())).is_err());
+    assert!(Listing::new(bytes).unwrap().each(&mut |_, _| Ok(())).is_err());
+}
+
+#[test]
+fn listed_entries_are_found_by_path_and_place() {
+    for count in [0, 1, 30, 31, 32, 33, 100] {
+        let files = (0..count).map(|number| file(&format!("d/file{number:03}"), &[(0, 512, 9)], 9));
+        let mut entries = vec![directory(""), directory("d")];
+        entries.extend(files);
+        entries.push(Entry { kind: Kind::Symlink { target: b"d".to_vec() }, ..file("e", &[], 0) });
+        let listing = Listing::new(Toc::new(entries.clone(), vec![]).unwrap().encode()).unwrap();
+        for (found, entry) in listing.entries().zip(&entries) {
+            let (place, found) = found.unwrap();
+            assert_eq!(&found, entry);
+            assert_eq!(listing.find(&entry.path).unwrap(), Some(place));
+            let path = LayerPath::parse(b"other/name").unwrap();
+            assert_eq!(listing.entry(place, path.clone()).unwrap(), Entry { path, ..entry.clone() });
+        }
+        assert_eq!(listing.entries().count(), entries.len());
+        for nothing in ["a", "d/file", "d/file000x", "d/file050x", "d/g", "f"] {
+            assert_eq!(listing.find(&LayerPath::parse(nothing.as_bytes()).unwrap()).unwrap(), None, "{nothing}");
+        }
+    }
 }
 
 #[test]

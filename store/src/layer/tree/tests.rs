@@ -23,7 +23,7 @@ fn opaque(raw: &str) -> Entry {
 }
 
 fn file(raw: &str) -> Entry {
-    entry(raw, Kind::File { size: 0, extents: Vec::new() })
+    entry(raw, Kind::File { size: 0, extents: Vec::new().into() })
 }
 
 fn link(raw: &str, target: &str) -> Entry {
@@ -151,14 +151,14 @@ fn reads_extents_and_holes() {
     let mut tar = tempfile::tempfile().unwrap();
     tar.write_all(b"0123456789").unwrap();
     let extent = |logical, offset, length| super::super::Extent { logical, offset, length };
-    let kind = Kind::File { size: 12, extents: vec![extent(2, 0, 3), extent(5, 8, 2)] };
+    let kind = Kind::File { size: 12, extents: vec![extent(2, 0, 3), extent(5, 8, 2)].into() };
     let mut out = Vec::new();
     FileReader::new(&tar, &kind).unwrap().read_to_end(&mut out).unwrap();
     assert_eq!(out, b"\0\x00012\x38\x39\0\0\0\0\0");
-    let cut = Kind::File { size: 12, extents: vec![extent(0, 0, 12)] };
+    let cut = Kind::File { size: 12, extents: extent(0, 0, 12).into() };
     assert!(FileReader::new(&tar, &cut).unwrap().read_to_end(&mut Vec::new()).is_err());
     for extents in [vec![extent(0, 0, 13)], vec![extent(0, 0, 3), extent(2, 0, 1)], vec![extent(u64::MAX, 0, 2)]] {
-        assert!(FileReader::new(&tar, &Kind::File { size: 12, extents }).is_err());
+        assert!(FileReader::new(&tar, &Kind::File { size: 12, extents: extents.into() }).is_err());
     }
     assert!(FileReader::new(&tar, &Kind::Fifo).is_err());
 }

@@ -1,4 +1,5 @@
 //! The names of a layer while it is put together: a tree in a few large vectors, some 40 bytes a name beside its text.
+//! What is at a name is kept by whoever puts the layer together; here is only a number for it, the record.
 //!
 //! Children are chained in no order and found by a hash table over all names, keyed at random since the names come
 //! from outside. Nothing is ever taken out: a directory that something else takes the place of leaves its old self and
@@ -7,15 +8,15 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
-use crate::layer::LayerPath;
+use super::LayerPath;
 
 /// No name, or no record.
-pub(super) const NONE: u32 = u32::MAX;
+pub(crate) const NONE: u32 = u32::MAX;
 /// The root's name, always there.
-pub(super) const ROOT: u32 = 0;
+pub const ROOT: u32 = 0;
 
 /// One name, and what is there.
-pub(super) struct Name {
+pub(crate) struct Name {
     pub parent: u32,
     /// The child added last, and the one added before this to the same directory.
     child: u32,
@@ -33,8 +34,8 @@ pub(super) struct Name {
     gone: bool,
 }
 
-/// All names; see the module.
-pub(super) struct Names {
+/// All names; see the module. Their text must stay below 4 GiB: whoever adds names bounds their number.
+pub struct Names {
     names: Vec<Name>,
     text: Vec<u8>,
     /// Open addressing; as many places as a power of two, at most three quarters of them taken.
@@ -53,12 +54,29 @@ impl Default for Names {
 }
 
 impl Names {
-    pub fn name(&self, id: u32) -> &Name {
+    pub(crate) fn name(&self, id: u32) -> &Name {
         &self.names[id as usize]
     }
 
-    pub fn name_mut(&mut self, id: u32) -> &mut Name {
+    pub(crate) fn name_mut(&mut self, id: u32) -> &mut Name {
         &mut self.names[id as usize]
+    }
+
+    /// The record of what is at the name `id`, if anything is.
+    #[must_use]
+    pub fn record(&self, id: u32) -> Option<u32> {
+        Some(self.name(id).record).filter(|&record| record != NONE)
+    }
+
+    /// Notes the record of what is at the name `id`.
+    pub fn set_record(&mut self, id: u32, record: u32) {
+        self.name_mut(id).record = record;
+    }
+
+    /// How many there are, the root and those that nothing leads to any more included.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.names.len()
     }
 
     /// The last name of `id`.
@@ -89,6 +107,7 @@ impl Names {
     }
 
     /// The name `text` in the directory `parent`.
+    #[must_use]
     pub fn get(&self, parent: u32, text: &[u8]) -> Option<u32> {
         if self.table.is_empty() {
             return None;
@@ -130,6 +149,7 @@ impl Names {
     }
 
     /// The name at `path`.
+    #[must_use]
     pub fn find(&self, path: &LayerPath) -> Option<u32> {
         path.components().try_fold(ROOT, |id, name| self.get(id, name))
     }
@@ -163,6 +183,7 @@ impl Names {
     }
 
     /// All names that the root leads to, in the order of paths.
+    #[must_use]
     pub fn in_order(&self) -> Vec<u32> {
         let mut order = Vec::with_capacity(self.names.len());
         let mut pending = vec![ROOT];
