@@ -187,6 +187,8 @@ fn new_containers_on_a_read_only_disk_live_in_memory() {
     let mounted = sandbox.ok(&["mount", "two"]);
     assert_eq!(std::fs::read_to_string(std::path::Path::new(&mounted).join("f")).unwrap(), "written\n");
     sandbox.ok(&["umount", "two"]);
+    sandbox.ok(&["run", "-d", "--restart=always", "--name", "again", "--network", "none", "busybox", "sleep", "1000"]);
+    sandbox.ok(&["rm", "-f", "again"]);
     sandbox.img(&["system", "check"]).ok();
     // What it says of the disk adds up to the disk.
     let used = crate::support::tools::run("du", ["-sxD", "-B1", &sandbox.root().to_string_lossy()]).ok().stdout();

@@ -3,6 +3,7 @@
 //! A container with a restart policy has a *standing* in its record: what was last wanted of it. The runner's state is gone after a
 //! boot, the standing is not, and [`Engine::start_by_policy`] starts again what would still run if there had been no boot.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use runner::Supervision;
@@ -159,7 +160,8 @@ impl Engine {
                 );
                 Ok(())
             }
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            // On a disk that cannot be written a container is made in memory, and gone after a boot.
+            Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::ReadOnlyFilesystem) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::{DIRECTORIES, files};
 
 /// Names in the store's directory that are no directories of [`DIRECTORIES`], and directories that are made at first need.
-const OTHERS: [&str; 5] = ["version", "journal", "journal.1", "spare", "cache/logs"];
+const OTHERS: [&str; 6] = ["version", "journal", "journal.1", "boot-explained", "spare", "cache/logs"];
 /// What may lie in a layer's directory.
 const OF_LAYER: [&str; 7] = ["tar", "toc", "layer.json", "erofs", "side", "tree", "tree-user"];
 /// What may lie in a chain's.
