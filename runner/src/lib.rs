@@ -79,7 +79,7 @@ pub use idle::return_large_blocks;
 pub use init::dialogue::{Failure, FailureKind};
 pub use live_mount::{add_mount, remove_mount};
 pub use monitor::{
-    DetachKeys, Foreground, Happening, MonitorOptions, Observer, Supervision, connect_tty, run_explained,
+    DetachKeys, Foreground, Happening, MonitorOptions, Observer, Renewal, Supervision, connect_tty, run_explained,
     run_foreground, start_monitored,
 };
 pub use networks::{NETWORK_STATE, connect, disconnect, make_bridge, reload_network, remove_bridge, rename};

@@ -60,7 +60,7 @@ pub struct Engine {
     /// Where the state of running containers is.
     runroot: PathBuf,
     /// The configuration file and what the environment adds to it.
-    settings: Settings,
+    settings: Arc<Settings>,
     /// The caller's variables, which secrets may come from.
     environment: Arc<BTreeMap<OsString, OsString>>,
     /// Locks of volumes that a container is about to be started with.
@@ -111,7 +111,7 @@ impl Engine {
     /// # Errors
     /// A store that cannot be opened, a configuration that contradicts itself.
     pub fn open(context: &Context) -> Result<Self> {
-        let settings = registry::settings(context)?;
+        let settings = Arc::new(registry::settings(context)?);
         if let Some(driver) = settings.storage_driver.as_deref().filter(|driver| !["erofs", "dir"].contains(driver)) {
             return Err(CommandError::new(format!("there is no storage driver {driver:?}")).hint(
                 "storage-driver in the configuration is \"erofs\" or \"dir\"; left out, the best that works here",

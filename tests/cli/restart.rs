@@ -88,7 +88,11 @@ fn a_policy_that_is_changed_while_it_runs_holds_from_its_end_on() {
     let sandbox = Sandbox::new();
     // It ends when its first process is told to.
     let script = "trap 'exit 3' USR1; echo up; while :; do sleep 0.05; done";
-    let end = |name: &str| sandbox.ok(&["exec", name, "kill", "-USR1", "1"]);
+    // Its end may take along who told it, by SIGKILL.
+    let end = |name: &str| {
+        let told = sandbox.img(&["exec", name, "kill", "-USR1", "1"]);
+        assert!([0, 137].contains(&told.code()), "{told}");
+    };
     run(&sandbox, &["-d", "--name", "box", "busybox", "sh", "-c", script]).ok();
     let changed = sandbox.img(&["update", "--restart", "on-failure:9", "box"]);
     changed.ok().prints_exactly("box\n");
@@ -263,4 +267,66 @@ fn a_restart_that_fails_is_told_and_tried_again() {
     sandbox.wait_until("it runs again", || status(&sandbox, "always") == "running");
     assert_eq!(error("always"), "");
     sandbox.ok(&["rm", "--force", "always"]);
+}
+
+#[test]
+fn who_joins_another_container_finds_it_anew() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let host = |from: &str| {
+        run(&sandbox, &["-d", "--name", "host", "--ipc", "shareable", "busybox", "sh", "-c", from]).ok();
+    };
+    host("echo first > /dev/shm/mark; exec sleep 1000");
+    // Each ends when it is told to, and with `--pid container:host` when that does.
+    let script = "trap 'exit 0' USR1; echo $$ > /own; while :; do sleep 0.05; done";
+    let guests = ["pid", "ipc", "net"];
+    for guest in guests {
+        let joined = ["--pid", "--ipc", "--network"].map(|flag| match flag.contains(guest) {
+            true => vec![flag, "container:host"],
+            false if flag == "--network" => vec![flag, "none"],
+            false => Vec::new(),
+        });
+        let words = ["run", "-d", "--restart", "always", "--name", guest];
+        sandbox.ok(&[&words[..], &joined.concat(), &["busybox", "sh", "-c", script]].concat());
+    }
+    let space = |name: &str, kind: &str| sandbox.ok(&["exec", name, "readlink", &format!("/proc/self/ns/{kind}")]);
+    let all_joined = |when: &str| {
+        for guest in guests {
+            sandbox.wait_until(&format!("{guest} runs {when}"), || {
+                status(&sandbox, guest) == "running" && sandbox.img(&["exec", guest, "test", "-e", "/own"]).code() == 0
+            });
+            assert_eq!(space(guest, guest), space("host", guest), "{guest} {when}");
+        }
+    };
+    let end_those_that_outlived_it = || {
+        for guest in ["ipc", "net"] {
+            // Its end may take along who told it, by SIGKILL.
+            let told = sandbox.img(&["exec", guest, "sh", "-c", "kill -USR1 $(cat /own)"]);
+            assert!([0, 137].contains(&told.code()), "{told}");
+        }
+    };
+    all_joined("at first");
+    // Without it nobody can be started; with it everybody is, with its new namespaces.
+    sandbox.ok(&["stop", "-t", "0", "host"]);
+    end_those_that_outlived_it();
+    let error = |name: &str| sandbox.inspect(name)["State"]["Error"].as_str().unwrap().to_owned();
+    for guest in guests {
+        sandbox.wait_until("it says what it lacks", || error(guest).contains("not running"));
+    }
+    sandbox.ok(&["start", "host"]);
+    all_joined("when it was started again");
+    // And so with another container of that name.
+    sandbox.ok(&["rm", "-f", "host"]);
+    host("echo second > /dev/shm/mark; exec sleep 1000");
+    end_those_that_outlived_it();
+    sandbox.wait_until("the shared memory is the new one", || {
+        sandbox.img(&["exec", "ipc", "cat", "/dev/shm/mark"]).stdout() == "second\n"
+    });
+    all_joined("when it is another");
+    for guest in guests {
+        assert!(restarts(&sandbox, guest) >= 2);
+        sandbox.ok(&["stop", "-t", "0", guest]);
+    }
+    sandbox.ok(&["stop", "-t", "0", "host"]);
+    sandbox.ok(&["system", "check"]);
 }

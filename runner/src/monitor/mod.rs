@@ -10,6 +10,7 @@ pub(crate) mod frame;
 mod keys;
 pub(crate) mod peer;
 pub(crate) mod relay;
+mod renewal;
 mod restart;
 mod session;
 pub mod task;
@@ -22,6 +23,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use keys::DetachKeys;
+pub use renewal::Renewal;
 pub(crate) use session::{Session, pipes};
 pub(crate) use ttys::SOCKET as TTYS_SOCKET;
 pub use ttys::connect_tty;
@@ -94,6 +96,8 @@ pub struct Supervision {
     pub system: bool,
     /// How many terminals it has beside its console; none without that.
     pub ttys: u8,
+    /// How it is put together anew for each start but the first; else it stays as it is.
+    pub renewal: Option<Renewal>,
 }
 
 impl Default for Supervision {
@@ -108,6 +112,7 @@ impl Default for Supervision {
             timeout: None,
             system: false,
             ttys: 0,
+            renewal: None,
         }
     }
 }

@@ -107,9 +107,7 @@ impl<'a> Session<'a> {
 
     /// Starts the program on these descriptors and records it.
     pub fn start(&mut self, stdio: Option<[OwnedFd; 3]>, idle: &mut dyn FnMut()) -> Result<(Running, Option<OwnedFd>)> {
-        // The networks may have been changed since the last run.
-        let changed = if self.state.restarts > 0 { verbs::changed_network(&self.container.state_dir) } else { None };
-        let changed = changed.map(|network| Container { network: Some(network), ..self.container.clone() });
+        let changed = if self.state.restarts > 0 { self.changed()? } else { None };
         let container = changed.as_ref().unwrap_or(self.container);
         let Created { process, pidfd, console, ttys, cgroup, network, stubs } =
             create::create(container, stdio, self.witness.as_ref(), self.interrupts.as_ref(), idle)?;
@@ -127,6 +125,18 @@ impl<'a> Session<'a> {
             return Err(error);
         }
         Ok((running, console))
+    }
+
+    /// The container as it is to be started again, if it is another since the last run: what it joins, and its networks.
+    fn changed(&self) -> Result<Option<Container>> {
+        let renewed = self.container.supervision.renewal.as_ref().map(|renewal| renewal.container()).transpose()?;
+        Ok(match verbs::changed_network(&self.container.state_dir) {
+            Some(network) => {
+                let container = renewed.unwrap_or_else(|| self.container.clone());
+                Some(Container { network: Some(network), ..container })
+            }
+            None => renewed,
+        })
     }
 
     fn save(&self) -> Result<()> {

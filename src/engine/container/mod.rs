@@ -33,6 +33,7 @@ pub mod ports;
 pub mod prepare;
 pub mod prune;
 pub mod remove;
+mod renewal;
 mod restarting;
 mod rootfs;
 pub mod run;

@@ -72,6 +72,7 @@ impl Engine {
         if let Mode::Join(Join::Process(process)) = &network.mode {
             lenders.push(*process);
         }
+        let renewal = (!lenders.is_empty()).then(|| self.renewal(id));
         let state_dir = self.state_dir(id);
         let etc = EtcFiles::parse(&data.options, id, who_answers(&network.mode))?;
         let mut mounts = etc.write(&state_dir)?;
@@ -125,7 +126,13 @@ impl Engine {
             file_mounts: given.files,
             cgroup_parent: data.options.place.cgroup_parent.clone(),
             stop_signal,
-            supervision: Supervision { health, log_service, passthrough, ..supervision(&data.options, &merged.args)? },
+            supervision: Supervision {
+                health,
+                log_service,
+                passthrough,
+                renewal,
+                ..supervision(&data.options, &merged.args)?
+            },
             passed_on: Vec::new(),
         })
     }
