@@ -8,7 +8,7 @@ use clap::Args;
 use super::targets::{MoreTargets, Scope, Targets};
 use super::{Run, each};
 use crate::config::Context;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::ui;
 
 /// Freeze all processes of containers
@@ -87,7 +87,10 @@ impl Run for Restart {
         let scope = if self.running { Scope::Running } else { Scope::Any };
         let names = self.more.names(engine, self.containers, self.all || self.running, scope)?;
         Ok(each(&names, |name| {
-            engine.restart(name, self.signal.as_deref(), self.time.map(Duration::from_secs))?;
+            // Also for what cannot be started again: the codes of programs are those of `run` and `start`.
+            engine
+                .restart(name, self.signal.as_deref(), self.time.map(Duration::from_secs))
+                .map_err(|error| error.kind(Kind::Failed))?;
             ui::outln(name)
         }))
     }

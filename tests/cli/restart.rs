@@ -330,3 +330,20 @@ fn who_joins_another_container_finds_it_anew() {
     sandbox.ok(&["stop", "-t", "0", "host"]);
     sandbox.ok(&["system", "check"]);
 }
+
+#[test]
+fn a_restart_that_cannot_start_again_ends_with_1() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.write("source", "");
+    let mount = format!("{source}:/source");
+    run(&sandbox, &["-d", "--name", "box", "-v", &mount, "busybox", "sleep", "1000"]).ok();
+    run(&sandbox, &["-d", "--name", "other", "busybox", "sleep", "1000"]).ok();
+    std::fs::remove_file(&source).unwrap();
+    // The others still get their turn.
+    let out = sandbox.img(&["restart", "-t", "0", "box", "other"]);
+    out.exits(1).says(&["source"]).prints_exactly("other\n");
+    assert_eq!((status(&sandbox, "box"), status(&sandbox, "other")), ("exited".into(), "running".into()));
+    sandbox.img(&["restart", "nobody"]).refuses(1, &["no such container"]);
+    std::fs::write(sandbox.path("source"), "").unwrap();
+    sandbox.img(&["restart", "-t", "0", "box"]).ok().prints_exactly("box\n");
+}
