@@ -79,15 +79,24 @@ pub struct ImageDiff {
 impl Run for ImageDiff {
     fn run(self, context: &Context) -> Result<ExitCode> {
         runner::return_large_blocks();
-        let found = context.engine()?.compare_images(&self.first, self.second.as_deref(), self.times)?;
-        if self.format.is_some() {
-            ui::outln(serde_json::to_string(&found)?)?;
+        let engine = context.engine()?;
+        let compare = |found: &mut dyn FnMut(Difference) -> Result<()>| {
+            engine.compare_images(&self.first, self.second.as_deref(), self.times, found)
+        };
+        // Printed as they are found: there may be a million of them.
+        if self.format.is_none() {
+            compare(&mut |difference| {
+                let line = format_args!("{} {}", difference.kind, ui::Escaped(&difference.path)).to_string();
+                ui::outln(format_args!("{line}{}", remark(&difference)))
+            })?;
             return Ok(ExitCode::SUCCESS);
         }
-        for difference in &found {
-            let line = format_args!("{} {}", difference.kind, ui::Escaped(&difference.path)).to_string();
-            ui::outln(format_args!("{line}{}", remark(difference)))?;
-        }
+        let mut before = "[";
+        compare(&mut |difference| {
+            let before = std::mem::replace(&mut before, ",");
+            ui::out(format_args!("{before}{}", serde_json::to_string(&difference)?))
+        })?;
+        ui::outln(if before == "[" { "[]" } else { "]" })?;
         Ok(ExitCode::SUCCESS)
     }
 }

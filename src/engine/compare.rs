@@ -2,19 +2,19 @@
 //! of the store make with their layers. Nothing is mounted; the tables of contents say it all but for the bytes of files
 //! that are equal in size, which are read.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 
 use serde::Serialize;
-use store::layer::Kind;
-use store::layer::tree::NodeRef;
+use store::digest::Digester;
+use store::layer::{Entry, Kind};
 use store::usage::owners;
 use store::{DiffId, Digest, ImageId};
 
 use super::Engine;
+use super::flat::Flat;
 use super::indexes::platform_among;
 use super::names::familiar;
-use super::tree::Merged;
 use crate::error::{CommandError, Result};
 
 /// One path that two images do not have alike.
@@ -76,11 +76,18 @@ pub struct TreeNode {
 }
 
 impl Engine {
-    /// What `second` has other than `first`; without it, what the uppermost layer of `first` changed.
+    /// Hands over what `second` has other than `first`, in the order of paths; without it, what the uppermost layer of
+    /// `first` changed.
     ///
     /// # Errors
-    /// No such image, a damaged layer.
-    pub fn compare_images(&self, first: &str, second: Option<&str>, times: bool) -> Result<Vec<Difference>> {
+    /// No such image, a damaged layer, and what `found` says.
+    pub fn compare_images(
+        &self,
+        first: &str,
+        second: Option<&str>,
+        times: bool,
+        found: &mut dyn FnMut(Difference) -> Result<()>,
+    ) -> Result<()> {
         let (before, after) = match (self.find_image(first)?.image, second) {
             (first, Some(second)) => (first.layers().to_vec(), self.find_image(second)?.image.layers().to_vec()),
             (image, None) => {
@@ -88,28 +95,34 @@ impl Engine {
                 (layers[..layers.len().saturating_sub(1)].to_vec(), layers.to_vec())
             }
         };
-        let (left, right) = (Merged::new(&self.store, &before)?, Merged::new(&self.store, &after)?);
-        let (mut ours, mut theirs) = (left.tree.walk().peekable(), right.tree.walk().peekable());
-        let mut found = Vec::new();
-        // Both walks are in the order of paths.
+        let (left, right) = (Flat::new(&self.store, before)?, Flat::new(&self.store, after)?);
+        let (mut ours, mut theirs) = (left.entries(), right.entries());
+        let (mut one, mut other) = (ours.next().transpose()?, theirs.next().transpose()?);
+        // Both are in the order of paths.
         loop {
-            let order = match (ours.peek(), theirs.peek()) {
-                (None, None) => return Ok(found),
-                (Some(_), None) => std::cmp::Ordering::Less,
-                (None, Some(_)) => std::cmp::Ordering::Greater,
-                (Some(one), Some(other)) => one.path().cmp(&other.path()),
+            let order = match (&one, &other) {
+                (None, None) => return Ok(()),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((one, _)), Some((other, _))) => one.path.cmp(&other.path),
             };
-            if order.is_ne() {
-                let (kind, node) = if order.is_lt() { ('D', ours.next()) } else { ('A', theirs.next()) };
-                found.extend(node.map(|node| one_sided(kind, &node)));
-            } else if let (Some(one), Some(other)) = (ours.next(), theirs.next()) {
-                let from = |layers: &[DiffId], node: &NodeRef<'_>| layers.get(node.source()).copied();
-                let same = from(&before, &one).is_some() && from(&before, &one) == from(&after, &other);
-                let what = differences((&left, &one), (&right, &other), same, times)?;
-                if !what.is_empty() {
-                    let (size_before, size) = (file_size(&one), file_size(&other));
-                    found.push(Difference { kind: 'C', path: other.path().to_string(), size_before, size, what });
+            match (order, &one, &other) {
+                (Ordering::Less, Some((one, _)), _) => found(one_sided('D', one))?,
+                (Ordering::Greater, _, Some((other, _))) => found(one_sided('A', other))?,
+                (_, Some(one), Some(other)) => {
+                    let what = differences((&left, one), (&right, other), times)?;
+                    if !what.is_empty() {
+                        let (size_before, size) = (file_size(&one.0), file_size(&other.0));
+                        found(Difference { kind: 'C', path: other.0.path.to_string(), size_before, size, what })?;
+                    }
                 }
+                _ => {}
+            }
+            if order.is_le() {
+                one = ours.next().transpose()?;
+            }
+            if order.is_ge() {
+                other = theirs.next().transpose()?;
             }
         }
     }
@@ -207,35 +220,34 @@ fn count(level: &mut [TreeNode], users: &BTreeMap<DiffId, BTreeSet<ImageId>>) {
     }
 }
 
-fn one_sided(kind: char, node: &NodeRef<'_>) -> Difference {
-    let size = file_size(node);
+fn one_sided(kind: char, entry: &Entry) -> Difference {
+    let size = file_size(entry);
     let (size_before, size) = if kind == 'D' { (size, None) } else { (None, size) };
-    Difference { kind, path: node.path().to_string(), size_before, size, what: Vec::new() }
+    Difference { kind, path: entry.path.to_string(), size_before, size, what: Vec::new() }
 }
 
-fn file_size(node: &NodeRef<'_>) -> Option<u64> {
-    match node.kind() {
-        Kind::File { size, .. } => Some(*size),
+fn file_size(entry: &Entry) -> Option<u64> {
+    match entry.kind {
+        Kind::File { size, .. } => Some(size),
         _ => None,
     }
 }
 
-/// In what two files of one path differ. Bytes are read unless `same`: both come from one layer.
+/// In what two files of one path differ. Bytes are read unless both come from one layer.
 fn differences(
-    (left, one): (&Merged, &NodeRef<'_>),
-    (right, other): (&Merged, &NodeRef<'_>),
-    same: bool,
+    (left, (one, source)): (&Flat, &(Entry, usize)),
+    (right, (other, from)): (&Flat, &(Entry, usize)),
     times: bool,
 ) -> Result<Vec<&'static str>> {
     let mut what = Vec::new();
-    let content = match (one.kind(), other.kind()) {
+    let content = match (&one.kind, &other.kind) {
         (Kind::File { size, extents }, Kind::File { size: now, extents: pieces }) => {
             if size != now {
                 true
-            } else if *size == 0 || same && extents == pieces {
+            } else if *size == 0 || extents == pieces && left.layer(*source) == right.layer(*from) {
                 false
             } else {
-                hash(left, one)? != hash(right, other)?
+                hash(left, one, *source)? != hash(right, other, *from)?
             }
         }
         (Kind::Directory { .. }, Kind::Directory { .. }) => false,
@@ -247,10 +259,10 @@ fn differences(
     };
     for (differ, word) in [
         (content, "content"),
-        (one.mode() != other.mode(), "mode"),
-        ((one.uid(), one.gid()) != (other.uid(), other.gid()), "owner"),
-        (one.xattrs() != other.xattrs(), "attributes"),
-        (times && one.mtime() != other.mtime(), "time"),
+        (one.mode != other.mode, "mode"),
+        ((one.uid, one.gid) != (other.uid, other.gid), "owner"),
+        (one.xattrs != other.xattrs, "attributes"),
+        (times && one.mtime != other.mtime, "time"),
     ] {
         if differ {
             what.push(word);
@@ -259,10 +271,8 @@ fn differences(
     Ok(what)
 }
 
-fn hash(tree: &Merged, node: &NodeRef<'_>) -> Result<Digest> {
-    tree.with_data(node, |data: &mut dyn Read| {
-        let mut digester = store::digest::Digester::new();
-        std::io::copy(data, &mut digester).map_err(CommandError::from)?;
-        Ok(digester.finish())
-    })
+fn hash(image: &Flat, entry: &Entry, source: usize) -> Result<Digest> {
+    let mut digester = Digester::new();
+    std::io::copy(&mut image.open(&entry.kind, source)?, &mut digester).map_err(CommandError::from)?;
+    Ok(digester.finish())
 }

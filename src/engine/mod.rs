@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod event_filter;
 pub mod events;
 pub mod export;
+mod flat;
 pub mod form;
 pub mod history;
 pub mod image_prune;

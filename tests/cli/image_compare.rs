@@ -25,6 +25,7 @@ fn the_difference_of_two_images_by_path_and_size() {
     assert_eq!(rows[0]["SizeBefore"], 4);
     assert_eq!((&rows[0]["Size"], &rows[0]["Kind"], &rows[0]["What"][0]), (&5.into(), &"C".into(), &"content".into()));
     assert_eq!(sandbox.ok(&["image", "diff", "one", "one"]), "");
+    assert_eq!(sandbox.ok(&["image", "diff", "--format", "json", "one", "one"]), "[]");
     // The other way round added and deleted change places.
     sandbox.img(&["image", "diff", "two", "one"]).ok().prints(&["A /a/gone", "D /a/new"]);
     // One image: its uppermost layer.

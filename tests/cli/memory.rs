@@ -1,5 +1,6 @@
 //! Memory: whatever a layer holds, no command has more than 128 MiB resident. One large file, eight layers at once and a
-//! layer of very many members go the round of build, import, save, load, push and pull; an archive of very many is added.
+//! layer of very many members go the round of build, import, save, load, push and pull; an archive of very many is
+//! added, and what came of it compared.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -90,6 +91,15 @@ fn an_archive_of_very_many_members() {
     std::fs::create_dir(sandbox.path("context")).unwrap();
     many(&sandbox.path("context/many.tar"), 450_000);
     bounded(sandbox.build("context", "added", "FROM scratch\nADD many.tar /\n"));
+    bounded(sandbox.img(&["import", &sandbox.text("context/many.tar"), "imported"]));
+    let alike = sandbox.img(&["image", "diff", "added", "imported"]);
+    // Directories that the archive does not list got the time of the newest file, and nothing else is another.
+    assert_eq!(alike.stdout(), "", "{alike}");
+    bounded(alike);
+    sandbox.build("context", "nothing", "FROM scratch\nWORKDIR /w\n").ok();
+    let all = sandbox.img(&["image", "diff", "nothing", "added"]);
+    assert_eq!(all.stdout().lines().filter(|line| line.starts_with("A /some/")).count(), 450_000 + 450);
+    bounded(all);
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub use node::NodeRef;
 pub use order::implied_root;
 pub(crate) use order::parents;
 
+use super::toc::code::encode_attributes;
+use super::toc::{Encoder, Listing};
 use super::{Entry, Kind, LayerPath, Time};
 use crate::error::Result;
 
@@ -255,6 +257,25 @@ impl Tree {
             pending.extend(self.children_of(node).iter().rev());
             Some(NodeRef { tree: self, node })
         })
+    }
+}
+
+impl Tree {
+    /// All of it in the order of [`Tree::walk`] as a table of contents in the form of its file, which takes a small part of
+    /// the memory. Each name of a file stands there as a file.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Damaged`] for a tree whose table is larger than 4 GiB.
+    pub fn listing(&self) -> Result<Listing> {
+        let mut out = Encoder::new(self.walk().count());
+        let mut attributes = Vec::new();
+        for node in self.walk() {
+            let entry = node.entry();
+            attributes.clear();
+            encode_attributes(&mut attributes, &entry);
+            out.add(entry.path.as_bytes(), &attributes);
+        }
+        Listing::new(out.finish(&[]))
     }
 }
 
