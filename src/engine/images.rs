@@ -95,6 +95,9 @@ impl Engine {
                 *used.entry(digest).or_default() += 1;
             }
         }
+        // Read once: a long list has as many lines as images.
+        let indexes = tags.iter().map(|tag| Ok((tag.name.as_str(), self.entries(tag)?)));
+        let indexes = indexes.collect::<Result<BTreeMap<_, _>>>()?;
         let mut list = Vec::new();
         let mut times = BTreeMap::new();
         for id in self.store.images().list()? {
@@ -107,13 +110,13 @@ impl Engine {
             };
             times.insert(id, image.config.created);
             let line = |tag: Option<&Tag>| {
-                let entries = tag.map(|tag| self.entries(tag)).transpose()?.unwrap_or_default();
+                let entries = tag.and_then(|tag| indexes.get(tag.name.as_str())).map_or(&[][..], Vec::as_slice);
                 let (repository, name) = tag.map(|tag| familiar_parts(&tag.name)).unzip();
-                let empty = tag.filter(|tag| lists_none_of(&entries, tag, &image));
+                let empty = tag.filter(|tag| lists_none_of(entries, tag, &image));
                 let index = empty.and_then(|tag| tag.manifest).map(|digest| self.store.blobs().size(&digest));
                 Ok::<_, CommandError>(ImageSummary {
                     id,
-                    platform: empty.is_none().then(|| platform_among(&entries, &image)),
+                    platform: empty.is_none().then(|| platform_among(entries, &image)),
                     beside: tag.map(|tag| tag.image).filter(|own| *own != id),
                     repository,
                     tag: name.flatten(),
