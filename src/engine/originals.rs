@@ -185,8 +185,10 @@ impl Engine {
         let known = Self::originals(image);
         let layers: Vec<Original> =
             document.layers.into_iter().zip(known).map(|(layer, known)| original(layer, known)).collect();
-        let plain = layers.iter().zip(image.layers()).all(|(own, layer)| own.form.digest == layer.0);
-        let nowhere = plain && layers.iter().all(|own| own.origins.is_empty());
+        // An image without layers has none that could be plain.
+        let plain = |own: &Original, layer: &DiffId| own.form.digest == layer.0 && own.origins.is_empty();
+        let mut all = layers.iter().zip(image.layers());
+        let nowhere = !layers.is_empty() && all.all(|(own, layer)| plain(own, layer));
         Ok((!nowhere).then_some(Kept { digest, layers }))
     }
 

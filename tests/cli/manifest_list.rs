@@ -107,7 +107,8 @@ fn tiny(layout: &Layout, number: usize) -> Value {
                          "rootfs": { "type": "layers", "diff_ids": [] } });
     let config = layout.put(config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json");
     let manifest = json!({ "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [] });
-    layout.put(manifest.to_string().as_bytes(), OCI_MANIFEST)
+    // Not as it would be written here: it goes out as it came.
+    layout.put(serde_json::to_string_pretty(&manifest).unwrap().as_bytes(), OCI_MANIFEST)
 }
 
 #[test]
