@@ -120,7 +120,7 @@ impl Image<'_> {
             size: entry.size(),
             union: match (&entry.kind, self.places[index]) {
                 (Kind::File { size, .. }, Some(place)) if *size > 0 => {
-                    self.starts[usize::from(place.device)] + (place.offset / self.block()) as u32
+                    self.starts[place.device()] + (place.offset() / self.block()) as u32
                 }
                 (Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor }, _) => {
                     format::encode_device(*major, *minor).unwrap_or_default()

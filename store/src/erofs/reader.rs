@@ -181,7 +181,7 @@ impl<'a> Reader<'a> {
             format::S_IFDIR => Kind::Directory { opaque: xattrs.opaque, implied: false },
             format::S_IFREG => {
                 place = self.place(inode).map_err(|why| format!("{path}: {why}"))?;
-                let extent = |place: Place| Extent { logical: 0, offset: place.offset, length: inode.size };
+                let extent = |place: Place| Extent { logical: 0, offset: place.offset(), length: inode.size };
                 Kind::File {
                     size: inode.size,
                     extents: place.map_or_else(|| Vec::new().into(), |place| extent(place).into()),
@@ -221,7 +221,7 @@ impl<'a> Reader<'a> {
         let holds = |(first, count): &(u64, u64)| start >= *first && start - first + blocks <= *count;
         let device = self.ranges.iter().position(holds).ok_or("bytes on no device")?;
         let offset = (start - self.ranges[device].0) << self.sb.block_bits;
-        Ok(Some(Place { device: device as u16, offset }))
+        Place::new(device as u16, offset).map(Some).ok_or_else(|| "bytes on no device".to_owned())
     }
 
     /// The names in a directory but `.` and `..`, with their nids, this directory's and their types.

@@ -89,6 +89,10 @@ impl Side {
         is_dirty: impl Fn(usize) -> Result<bool>,
     ) -> Result<(Vec<Option<Place>>, Self)> {
         let mut side = Self::default();
+        let place = |device: usize, offset| {
+            let limit = || Error::Limit { what: "a layer with its sparse files".to_owned(), limit: "2 TiB".to_owned() };
+            Place::new(device as u16, offset).ok_or_else(limit)
+        };
         let mut places = Vec::with_capacity(entries.len());
         for (index, entry) in entries.iter().enumerate() {
             let Kind::File { size, extents } = &entry.kind else {
@@ -113,9 +117,9 @@ impl Side {
                         && (one.offset + one.length).next_multiple_of(BLOCK) <= source.bytes
                         && !is_dirty(index)? =>
                 {
-                    Some(Place { device: source_of(index) as u16, offset: one.offset })
+                    Some(place(source_of(index), one.offset)?)
                 }
-                _ => Some(Place { device: sources.len() as u16, offset: side.add(index, *size)? }),
+                _ => Some(place(sources.len(), side.add(index, *size)?)?),
             });
         }
         Ok((places, side))

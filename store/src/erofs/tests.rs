@@ -34,7 +34,7 @@ fn file(raw: &str, offset: u64, size: u64) -> Entry {
 fn image_of(entries: &[Entry], block_bits: u8) -> crate::error::Result<Vec<u8>> {
     let entries: Vec<&Entry> = entries.iter().collect();
     let place = |entry: &&Entry| match &entry.kind {
-        Kind::File { extents, .. } => extents.first().map(|extent| Place { device: 0, offset: extent.offset }),
+        Kind::File { extents, .. } => extents.first().and_then(|extent| Place::new(0, extent.offset)),
         _ => None,
     };
     let places: Vec<_> = entries.iter().map(place).collect();
@@ -146,7 +146,7 @@ fn what_does_not_fit_is_refused() {
     assert!(image_of(&[file("a", 0, 0)], 9).is_err());
     let entries = [&dir(""), &file("a", 0, 5)];
     let huge = [Slot { tag: [0; 64], bytes: 3 << 40 }];
-    let places = [None, Some(Place { device: 0, offset: 0 })];
+    let places = [None, Place::new(0, 0)];
     assert!(matches!(Image::plan(&entries, &places, &huge, LABEL), Err(crate::Error::Limit { .. })));
 }
 

@@ -23,13 +23,35 @@ pub struct Slot {
     pub bytes: u64,
 }
 
-/// Where the bytes of a regular file start: they are consecutive there, and zeros fill up their last block.
+/// Where the bytes of a regular file start: they are consecutive there, and zeros fill up their last block. There is one
+/// for each file of a layer, so it is kept small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
+    device: u16,
+    /// Offset in it, blocks of a tar.
+    block: u32,
+}
+
+impl Place {
+    /// `offset` bytes into the device of this index, from 0; none for what no image can say: an offset that is no
+    /// multiple of 512, or above 2 TiB.
+    #[must_use]
+    pub fn new(device: u16, offset: u64) -> Option<Self> {
+        let block = u32::try_from(offset >> BLOCK_BITS).ok()?;
+        (offset.trailing_zeros() >= u32::from(BLOCK_BITS)).then_some(Self { device, block })
+    }
+
     /// Index of the device, from 0.
-    pub device: u16,
-    /// Offset in it, bytes; a multiple of the block size.
-    pub offset: u64,
+    #[must_use]
+    pub fn device(self) -> usize {
+        usize::from(self.device)
+    }
+
+    /// Offset in it, bytes.
+    #[must_use]
+    pub fn offset(self) -> u64 {
+        u64::from(self.block) << BLOCK_BITS
+    }
 }
 
 /// No inode of its own: a hard link's second name.
@@ -205,9 +227,9 @@ impl<'a> Image<'a> {
             }
             Kind::File { size, .. } if *size > 0 => {
                 let place = self.places[index].ok_or("no place for its bytes")?;
-                let slot = self.slots.get(usize::from(place.device)).ok_or("bytes on an unknown device")?;
-                let end = place.offset.checked_add(*size).map(|end| end.div_ceil(self.block()));
-                if place.offset % self.block() != 0 || end.is_none_or(|end| end > slot.bytes / self.block()) {
+                let slot = self.slots.get(place.device()).ok_or("bytes on an unknown device")?;
+                let end = place.offset().checked_add(*size).map(|end| end.div_ceil(self.block()));
+                if place.offset() % self.block() != 0 || end.is_none_or(|end| end > slot.bytes / self.block()) {
                     return Err("bytes outside of their device".to_owned());
                 }
                 Ok(())
