@@ -91,6 +91,9 @@ fn an_archive_of_very_many_members() {
     std::fs::create_dir(sandbox.path("context")).unwrap();
     many(&sandbox.path("context/many.tar"), 450_000);
     bounded(sandbox.build("context", "added", "FROM scratch\nADD many.tar /\n"));
+    sandbox.write("small/file", "contents\n");
+    let steps = "FROM added\nCOPY file /1\nCOPY file /2\nWORKDIR /w\nCOPY file 3\n";
+    bounded(sandbox.build("small", "stepped", steps));
     bounded(sandbox.img(&["import", &sandbox.text("context/many.tar"), "imported"]));
     let alike = sandbox.img(&["image", "diff", "added", "imported"]);
     // Directories that the archive does not list got the time of the newest file, and nothing else is another.

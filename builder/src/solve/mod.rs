@@ -17,8 +17,8 @@ mod lines;
 mod remote;
 mod run;
 mod steps;
+mod trees;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,6 +43,7 @@ use crate::ports::Ports;
 use contexts::Contexts;
 use gate::{Board, Claim, Claims, Slots};
 pub(crate) use run::Scratch;
+use trees::Trees;
 
 /// What a step made.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,7 +94,7 @@ pub(crate) struct Solver<'a> {
     board: Board<Arc<StageResult>>,
     claims: Claims<StepResult>,
     /// Merged layers, by their list.
-    trees: Mutex<HashMap<Vec<DiffId>, Arc<LayerFiles>>>,
+    trees: Mutex<Trees>,
     failure: Mutex<Option<BuildError>>,
     /// Records of the cache that were used or made.
     used: Mutex<Vec<UsedStep>>,
@@ -413,10 +414,10 @@ impl<'a> Solver<'a> {
     /// The merge of `layers`.
     pub(crate) fn tree(&self, layers: &[DiffId], name: &str) -> Result<Arc<LayerFiles>, OpError> {
         if let Some(tree) = self.trees.lock().unwrap_or_else(PoisonError::into_inner).get(layers) {
-            return Ok(Arc::clone(tree));
+            return Ok(tree);
         }
         let tree = Arc::new(LayerFiles::new(self.store, name, layers)?);
-        self.trees.lock().unwrap_or_else(PoisonError::into_inner).insert(layers.to_vec(), Arc::clone(&tree));
+        self.trees.lock().unwrap_or_else(PoisonError::into_inner).insert(layers, &tree);
         Ok(tree)
     }
 
