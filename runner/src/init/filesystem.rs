@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 
 use super::Child;
 use crate::error::{Doing, Error, Result};
@@ -106,6 +106,9 @@ impl Child<'_> {
         if step.options.copy_up {
             super::copy_up::copy(target.as_fd(), mounted.as_fd())
                 .doing(|| format!("copy what the image has in {at}"))?;
+        }
+        if matches!(&step.kind, MountKind::FileSystem(kind) if kind == "proc") {
+            self.remember_proc(&mounted).doing(doing)?;
         }
         mount::attach(&mounted, &target).doing(doing)?;
         if matches!(step.kind, MountKind::Bind { .. }) {
@@ -212,27 +215,25 @@ impl Child<'_> {
         let Some(target) = self.existing(path)? else { return Ok(()) };
         let doing = || format!("mask {at}");
         let mode = rustix::fs::fstat(&target).doing(doing)?.st_mode;
-        let mask = if FileType::from_raw_mode(mode) == FileType::Directory {
-            if self.empty_mask.is_none() {
-                let attributes = mount::MOUNT_ATTR_RDONLY
-                    | mount::MOUNT_ATTR_NODEV
-                    | mount::MOUNT_ATTR_NOSUID
-                    | mount::MOUNT_ATTR_NOEXEC;
-                self.empty_mask = Some(mount::empty_tmpfs("0555", Some(4096), attributes).doing(doing)?);
-            }
-            &mut self.empty_mask
-        } else {
+        if FileType::from_raw_mode(mode) != FileType::Directory {
             if self.null_mask.is_none() {
                 self.null_mask = Some(self.null_device()?);
             }
-            &mut self.null_mask
-        };
-        // The first of a kind is attached itself; the next ones are clones of it.
-        let Some(source) = mask else { return Ok(()) };
-        match mount::clone_fd(source.as_fd(), false) {
-            Ok(clone) => mount::attach(&clone, &target).doing(doing),
-            Err(_) => mount::attach(source.as_fd(), &target).doing(doing),
+            let clone = self.null_mask.as_ref().map(|null| mount::clone_fd(null, false)).transpose().doing(doing)?;
+            return clone.map_or(Ok(()), |clone| mount::attach(&clone, &target).doing(doing));
         }
+        if let Some(empty) = &self.empty_mask {
+            let clone = mount::clone_fd(empty, false).doing(doing)?;
+            return mount::attach(&clone, &target).doing(doing);
+        }
+        let attributes =
+            mount::MOUNT_ATTR_RDONLY | mount::MOUNT_ATTR_NODEV | mount::MOUNT_ATTR_NOSUID | mount::MOUNT_ATTR_NOEXEC;
+        let empty = mount::empty_tmpfs("0555", Some(4096), attributes).doing(doing)?;
+        // The first is attached itself and the next ones are clones of it: letting go of a mount that is attached
+        // nowhere costs an RCU grace period, which the exec would have to wait for.
+        mount::attach(&empty, &target).doing(doing)?;
+        self.empty_mask = Some(empty);
+        Ok(())
     }
 
     /// The null device of the container's /dev, which must be the real one: the image could have planted a link.
@@ -290,6 +291,30 @@ impl Child<'_> {
         mount::set_attributes(self.root()?, tree, attributes).doing(|| "set the propagation of the root".into())
     }
 
+    /// Keeps the places of the container's own procfs that are written to later, as they are before anything lies over them.
+    fn remember_proc(&mut self, proc: &OwnedFd) -> std::io::Result<()> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(proc, "sys", flags, Mode::empty()) {
+            Ok(sys) => self.proc_sys = Some(sys),
+            // A procfs of processes alone.
+            Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Sets a kernel parameter, by its path in /proc/sys.
+    pub(super) fn set_sysctl(&mut self, path: &str, value: &str) -> Result<()> {
+        // A mount less to make, and to let go of at the exec.
+        if let Some(sys) = &self.proc_sys
+            && let Ok(file) = open_in_proc(sys, path)
+        {
+            let written = rustix::io::write(file, value.as_bytes());
+            return written.doing(|| format!("write {value:?} to /proc/sys/{path}")).map(drop);
+        }
+        self.write_proc(&format!("sys/{path}"), value)
+    }
+
     /// Writes to a file of a procfs of our own, which nothing can be mounted over.
     pub(super) fn write_proc(&mut self, path: &str, text: &str) -> Result<()> {
         if self.proc.is_none() {
@@ -297,11 +322,8 @@ impl Child<'_> {
             self.proc = Some(proc.doing(|| "open procfs".into())?);
         }
         let Some(proc) = &self.proc else { return Ok(()) };
-        let resolve = rustix::fs::ResolveFlags::BENEATH
-            | rustix::fs::ResolveFlags::NO_SYMLINKS
-            | rustix::fs::ResolveFlags::NO_XDEV;
-        let file = inroot::open(proc, path, OFlags::WRONLY, resolve);
-        file.and_then(|file| rustix::io::write(file, text.as_bytes()))
+        open_in_proc(proc, path)
+            .and_then(|file| Ok(rustix::io::write(file, text.as_bytes())?))
             .doing(|| format!("write {text:?} to /proc/{path}"))
             .map(drop)
     }
@@ -327,6 +349,12 @@ impl Child<'_> {
         }
         Ok(())
     }
+}
+
+/// Opens a file of a procfs for writing; nothing that is mounted in it counts.
+fn open_in_proc(directory: &OwnedFd, path: &str) -> std::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    Ok(inroot::open(directory, path, OFlags::WRONLY, resolve)?)
 }
 
 /// The part of a detached mount that lies at `path`, as a mount of its own. A part can be cloned only of what is
@@ -370,7 +398,7 @@ pub(crate) fn propagate(mounted: &OwnedFd, kind: u64, tree: bool) -> std::io::Re
 pub fn open_ptmx(root: &Root) -> Result<OwnedFd> {
     const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
     let doing = || "open /dev/pts/ptmx in the container".to_owned();
-    let resolve = rustix::fs::ResolveFlags::BENEATH | rustix::fs::ResolveFlags::NO_SYMLINKS;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK;
     let fd = inroot::open(root, "dev/pts/ptmx", flags, resolve).doing(doing)?;
     if sys::file_system_magic_of(&fd).doing(doing)? != DEVPTS_SUPER_MAGIC {

@@ -97,6 +97,8 @@ struct Child<'a> {
     null_mask: Option<OwnedFd>,
     empty_mask: Option<OwnedFd>,
     proc: Option<OwnedFd>,
+    /// `/proc/sys` of the procfs that the container sees.
+    proc_sys: Option<OwnedFd>,
     console: Option<OwnedFd>,
     stubs: Vec<Stub>,
     user: identity::Identity,
@@ -117,6 +119,7 @@ pub fn run(materials: &Materials<'_>, channel: &Channel) -> ! {
         null_mask: None,
         empty_mask: None,
         proc: None,
+        proc_sys: None,
         console: None,
         stubs: Vec::new(),
         user: identity::Identity::default(),
@@ -210,7 +213,7 @@ impl Child<'_> {
             Step::SetDomainname(name) => {
                 rustix::system::setdomainname(name.as_bytes()).doing(|| format!("set the domain name {name:?}"))
             }
-            Step::SetSysctl(path, value) => self.write_proc(&format!("sys/{path}"), value),
+            Step::SetSysctl(path, value) => self.set_sysctl(path, value),
             Step::SetAffinity(cpus) => sys::set_affinity(cpus).doing(|| format!("run on the CPUs {cpus:?}")),
             Step::SetIoPriority(priority) => sys::set_io_priority(*priority).doing(|| "set the I/O priority".into()),
             Step::SetScheduler(wanted) => sys::set_scheduler(wanted).doing(|| "set the scheduler".into()),
