@@ -16,6 +16,7 @@
 //! can do without fork a helper by themselves.
 
 mod added_mounts;
+mod ahead;
 pub mod attach;
 mod auto_ids;
 mod bind;
@@ -71,6 +72,7 @@ pub mod tool;
 pub mod validate;
 mod verbs;
 
+pub use ahead::{NetworkAhead, ReadyNetwork};
 pub use bind::can_propagate;
 pub use container::{Container, HostsFile, MountedFile, MountedLayers, Rootfs};
 pub use error::{Error, Result};

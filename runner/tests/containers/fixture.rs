@@ -53,6 +53,7 @@ impl Lab {
             },
             spec: spec(args, more),
             network: None,
+            network_ahead: runner::ReadyNetwork::default(),
             hosts: None,
             init: false,
             log: Some(LogConfig::new(self.path(&format!("{id}.log")))),
