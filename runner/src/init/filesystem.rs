@@ -4,7 +4,7 @@
 //! rule: /proc and /sys must be real directories in the image, and nothing is mounted into a procfs but the few files that
 //! tools replace on purpose.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
@@ -14,7 +14,7 @@ use crate::error::{Doing, Error, Result};
 use crate::inroot::{self, Missing, Root};
 use crate::mount::{self, Context};
 use crate::plan::mount_options::MountOptions;
-use crate::plan::{self, MountKind, MountStep};
+use crate::plan::{self, MountKind, MountStep, Step};
 use crate::sys::{self, MountAttr};
 
 /// `f_type` of procfs (linux/magic.h).
@@ -65,10 +65,31 @@ impl Child<'_> {
             result => result,
         };
         let place = place.doing(|| "open the place of the root".into())?;
+        if let Some(folder) = rootfs.folder() {
+            self.leave_behind(folder)?;
+        }
         mount::attach(&root, place).doing(|| "attach the root file system".into())?;
         self.root_mount_id = mount::id(&root).doing(|| "examine the root file system".into())?;
         self.root = Some(Root::new(root));
         Ok(())
+    }
+
+    /// Attaches a mount that was needed once to the old root, with which it goes: by itself it would cost a grace period
+    /// more when the parent closes it.
+    fn leave_behind(&self, mounted: BorrowedFd<'_>) -> Result<()> {
+        let plan = self.materials.plan;
+        // Hooks see the old root as it is, and where it is not let go of nothing may be left in it.
+        if plan.has_users() || self.materials.hooks.is_some() || !plan.steps.contains(&Step::PivotRoot) {
+            return Ok(());
+        }
+        // Not the root itself: what lies on top of the old root there is what the pivot lets go of, and that alone.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::open("/tmp", flags, Mode::empty()) {
+            Ok(place) => mount::attach(mounted, place).doing(|| "leave the writable layer's mount behind".into()),
+            // Then it stays with the parent.
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => Ok(()),
+            Err(error) => Err(Error::io("open the old /tmp", error)),
+        }
     }
 
     pub(super) fn mount(&mut self, step: &MountStep) -> Result<()> {

@@ -9,7 +9,7 @@ mod overlay;
 mod owner;
 mod stopped;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -29,19 +29,25 @@ use overlay::{Layers, Upper};
 #[derive(Debug)]
 pub struct Prepared {
     mounted: OwnedFd,
-    /// The mount that the writable layer lies on. It ends when this is closed, which costs an RCU grace period: after the
-    /// program was started, not before.
-    _folder: Option<OwnedFd>,
+    /// The mount that the writable layer lies on. If it is attached nowhere it ends when this is closed, which costs an RCU grace
+    /// period: after the program was started, not before.
+    folder: Option<OwnedFd>,
 }
 
 impl Prepared {
     fn without_folder(mounted: Result<OwnedFd>) -> Result<Self> {
-        Ok(Self { mounted: mounted?, _folder: None })
+        Ok(Self { mounted: mounted?, folder: None })
     }
 
     /// The mount, to be attached.
     pub fn mount(&self) -> Result<OwnedFd> {
         self.mounted.try_clone().doing(|| "use the root file system".into())
+    }
+
+    /// The mount that the writable layer lies on, if it has one of its own: attached in a root that is to be let go of,
+    /// it ends in the grace period of that one.
+    pub fn folder(&self) -> Option<BorrowedFd<'_>> {
+        self.folder.as_ref().map(AsFd::as_fd)
     }
 }
 

@@ -73,7 +73,7 @@ impl Layers<'_> {
             forget_volatile(&work_fd).doing(|| format!("clean {}", work.display()))?;
             writable(context, &upper_fd, &work_fd, volatile)?.mount(attributes).doing(joining)
         })?;
-        Ok(Prepared { mounted, _folder: Some(clone) })
+        Ok(Prepared { mounted, folder: Some(clone) })
     }
 
     fn in_memory(&self, size: Option<u64>, attributes: u64) -> Result<Prepared> {
@@ -82,7 +82,7 @@ impl Layers<'_> {
             // It is memory: there is nothing to sync to.
             writable(context, &upper, &work, true)?.mount(attributes).doing(joining)
         })?;
-        Ok(Prepared { mounted, _folder: Some(memory) })
+        Ok(Prepared { mounted, folder: Some(memory) })
     }
 
     fn read_only(&self, attributes: u64) -> Result<Prepared> {
