@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use oci_spec::runtime::Spec;
 
-use crate::ahead::Ready;
+use crate::ahead::ReadyNetwork;
 use crate::id_maps::IdMaps;
 use crate::layers::LayerMount;
 use crate::log::LogConfig;
@@ -40,8 +40,8 @@ pub struct Container {
     pub lenders: Vec<ProcessId>,
     /// Its network, set up in the network namespace that the spec asks for; `None`: nothing is set up.
     pub network: Option<network::Config>,
-    /// What of it was made ahead.
-    pub ahead: Ready,
+    /// A network namespace that was made ahead, for a container that wants a new one.
+    pub network_ahead: ReadyNetwork,
     /// A file that gets the lines of `/etc/hosts` once the network's address is known, before the program runs.
     pub hosts: Option<HostsFile>,
     /// Run a built-in init as PID 1, which reaps and forwards signals.
@@ -105,7 +105,7 @@ pub struct HostsFile {
 }
 
 /// A root file system.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Rootfs {
     /// Layers, with a writable directory on top.
     Overlay {

@@ -70,7 +70,7 @@ pub(crate) fn create(
     let spec = allotted.as_ref().map_or(&container.spec, |allotted| &allotted.spec);
     let settings = Settings { init: container.init, create_cwd: container.create_cwd, ..Settings::default() };
     let mut plan = Plan::for_container(spec, settings)?;
-    let netns = container.ahead.network().filter(|_| plan.join_network());
+    let netns = container.network_ahead.take().filter(|_| plan.join_network());
     let owner = plan.id_maps.as_ref().map(rootfs::Owner::new).transpose()?;
     if let (Some(owner), Some(stdio)) = (&owner, &stdio) {
         owner.give(stdio)?;
@@ -80,11 +80,7 @@ pub(crate) fn create(
     let group_names = group_names(spec);
     let seccomp = linux.and_then(|linux| linux.seccomp().as_ref()).map(seccomp::compile).transpose()?;
     let privileged = may_mount(process);
-    let ahead = container.ahead.root(&container.rootfs).filter(|_| !privileged && owner.is_none());
-    let rootfs = match ahead {
-        Some(rootfs) => rootfs,
-        None => rootfs::prepare(&container.run_dir, &container.rootfs, privileged, true, owner.as_ref())?,
-    };
+    let rootfs = rootfs::prepare(&container.run_dir, &container.rootfs, privileged, true, owner.as_ref())?;
     timing::mark(Mark::Layered);
     let layers = layers(&plan, container, privileged, owner.as_ref())?;
     let opened = bind::all(&plan).and_then(|binds| Ok((binds, joined(&plan)?)));

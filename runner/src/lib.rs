@@ -72,7 +72,7 @@ pub mod tool;
 pub mod validate;
 mod verbs;
 
-pub use ahead::{Ahead, Ready};
+pub use ahead::{NetworkAhead, ReadyNetwork};
 pub use bind::can_propagate;
 pub use container::{Container, HostsFile, MountedFile, MountedLayers, Rootfs};
 pub use error::{Error, Result};

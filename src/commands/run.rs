@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use runner::Ahead;
+use runner::NetworkAhead;
 
 use super::Run;
 use super::flags::ContainerFlags;
@@ -76,9 +76,9 @@ impl RunCommand {
         if options.remove {
             options.run_by = own_process()?;
         }
-        let ahead = options.is_ordinary().then(Ahead::begin).flatten();
+        let network = options.wants_network().then(NetworkAhead::begin).flatten();
         let mut container = engine.create(&options, self.cidfile.as_deref(), &bars).map_err(container_failed)?;
-        container.ahead = ahead;
+        container.network = network;
         drop(bars);
         if self.detach {
             engine.start_detached(&mut container).map_err(container_failed)?;

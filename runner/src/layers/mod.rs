@@ -63,11 +63,6 @@ impl LayerMount {
     }
 }
 
-/// Whether layers were mounted below `run` since the machine was started, so that there is a namespace for them.
-pub(crate) fn is_pinned(run: &Path) -> bool {
-    matches!(Pin::open(run), Ok(Some(_)))
-}
-
 /// Makes sure that the layers are mounted, for all containers to come. Costs a few system calls if they are.
 ///
 /// # Errors

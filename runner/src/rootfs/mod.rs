@@ -9,7 +9,7 @@ mod overlay;
 mod owner;
 mod stopped;
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -19,7 +19,6 @@ use crate::error::{Doing, Error, Result};
 use crate::mount::{self, MOUNT_ATTR_NODEV};
 use crate::{bind, foreign, state, sys};
 
-pub use older::is_needed as is_older;
 pub use overlay::throw_away;
 pub use owner::Owner;
 pub use stopped::Stopped;
@@ -43,11 +42,6 @@ impl Prepared {
     /// The mount, to be attached.
     pub fn mount(&self) -> Result<OwnedFd> {
         self.mounted.try_clone().doing(|| "use the root file system".into())
-    }
-
-    /// Its descriptors.
-    pub fn raw_fds(&self) -> impl Iterator<Item = RawFd> {
-        std::iter::once(&self.mounted).chain(&self.folder).map(AsRawFd::as_raw_fd)
     }
 
     /// The mount that the writable layer lies on, if it has one of its own: attached in a root that is to be let go of,

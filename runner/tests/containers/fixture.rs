@@ -53,7 +53,7 @@ impl Lab {
             },
             spec: spec(args, more),
             network: None,
-            ahead: runner::Ready::default(),
+            network_ahead: runner::ReadyNetwork::default(),
             hosts: None,
             init: false,
             log: Some(LogConfig::new(self.path(&format!("{id}.log")))),

@@ -117,7 +117,7 @@ impl<'a> RunExecutor<'a> {
             },
             spec: build(&spec)?,
             network: Some(NetworkConfig::new(&id, network)),
-            ahead: runner::Ready::default(),
+            network_ahead: runner::ReadyNetwork::default(),
             init: false,
             log: None,
             create_cwd: true,

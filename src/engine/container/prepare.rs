@@ -9,7 +9,7 @@ use runner::spec::{
     Merged, NamespaceMode, Namespaces, Options as SpecOptions, ResourceOptions, SharedMemory, build, device, merge,
 };
 use runner::validate::{Host, validate};
-use runner::{Ahead, Container, HostsFile, Supervision};
+use runner::{Container, HostsFile, Supervision};
 use store::image::RunConfig;
 
 use super::create::{choices, defaults, hostname, usage};
@@ -58,17 +58,8 @@ impl Engine {
     ///
     /// # Errors
     /// A volume, layer or network that is not there.
-    pub(super) fn prepare(
-        &self,
-        record: &ContainerRecord,
-        image: Option<&RunConfig>,
-        ahead: Option<&Ahead>,
-    ) -> Result<Container> {
+    pub(super) fn prepare(&self, record: &ContainerRecord, image: Option<&RunConfig>) -> Result<Container> {
         let (id, data) = (&record.id, &record.data);
-        let rootfs = self.rootfs(id, data)?;
-        if let Some(ahead) = ahead {
-            ahead.join_root(self.runroot.clone(), rootfs.clone());
-        }
         let (mut options, merged) = self.spec_options(id, data, image)?;
         let network = self.network(id, &record.name, &data.options, &merged.exposed_ports)?;
         options.namespaces.network = match &network.mode {
@@ -107,6 +98,7 @@ impl Engine {
         let of_image = image.and_then(|image| image.stop_signal.as_deref());
         let stop_signal = self.stop_signal_of_init(data, &merged.args, of_image).unwrap_or(merged.stop_signal);
         options.stop_signal = Some(stop_signal);
+        let rootfs = self.rootfs(id, data)?;
         options.read_only |= Self::is_read_only(&rootfs);
         let spec = build(&options)?;
         let logging = self.logging(&data.options)?;
@@ -120,7 +112,7 @@ impl Engine {
             rootfs,
             spec,
             network: Some(network),
-            ahead: runner::Ready::default(),
+            network_ahead: runner::ReadyNetwork::default(),
             hosts: (!data.options.inside.no_hosts).then(|| HostsFile {
                 path: state_dir.join("hosts"),
                 hostname: etc.hostname.clone(),

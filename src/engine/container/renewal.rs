@@ -27,7 +27,7 @@ impl Engine {
             };
             let record = engine.container_record(&id)?;
             let image = engine.run_config(&record.data)?;
-            engine.prepare(&record, image.as_ref(), None)
+            engine.prepare(&record, image.as_ref())
         };
         Renewal::new(move || again().map_err(|error| error.text()))
     }

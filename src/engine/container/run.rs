@@ -13,7 +13,7 @@ use runner::denied::Denial;
 use runner::spec::parse;
 use runner::timing::{self, Mark};
 use runner::{
-    Ahead, DetachKeys, Exit, Foreground, Happening, MonitorOptions, Observer, run_explained, run_foreground,
+    DetachKeys, Exit, Foreground, Happening, MonitorOptions, NetworkAhead, Observer, run_explained, run_foreground,
     start_monitored,
 };
 use store::Store;
@@ -41,16 +41,16 @@ pub struct Startable {
     pub(super) claim: Option<Claim>,
     /// The image's defaults; `None` with `--rootfs`.
     pub image: Option<RunConfig>,
-    /// The thread that works ahead for it.
-    pub ahead: Option<Ahead>,
+    /// A network namespace that is being made for it.
+    pub network: Option<NetworkAhead>,
 }
 
 impl Startable {
     /// What its start is made of. From now on the process has one thread.
     fn prepare(&mut self, engine: &Engine) -> Result<Container> {
-        let prepared = engine.prepare(&self.record, self.image.as_ref(), self.ahead.as_ref());
-        let ahead = self.ahead.take().map(Ahead::finish).unwrap_or_default();
-        Ok(Container { ahead, ..prepared? })
+        let prepared = engine.prepare(&self.record, self.image.as_ref());
+        let network_ahead = self.network.take().map(NetworkAhead::finish).unwrap_or_default();
+        Ok(Container { network_ahead, ..prepared? })
     }
 }
 
@@ -295,7 +295,7 @@ impl Engine {
             return Ok(None);
         }
         let image = self.run_config(&record.data)?;
-        Ok(Some(Startable { record, claim: None, image, ahead: None }))
+        Ok(Some(Startable { record, claim: None, image, network: None }))
     }
 
     /// What is done when the monitor tells what happens. It holds paths only: descriptors are closed in the monitor.

@@ -133,13 +133,12 @@ pub struct Options {
 }
 
 impl Options {
-    /// Whether it looks as if it had a new network namespace, and a root without devices for nobody in particular; a guess
-    /// that may be wrong.
+    /// Whether it looks as if it had a new network namespace of this machine's user namespace; a guess that may be wrong.
     #[must_use]
-    pub fn is_ordinary(&self) -> bool {
+    pub fn wants_network(&self) -> bool {
         let lent =
             |network: &String| network == "host" || ["container:", "ns:"].iter().any(|kind| network.starts_with(kind));
-        !self.network.networks.iter().any(lent) && self.ids == Ids::default() && !self.privileged
+        !self.network.networks.iter().any(lent) && self.ids == Ids::default()
     }
 
     /// Whether it is a `run --rm` that asks for nothing which a container that died may still hold: a name, an address, a port, a volume, a
