@@ -5,8 +5,8 @@
 //! container's first process can be born in a new namespace all the same, and then the error is its own.
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -59,15 +59,6 @@ pub struct ReadyNetwork(Arc<Mutex<Option<OwnedFd>>>);
 impl ReadyNetwork {
     /// Takes it; it is there once.
     pub(crate) fn take(&self) -> Option<OwnedFd> {
-        self.lock().take()
-    }
-
-    /// Its descriptor, for a process that closes all it does not know.
-    pub(crate) fn raw_fd(&self) -> Option<RawFd> {
-        self.lock().as_ref().map(AsRawFd::as_raw_fd)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<OwnedFd>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

@@ -208,8 +208,7 @@ pub fn start_monitored(
     mut observer: Observer,
 ) -> Result<(State, Option<UnixStream>)> {
     let stdio = container.supervision.passthrough.then(session::own_stdio).transpose()?;
-    let kept =
-        stdio.iter().flatten().map(AsRawFd::as_raw_fd).chain(container.network_ahead.raw_fd()).collect::<Vec<_>>();
+    let kept: Vec<_> = stdio.iter().flatten().map(AsRawFd::as_raw_fd).collect();
     daemon::start(options.foreground, &kept, move |owner, report| {
         let mut session = match Session::open(&container, options.stdin, true) {
             Ok(session) => session,
