@@ -40,7 +40,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     },
                     spec: serde_json::from_value(spec(network))?,
                     network: None,
-                    network_ahead: runner::ReadyNetwork::default(),
                     hosts: None,
                     init: false,
                     log: None,

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use oci_spec::runtime::Spec;
 
-use crate::ahead::ReadyNetwork;
 use crate::id_maps::IdMaps;
 use crate::layers::LayerMount;
 use crate::log::LogConfig;
@@ -40,8 +39,6 @@ pub struct Container {
     pub lenders: Vec<ProcessId>,
     /// Its network, set up in the network namespace that the spec asks for; `None`: nothing is set up.
     pub network: Option<network::Config>,
-    /// A network namespace that was made ahead, for a container that wants a new one.
-    pub network_ahead: ReadyNetwork,
     /// A file that gets the lines of `/etc/hosts` once the network's address is known, before the program runs.
     pub hosts: Option<HostsFile>,
     /// Run a built-in init as PID 1, which reaps and forwards signals.

@@ -69,8 +69,7 @@ pub(crate) fn create(
     let allotted = auto_ids::allot(&container.spec)?;
     let spec = allotted.as_ref().map_or(&container.spec, |allotted| &allotted.spec);
     let settings = Settings { init: container.init, create_cwd: container.create_cwd, ..Settings::default() };
-    let mut plan = Plan::for_container(spec, settings)?;
-    let netns = container.network_ahead.take().filter(|_| plan.join_network());
+    let plan = Plan::for_container(spec, settings)?;
     let owner = plan.id_maps.as_ref().map(rootfs::Owner::new).transpose()?;
     if let (Some(owner), Some(stdio)) = (&owner, &stdio) {
         owner.give(stdio)?;
@@ -86,10 +85,7 @@ pub(crate) fn create(
     let opened = bind::all(&plan).and_then(|binds| Ok((binds, joined(&plan)?)));
     // Before its error: that of a process that has ended is only the echo of that.
     check_lenders(&container.lenders)?;
-    let (binds, (mut namespaces, around)) = opened?;
-    if let Some(netns) = &netns {
-        namespaces.push((libc::CLONE_NEWNET, netns.try_clone().doing(|| "keep the network namespace".into())?));
-    }
+    let (binds, (namespaces, around)) = opened?;
     timing::mark(Mark::Opened);
     let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
     let mut cgroup = Cgroup::create(&container.id, container.cgroup_parent.as_deref(), &resources)?;
@@ -131,7 +127,7 @@ pub(crate) fn create(
         };
         let meanwhile = |pid| {
             witness.map_or(Ok(()), |witness| witness.watch(pid))?;
-            setup_network(container, pid, netns)
+            setup_network(container, pid)
         };
         let work = Work { meanwhile, mounted: |_| Ok(()), idle, root: Some(&container.rootfs), interrupts };
         start_child(&cgroup, &around, materials, work)
@@ -349,19 +345,13 @@ impl Undo for MadeNetwork<'_> {
     }
 }
 
-/// Sets the network up in the namespace `netns`; `None`: in that of the first process.
-fn setup_network(container: &Container, pid: i32, netns: Option<OwnedFd>) -> Result<MadeNetwork<'_>> {
+fn setup_network(container: &Container, pid: i32) -> Result<MadeNetwork<'_>> {
     let state_dir = container.state_dir.as_path();
     let made = match &container.network {
         None => MadeNetwork { state_dir, network: None },
         Some(config) => {
-            let namespace = match netns {
-                Some(netns) => netns,
-                None => {
-                    let path = format!("/proc/{pid}/ns/net");
-                    std::fs::File::open(&path).doing(|| format!("open {path}"))?.into()
-                }
-            };
+            let path = format!("/proc/{pid}/ns/net");
+            let namespace = std::fs::File::open(&path).doing(|| format!("open {path}"))?;
             let network = with_site(state_dir, |site| Ok(network::setup(config, site, Some(namespace.as_fd()))?))?;
             MadeNetwork { state_dir, network: Some(network) }
         }

@@ -16,7 +16,6 @@
 //! can do without fork a helper by themselves.
 
 mod added_mounts;
-mod ahead;
 pub mod attach;
 mod auto_ids;
 mod bind;
@@ -72,7 +71,6 @@ pub mod tool;
 pub mod validate;
 mod verbs;
 
-pub use ahead::{NetworkAhead, ReadyNetwork};
 pub use bind::can_propagate;
 pub use container::{Container, HostsFile, MountedFile, MountedLayers, Rootfs};
 pub use error::{Error, Result};

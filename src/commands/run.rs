@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use runner::NetworkAhead;
 
 use super::Run;
 use super::flags::ContainerFlags;
@@ -76,9 +75,7 @@ impl RunCommand {
         if options.remove {
             options.run_by = own_process()?;
         }
-        let network = options.wants_network().then(NetworkAhead::begin).flatten();
         let mut container = engine.create(&options, self.cidfile.as_deref(), &bars).map_err(container_failed)?;
-        container.network = network;
         drop(bars);
         if self.detach {
             engine.start_detached(&mut container).map_err(container_failed)?;

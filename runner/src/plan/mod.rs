@@ -208,21 +208,6 @@ impl Plan {
         });
     }
 
-    /// Has the first process join a network namespace that is new instead of being born in one; whether that will do.
-    pub fn join_network(&mut self) -> bool {
-        let flag = libc::CLONE_NEWNET as u64;
-        // In a user namespace it has to be that one's.
-        if self.new_namespaces & flag == 0 || self.has_users() {
-            return false;
-        }
-        self.new_namespaces &= !flag;
-        if !self.steps.contains(&Step::JoinNamespaces) {
-            let after = self.steps.iter().position(|step| *step == Step::JoinCgroups).map_or(0, |at| at + 1);
-            self.steps.insert(after, Step::JoinNamespaces);
-        }
-        true
-    }
-
     /// The plan for a further process of a running container.
     ///
     /// # Errors

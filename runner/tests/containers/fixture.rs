@@ -53,7 +53,6 @@ impl Lab {
             },
             spec: spec(args, more),
             network: None,
-            network_ahead: runner::ReadyNetwork::default(),
             hosts: None,
             init: false,
             log: Some(LogConfig::new(self.path(&format!("{id}.log")))),

@@ -117,7 +117,6 @@ impl<'a> RunExecutor<'a> {
             },
             spec: build(&spec)?,
             network: Some(NetworkConfig::new(&id, network)),
-            network_ahead: runner::ReadyNetwork::default(),
             init: false,
             log: None,
             create_cwd: true,

@@ -116,7 +116,7 @@ impl Engine {
         }
         self.container_event(&record, "create");
         timing::mark(Mark::Recorded);
-        Ok(Startable { record, claim, image: image.map(|image| image.config.config), network: None })
+        Ok(Startable { record, claim, image: image.map(|image| image.config.config) })
     }
 
     /// The volumes that a new container needs, and its record.

@@ -112,7 +112,6 @@ impl Engine {
             rootfs,
             spec,
             network: Some(network),
-            network_ahead: runner::ReadyNetwork::default(),
             hosts: (!data.options.inside.no_hosts).then(|| HostsFile {
                 path: state_dir.join("hosts"),
                 hostname: etc.hostname.clone(),

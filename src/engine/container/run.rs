@@ -13,8 +13,7 @@ use runner::denied::Denial;
 use runner::spec::parse;
 use runner::timing::{self, Mark};
 use runner::{
-    DetachKeys, Exit, Foreground, Happening, MonitorOptions, NetworkAhead, Observer, run_explained, run_foreground,
-    start_monitored,
+    DetachKeys, Exit, Foreground, Happening, MonitorOptions, Observer, run_explained, run_foreground, start_monitored,
 };
 use store::Store;
 use store::image::RunConfig;
@@ -41,17 +40,6 @@ pub struct Startable {
     pub(super) claim: Option<Claim>,
     /// The image's defaults; `None` with `--rootfs`.
     pub image: Option<RunConfig>,
-    /// A network namespace that is being made for it.
-    pub network: Option<NetworkAhead>,
-}
-
-impl Startable {
-    /// What its start is made of. From now on the process has one thread.
-    fn prepare(&mut self, engine: &Engine) -> Result<Container> {
-        let prepared = engine.prepare(&self.record, self.image.as_ref());
-        let network_ahead = self.network.take().map(NetworkAhead::finish).unwrap_or_default();
-        Ok(Container { network_ahead, ..prepared? })
-    }
 }
 
 /// How a client is connected.
@@ -72,9 +60,8 @@ impl Engine {
     /// It cannot be started; the error's kind says why, as docker's exit codes do.
     pub fn start_detached(&self, startable: &mut Startable) -> Result<bool> {
         let Some(claim) = self.claim_start(startable)? else { return Ok(false) };
-        let prepared = startable.prepare(self);
         let record = &startable.record;
-        let container = match prepared {
+        let container = match self.prepare(&startable.record, startable.image.as_ref()) {
             Ok(container) => container,
             Err(error) => return Err(self.unprepared(record, claim, error)),
         };
@@ -102,10 +89,9 @@ impl Engine {
     /// As [`Engine::start_detached`].
     pub fn run_attached(&self, startable: &mut Startable, attachment: &Attachment) -> Result<u8> {
         let claim = self.claim_to_attach(startable)?;
-        let prepared = startable.prepare(self);
         let record = &startable.record;
         let asked = &record.data.options;
-        let mut container = match prepared {
+        let mut container = match self.prepare(&startable.record, startable.image.as_ref()) {
             Ok(container) => container,
             Err(error) => return Err(self.unprepared(record, claim, error)),
         };
@@ -138,9 +124,8 @@ impl Engine {
     /// As [`Engine::start_detached`].
     pub fn run_explained(&self, startable: &mut Startable, attachment: &Attachment) -> Result<(u8, Vec<Denial>)> {
         let claim = self.claim_to_attach(startable)?;
-        let prepared = startable.prepare(self);
         let record = &startable.record;
-        let mut container = match prepared {
+        let mut container = match self.prepare(&startable.record, startable.image.as_ref()) {
             Ok(container) => container,
             Err(error) => return Err(self.unprepared(record, claim, error)),
         };
@@ -295,7 +280,7 @@ impl Engine {
             return Ok(None);
         }
         let image = self.run_config(&record.data)?;
-        Ok(Some(Startable { record, claim: None, image, network: None }))
+        Ok(Some(Startable { record, claim: None, image }))
     }
 
     /// What is done when the monitor tells what happens. It holds paths only: descriptors are closed in the monitor.

@@ -133,14 +133,6 @@ pub struct Options {
 }
 
 impl Options {
-    /// Whether it looks as if it had a new network namespace of this machine's user namespace; a guess that may be wrong.
-    #[must_use]
-    pub fn wants_network(&self) -> bool {
-        let lent =
-            |network: &String| network == "host" || ["container:", "ns:"].iter().any(|kind| network.starts_with(kind));
-        !self.network.networks.iter().any(lent) && self.ids == Ids::default()
-    }
-
     /// Whether it is a `run --rm` that asks for nothing which a container that died may still hold: a name, an address, a port, a volume, a
     /// device. Such a one need not wait for the sweep of the dead.
     #[must_use]
