@@ -63,7 +63,10 @@ impl Standstill {
         sys::wait(self.keeper.as_fd()).doing(|| "wait for a helper process".into())?;
         // Somebody may have killed that process.
         match state::load(&self.directory) {
-            Ok(state) if state.status == Status::Paused => verbs::unpause(&self.directory),
+            Ok(state) if state.status == Status::Paused => match verbs::unpause(&self.directory) {
+                Err(Error::NotRunning(_) | Error::NotFound(_)) => Ok(()),
+                result => result,
+            },
             Ok(_) | Err(Error::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
         }

@@ -134,7 +134,11 @@ fn end_process(
 ) -> Result<()> {
     if state.status == Status::Paused || is_frozen(dir).is_ok_and(|frozen| frozen) {
         // A frozen process takes no signal.
-        unpause(dir)?;
+        match unpause(dir) {
+            // It was ended by somebody else just now.
+            Err(Error::NotRunning(_) | Error::NotFound(_)) => {}
+            result => result?,
+        }
     }
     // An init that is asked by SIGPWR may listen to more than that.
     let by_pipe = signal.is_none() && state.stop_signal == libc::SIGPWR && initctl::power_off(dir).unwrap_or(false);
@@ -279,7 +283,8 @@ fn set_paused(dir: &Path, paused: bool) -> Result<()> {
     if !state.is_running() {
         return Err(Error::NotRunning(state.id));
     }
-    let cgroup = Cgroup::open(&state.cgroup)?;
+    let cgroup = Cgroup::open(&state.cgroup);
+    let cgroup = cgroup.map_err(|error| unless_ended(&state, error))?;
     let record = |status| {
         let change = |state: &mut State| {
             if state.is_running() {
@@ -290,16 +295,21 @@ fn set_paused(dir: &Path, paused: bool) -> Result<()> {
     };
     // Whoever is killed in between leaves one that says it is paused, which is what `unpause` asks for.
     if !paused {
-        cgroup.thaw()?;
+        cgroup.thaw().map_err(|error| unless_ended(&state, error))?;
         return record(Status::Running);
     }
     record(Status::Paused)?;
     cgroup.freeze().or_else(|error| {
         // Some of its processes may be frozen.
-        cgroup.thaw()?;
+        cgroup.thaw().map_err(|error| unless_ended(&state, error))?;
         record(Status::Running)?;
-        Err(error.into())
+        Err(unless_ended(&state, error))
     })
+}
+
+/// What a group's error means: its monitor takes the groups of a container away before it records the end.
+fn unless_ended(state: &State, error: crate::cgroup::Error) -> Error {
+    if state.pidfd().is_ok() { error.into() } else { Error::NotRunning(state.id.clone()) }
 }
 
 /// Whether the processes of a container are frozen, whatever its record says.
@@ -311,7 +321,8 @@ pub fn is_frozen(dir: &Path) -> Result<bool> {
     if !state.is_running() {
         return Err(Error::NotRunning(state.id));
     }
-    Ok(Cgroup::open(&state.cgroup)?.is_frozen()?)
+    let frozen = Cgroup::open(&state.cgroup).and_then(|cgroup| cgroup.is_frozen());
+    frozen.map_err(|error| unless_ended(&state, error))
 }
 
 /// Changes limits of a running container; what `resources` does not name stays.
@@ -323,7 +334,8 @@ pub fn update(dir: &Path, resources: &LinuxResources) -> Result<()> {
     if !state.is_running() {
         return Err(Error::NotRunning(state.id));
     }
-    Ok(Cgroup::open(&state.cgroup)?.update(resources)?)
+    let updated = Cgroup::open(&state.cgroup).and_then(|mut cgroup| cgroup.update(resources));
+    updated.map_err(|error| unless_ended(&state, error))
 }
 
 /// Removes all that is left of a container that has ended: cgroup, network, state directory. One that is running is killed

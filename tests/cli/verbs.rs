@@ -17,6 +17,23 @@ fn status(sandbox: &Sandbox, name: &str) -> String {
 }
 
 #[test]
+fn removed_by_three_at_once() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    for round in 0..30 {
+        sleeper(&sandbox, "box", &[]);
+        if round % 2 == 0 {
+            sandbox.ok(&["pause", "box"]);
+        }
+        let all = [(); 3].map(|()| sandbox.spawn(&["rm", "--force", "box"]));
+        for mut one in all {
+            let said = one.said();
+            assert_eq!((one.wait(), said.as_str()), (0, ""), "round {round}");
+        }
+    }
+}
+
+#[test]
 fn paused_means_that_nothing_moves() {
     let sandbox = Sandbox::new();
     sandbox.pull("busybox");

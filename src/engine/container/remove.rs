@@ -27,15 +27,20 @@ impl Engine {
             Err(_) if force => return Ok(false),
             Err(error) => return Err(error),
         };
+        match self.remove_found(&id, name, force, volumes) {
+            // Whatever was missing of it: somebody else has removed it meanwhile.
+            Err(_) if force && !self.store.containers().has(&id) => Ok(false),
+            removed => removed.map(|()| true),
+        }
+    }
+
+    fn remove_found(&self, id: &str, name: &str, force: bool, volumes: bool) -> Result<()> {
         let deadline = Instant::now() + STOP_LIMIT;
         loop {
-            if force && !self.store.containers().has(&id) {
-                return Ok(false);
-            }
-            let record = self.container_record(&id)?;
+            let record = self.container_record(id)?;
             // Never held while it is stopped: its own monitor may be about to remove it.
-            let claim = Claim::take(&self.store.containers().path(&id)?)?;
-            if let Some(state) = self.state(&id)?.filter(runner::State::is_up) {
+            let claim = Claim::take(&self.store.containers().path(id)?)?;
+            if let Some(state) = self.state(id)?.filter(runner::State::is_up) {
                 drop(claim);
                 self.stop_to_remove(&record, &state, name, force)?;
                 if Instant::now() > deadline {
@@ -45,12 +50,12 @@ impl Engine {
             }
             if !volumes && !record.data.options.remove && !record.data.anonymous_volumes.is_empty() {
                 // docker keeps anonymous volumes unless -v says otherwise: they lose their owner and are listed as such.
-                self.store.containers().change(&id, |data: &mut ContainerData| data.anonymous_volumes.clear())?;
+                self.store.containers().change(id, |data: &mut ContainerData| data.anonymous_volumes.clear())?;
             }
-            match remove_claimed(&self.store, &self.states(), &id, Removal::Whole, claim) {
+            match remove_claimed(&self.store, &self.states(), id, Removal::Whole, claim) {
                 // Whoever started it was killed, and its monitor is on its way: without a claim nobody else begins.
-                Err(_) if Instant::now() < deadline && self.is_begun(&id)? => std::thread::sleep(PAUSE),
-                removed => return removed.map(|()| true),
+                Err(_) if Instant::now() < deadline && self.is_begun(id)? => std::thread::sleep(PAUSE),
+                removed => return removed,
             }
         }
     }

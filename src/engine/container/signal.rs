@@ -87,6 +87,7 @@ impl Engine {
             Some(state) if state.status == runner::Status::Running => {
                 match runner::Standstill::of(&directory) {
                     // It ended just now, which stands still too.
+                    Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => Ok(None),
                     Err(_) if !self.state(id)?.is_some_and(|state| state.is_running()) => Ok(None),
                     frozen => Ok(Some(Frozen(Some(frozen?)))),
                 }
