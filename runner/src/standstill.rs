@@ -36,10 +36,7 @@ impl Standstill {
             }
             // Nothing is ever written: it ends when nobody holds the other end.
             let _ = (&end).read(&mut [0]);
-            match verbs::unpause(&path) {
-                Ok(()) | Err(Error::NotRunning(_) | Error::NotFound(_)) => 0,
-                Err(_) => 1,
-            }
+            i32::from(verbs::let_go_on(&path).is_err())
         })?;
         drop((end, tell));
         let still = Self { directory: directory.to_path_buf(), hold: Some(hold), keeper };
@@ -63,10 +60,7 @@ impl Standstill {
         sys::wait(self.keeper.as_fd()).doing(|| "wait for a helper process".into())?;
         // Somebody may have killed that process.
         match state::load(&self.directory) {
-            Ok(state) if state.status == Status::Paused => match verbs::unpause(&self.directory) {
-                Err(Error::NotRunning(_) | Error::NotFound(_)) => Ok(()),
-                result => result,
-            },
+            Ok(state) if state.status == Status::Paused => verbs::let_go_on(&self.directory),
             Ok(_) | Err(Error::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
         }

@@ -134,11 +134,7 @@ fn end_process(
 ) -> Result<()> {
     if state.status == Status::Paused || is_frozen(dir).is_ok_and(|frozen| frozen) {
         // A frozen process takes no signal.
-        match unpause(dir) {
-            // It was ended by somebody else just now.
-            Err(Error::NotRunning(_) | Error::NotFound(_)) => {}
-            result => result?,
-        }
+        let_go_on(dir)?;
     }
     // An init that is asked by SIGPWR may listen to more than that.
     let by_pipe = signal.is_none() && state.stop_signal == libc::SIGPWR && initctl::power_off(dir).unwrap_or(false);
@@ -278,38 +274,48 @@ pub fn unpause(dir: &Path) -> Result<()> {
     set_paused(dir, false)
 }
 
+/// As [`unpause`], where one that somebody else has ended just now is as good.
+pub(crate) fn let_go_on(dir: &Path) -> Result<()> {
+    match unpause(dir) {
+        Err(Error::NotRunning(_) | Error::NotFound(_)) => Ok(()),
+        result => result,
+    }
+}
+
 fn set_paused(dir: &Path, paused: bool) -> Result<()> {
+    in_groups(dir, |cgroup| {
+        let record = |status| {
+            let change = |state: &mut State| {
+                if state.is_running() {
+                    state.status = status;
+                }
+            };
+            state::update(dir, change).map(drop)
+        };
+        // Whoever is killed in between leaves one that says it is paused, which is what `unpause` asks for.
+        if !paused {
+            cgroup.thaw()?;
+            return record(Status::Running);
+        }
+        record(Status::Paused)?;
+        cgroup.freeze().or_else(|error| {
+            // Some of its processes may be frozen.
+            cgroup.thaw()?;
+            record(Status::Running)?;
+            Err(error.into())
+        })
+    })
+}
+
+/// Works with the groups of a running container. One that ends meanwhile has ended, whatever failed for that: its monitor
+/// takes the groups away before it records the end.
+fn in_groups<T>(dir: &Path, work: impl FnOnce(&mut Cgroup) -> Result<T>) -> Result<T> {
     let state = state::load(dir)?;
     if !state.is_running() {
         return Err(Error::NotRunning(state.id));
     }
-    let cgroup = Cgroup::open(&state.cgroup);
-    let cgroup = cgroup.map_err(|error| unless_ended(&state, error))?;
-    let record = |status| {
-        let change = |state: &mut State| {
-            if state.is_running() {
-                state.status = status;
-            }
-        };
-        state::update(dir, change).map(drop)
-    };
-    // Whoever is killed in between leaves one that says it is paused, which is what `unpause` asks for.
-    if !paused {
-        cgroup.thaw().map_err(|error| unless_ended(&state, error))?;
-        return record(Status::Running);
-    }
-    record(Status::Paused)?;
-    cgroup.freeze().or_else(|error| {
-        // Some of its processes may be frozen.
-        cgroup.thaw().map_err(|error| unless_ended(&state, error))?;
-        record(Status::Running)?;
-        Err(unless_ended(&state, error))
-    })
-}
-
-/// What a group's error means: its monitor takes the groups of a container away before it records the end.
-fn unless_ended(state: &State, error: crate::cgroup::Error) -> Error {
-    if state.pidfd().is_ok() { error.into() } else { Error::NotRunning(state.id.clone()) }
+    let done = Cgroup::open(&state.cgroup).map_err(Error::from).and_then(|mut cgroup| work(&mut cgroup));
+    done.map_err(|error| if state.pidfd().is_ok() { error } else { Error::NotRunning(state.id) })
 }
 
 /// Whether the processes of a container are frozen, whatever its record says.
@@ -317,12 +323,7 @@ fn unless_ended(state: &State, error: crate::cgroup::Error) -> Error {
 /// # Errors
 /// [`Error::NotRunning`].
 pub fn is_frozen(dir: &Path) -> Result<bool> {
-    let state = state::load(dir)?;
-    if !state.is_running() {
-        return Err(Error::NotRunning(state.id));
-    }
-    let frozen = Cgroup::open(&state.cgroup).and_then(|cgroup| cgroup.is_frozen());
-    frozen.map_err(|error| unless_ended(&state, error))
+    in_groups(dir, |cgroup| Ok(cgroup.is_frozen()?))
 }
 
 /// Changes limits of a running container; what `resources` does not name stays.
@@ -330,12 +331,7 @@ pub fn is_frozen(dir: &Path) -> Result<bool> {
 /// # Errors
 /// [`Error::NotRunning`], or a limit that the kernel refuses.
 pub fn update(dir: &Path, resources: &LinuxResources) -> Result<()> {
-    let state = state::load(dir)?;
-    if !state.is_running() {
-        return Err(Error::NotRunning(state.id));
-    }
-    let updated = Cgroup::open(&state.cgroup).and_then(|mut cgroup| cgroup.update(resources));
-    updated.map_err(|error| unless_ended(&state, error))
+    in_groups(dir, |cgroup| Ok(cgroup.update(resources)?))
 }
 
 /// Removes all that is left of a container that has ended: cgroup, network, state directory. One that is running is killed

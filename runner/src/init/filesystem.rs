@@ -236,21 +236,18 @@ impl Child<'_> {
         let Some(target) = self.existing(path)? else { return Ok(()) };
         let doing = || format!("mask {at}");
         let mode = rustix::fs::fstat(&target).doing(doing)?.st_mode;
-        if FileType::from_raw_mode(mode) != FileType::Directory {
-            if self.null_mask.is_none() {
-                self.null_mask = Some(self.null_device()?);
-            }
-            let clone = self.null_mask.as_ref().map(|null| mount::clone_fd(null, false)).transpose().doing(doing)?;
-            return clone.map_or(Ok(()), |clone| mount::attach(&clone, &target).doing(doing));
+        let is_directory = FileType::from_raw_mode(mode) == FileType::Directory;
+        if !is_directory && self.null_mask.is_none() {
+            self.null_mask = Some(self.null_device()?);
         }
-        if let Some(empty) = &self.empty_mask {
-            let clone = mount::clone_fd(empty, false).doing(doing)?;
+        if let Some(source) = if is_directory { &self.empty_mask } else { &self.null_mask } {
+            let clone = mount::clone_fd(source, false).doing(doing)?;
             return mount::attach(&clone, &target).doing(doing);
         }
         let attributes =
             mount::MOUNT_ATTR_RDONLY | mount::MOUNT_ATTR_NODEV | mount::MOUNT_ATTR_NOSUID | mount::MOUNT_ATTR_NOEXEC;
         let empty = mount::empty_tmpfs("0555", Some(4096), attributes).doing(doing)?;
-        // The first is attached itself and the next ones are clones of it: letting go of a mount that is attached
+        // The first directory's is attached itself and the next ones are clones of it: letting go of a mount that is attached
         // nowhere costs an RCU grace period, which the exec would have to wait for.
         mount::attach(&empty, &target).doing(doing)?;
         self.empty_mask = Some(empty);
