@@ -271,7 +271,7 @@ impl<'a> Draft<'a> {
         }
         let mut kind = match item.node.kind {
             NodeKind::Directory => Kind::Directory { opaque: false, implied: false },
-            NodeKind::File(size) => Kind::File { size, extents: Vec::new().into() },
+            NodeKind::File(size) => Kind::file(size),
             NodeKind::Symlink(target) => Kind::Symlink { target },
             NodeKind::Device(true, major, minor) => Kind::CharDevice { major, minor },
             NodeKind::Device(false, major, minor) => Kind::BlockDevice { major, minor },

@@ -25,7 +25,7 @@ fn tar(lines: &[&str]) -> Vec<u8> {
         } else if let Some((name, first)) = line.split_once("==") {
             (name, Kind::HardLink { target: path(first) }, None)
         } else if let Some((name, text)) = line.split_once('=') {
-            (name, Kind::File { size: text.len() as u64, extents: Vec::new().into() }, Some(text))
+            (name, Kind::file(text.len() as u64), Some(text))
         } else {
             (*line, Kind::Directory { opaque: false, implied: false }, None)
         };

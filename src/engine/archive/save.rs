@@ -401,7 +401,7 @@ impl<W: Write> Archive<W> {
 pub fn append<W: Write>(tar: &mut Writer<W>, path: &str, size: u64, data: &mut dyn Read) -> Result<()> {
     let entry = Entry {
         path: LayerPath::parse(path.as_bytes())?,
-        kind: Kind::File { size, extents: Vec::new().into() },
+        kind: Kind::file(size),
         mode: 0o644,
         uid: 0,
         gid: 0,

@@ -153,7 +153,7 @@ fn entry_of(member: &Member) -> Result<(Entry, Vec<(u64, u64)>)> {
                     runs.push((*size, 0));
                 }
             }
-            Kind::File { size: *size, extents: Vec::new().into() }
+            Kind::file(*size)
         }
         MemberKind::HardLink { target } => Kind::HardLink { target: LayerPath::parse(target)? },
         MemberKind::Symlink { target } => Kind::Symlink { target: target.clone() },

@@ -181,11 +181,8 @@ impl<'a> Reader<'a> {
             format::S_IFDIR => Kind::Directory { opaque: xattrs.opaque, implied: false },
             format::S_IFREG => {
                 place = self.place(inode).map_err(|why| format!("{path}: {why}"))?;
-                let extent = |place: Place| Extent { logical: 0, offset: place.offset(), length: inode.size };
-                Kind::File {
-                    size: inode.size,
-                    extents: place.map_or_else(|| Vec::new().into(), |place| extent(place).into()),
-                }
+                let extents = |place: Place| Extent { logical: 0, offset: place.offset(), length: inode.size }.into();
+                Kind::File { size: inode.size, extents: place.map(extents).unwrap_or_default() }
             }
             format::S_IFLNK if (1..4096).contains(&inode.size) => {
                 Kind::Symlink { target: self.content(walk, inode, body)?.to_vec() }

@@ -169,10 +169,7 @@ fn attributes_linux_cannot_show_are_left_out() {
         let names: Vec<_> = read_back(&raw)[1].xattrs.iter().map(|(name, _)| name.clone()).collect();
         names.iter().map(|name| String::from_utf8(name.clone()).unwrap()).collect::<Vec<_>>()
     };
-    assert_eq!(
-        visible(Kind::File { size: 0, extents: Vec::new().into() }),
-        ["security.selinux", "system.posix_acl_access", "trusted.x", "user.x"]
-    );
+    assert_eq!(visible(Kind::file(0)), ["security.selinux", "system.posix_acl_access", "trusted.x", "user.x"]);
     assert_eq!(visible(Kind::Symlink { target: b"x".to_vec() }), ["security.selinux", "trusted.x"]);
     assert_eq!(visible(Kind::Fifo), ["security.selinux", "system.posix_acl_access", "trusted.x"]);
 }

@@ -11,7 +11,7 @@ pub(crate) fn layer(store: &Store, name: &str, size: usize) -> LayerInfo {
     let bytes = name.as_bytes().iter().copied().cycle().take(size).collect::<Vec<u8>>();
     let entry = Entry {
         path: LayerPath::parse(name.as_bytes()).unwrap(),
-        kind: Kind::File { size: size as u64, extents: Vec::new().into() },
+        kind: Kind::file(size as u64),
         mode: 0o644,
         uid: 0,
         gid: 0,

@@ -207,9 +207,7 @@ fn kind_of(handle: &OwnedFd, path: &LayerPath, stat: &Stat) -> Result<Option<(Ki
         FileType::CharacterDevice if (major, minor) == (0, 0) => Kind::Whiteout,
         _ if whiteout => Kind::Whiteout,
         FileType::Directory => Kind::Directory { opaque: marks.opaque, implied: false },
-        FileType::RegularFile => {
-            Kind::File { size: u64::try_from(stat.st_size).unwrap_or(0), extents: Vec::new().into() }
-        }
+        FileType::RegularFile => Kind::file(u64::try_from(stat.st_size).unwrap_or(0)),
         FileType::Symlink => {
             let target =
                 rustix::fs::readlinkat(handle, c"", Vec::new()).map_err(|e| io_error("read the link", path)(e))?;

@@ -88,6 +88,12 @@ impl<'a> IntoIterator for &'a Extents {
     }
 }
 
+impl Default for Extents {
+    fn default() -> Self {
+        Vec::new().into()
+    }
+}
+
 /// What an entry is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -136,6 +142,14 @@ pub enum Kind {
     Fifo,
     /// Hides this path of the layers below; nothing of this layer is at the path.
     Whiteout,
+}
+
+impl Kind {
+    /// A regular file of this size, bytes, whose bytes are in no tar yet.
+    #[must_use]
+    pub fn file(size: u64) -> Self {
+        Self::File { size, extents: Extents::default() }
+    }
 }
 
 /// One entry of a layer.

@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn file(path: &str, size: u64) -> Entry {
-        entry(path, Kind::File { size, extents: Vec::new().into() })
+        entry(path, Kind::file(size))
     }
 
     fn directory(path: &str, opaque: bool) -> Entry {

@@ -134,7 +134,7 @@ mod tests {
     }
 
     fn file(raw: &str) -> Entry {
-        entry(raw, Kind::File { size: 0, extents: Vec::new().into() }, 0o600)
+        entry(raw, Kind::file(0), 0o600)
     }
 
     fn link(raw: &str, target: &str) -> Entry {

@@ -35,7 +35,7 @@ fn opaque(raw: &str) -> Entry {
 }
 
 fn file(raw: &str, size: u64) -> Entry {
-    entry(raw, Kind::File { size, extents: Vec::new().into() })
+    entry(raw, Kind::file(size))
 }
 
 fn link(raw: &str, target: &str) -> Entry {
@@ -396,7 +396,7 @@ fn arbitrary_layers() -> impl Strategy<Value = Vec<Vec<Entry>>> {
                 4 | 5 => Kind::Whiteout,
                 6 => Kind::HardLink { target: path(&target.join("/")) },
                 7 => Kind::Fifo,
-                _ => Kind::File { size, extents: Vec::new().into() },
+                _ => Kind::file(size),
             };
             let mtime = Time { seconds: i64::from(number), nanoseconds: u32::from(number) };
             let uid = u32::from(number % 5);

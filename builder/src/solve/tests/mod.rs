@@ -127,7 +127,7 @@ impl Bench {
                 entries.insert(parent.clone(), (entry(&parent, kind, 0o755), String::new()));
                 above = parent.parent();
             }
-            let kind = Kind::File { size: text.len() as u64, extents: Vec::new().into() };
+            let kind = Kind::file(text.len() as u64);
             entries.insert(path.clone(), (entry(&path, kind, 0o644), (*text).to_owned()));
         }
         let mut writer = self.store.layers().writer().unwrap();

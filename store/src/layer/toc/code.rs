@@ -191,8 +191,10 @@ impl<'a> Input<'a> {
             }
             FILE => {
                 let (size, offset) = (self.number()?, self.number()?);
-                let whole = Extent { logical: 0, offset, length: size };
-                Kind::File { size, extents: if size == 0 { Vec::new().into() } else { whole.into() } }
+                match size {
+                    0 => Kind::file(0),
+                    _ => Kind::File { size, extents: Extent { logical: 0, offset, length: size }.into() },
+                }
             }
             SPARSE => self.sparse()?,
             HARD_LINK => Kind::HardLink { target: Self::path(self.bytes()?.to_vec())? },

@@ -23,7 +23,7 @@ fn opaque(raw: &str) -> Entry {
 }
 
 fn file(raw: &str) -> Entry {
-    entry(raw, Kind::File { size: 0, extents: Vec::new().into() })
+    entry(raw, Kind::file(0))
 }
 
 fn link(raw: &str, target: &str) -> Entry {

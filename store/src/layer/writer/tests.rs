@@ -14,12 +14,10 @@ fn writes_a_layer_twice_the_same() {
     let write = || {
         let mut writer = store.layers().writer().unwrap();
         writer.add(&entry("a", Kind::Directory { opaque: true, implied: false }), None).unwrap();
-        writer
-            .add(&entry("a/big", Kind::File { size: 1_000_000, extents: Vec::new().into() }), Some(&mut &big[..]))
-            .unwrap();
+        writer.add(&entry("a/big", Kind::file(1_000_000)), Some(&mut &big[..])).unwrap();
         writer.add(&entry("a/link", Kind::HardLink { target: LayerPath::parse(b"a/big").unwrap() }), None).unwrap();
         writer.add(&entry("b/c", Kind::Whiteout), None).unwrap();
-        writer.add(&entry("b/empty", Kind::File { size: 0, extents: Vec::new().into() }), None).unwrap();
+        writer.add(&entry("b/empty", Kind::file(0)), None).unwrap();
         writer.finish().unwrap()
     };
     let info = write();

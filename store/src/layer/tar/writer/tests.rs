@@ -18,7 +18,7 @@ fn entry(path: &[u8], kind: Kind) -> Entry {
 
 #[test]
 fn plain_entries_need_no_pax() {
-    let file = entry(&[b"d".repeat(120), b"/f".to_vec()].concat(), Kind::File { size: 3, extents: Vec::new().into() });
+    let file = entry(&[b"d".repeat(120), b"/f".to_vec()].concat(), Kind::file(3));
     let bytes = write(std::slice::from_ref(&file));
     assert_eq!(bytes.len(), 4 * 512);
     assert_eq!(bytes, write(&[file]), "the same again");
@@ -26,7 +26,7 @@ fn plain_entries_need_no_pax() {
 
 #[test]
 fn refuses_data_of_another_size() {
-    let file = entry(b"f", Kind::File { size: 3, extents: Vec::new().into() });
+    let file = entry(b"f", Kind::file(3));
     for data in [&b"xx"[..], b"xxxx"] {
         assert!(Writer::new(Vec::new()).append(&file, Some(&mut &data[..])).is_err());
     }
@@ -55,7 +55,7 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
 fn kind() -> impl Strategy<Value = Kind> {
     prop_oneof![
         4 => (any::<bool>()).prop_map(|opaque| Kind::Directory { opaque, implied: false }),
-        4 => (0_u64..3000).prop_map(|size| Kind::File { size, extents: Vec::new().into() }),
+        4 => (0_u64..3000).prop_map(Kind::file),
         1 => proptest::collection::vec(1_u8..=255, 1..300).prop_map(|target| Kind::Symlink { target }),
         1 => (1_u32..4096, 0_u32..(1 << 20)).prop_map(|(major, minor)| Kind::CharDevice { major, minor }),
         1 => (0_u32..4096, 0_u32..(1 << 20)).prop_map(|(major, minor)| Kind::BlockDevice { major, minor }),
@@ -149,7 +149,7 @@ fn gnu_tar_reads_it() {
     let dir = tempfile::tempdir().unwrap();
     let long = [b"long".repeat(60), b"/".to_vec(), b"name".repeat(50)].concat();
     let mut entries = vec![
-        entry(&long, Kind::File { size: 700, extents: Vec::new().into() }),
+        entry(&long, Kind::file(700)),
         entry(b"not\xffutf8", Kind::Symlink { target: b"t".repeat(300) }),
         entry(b"z", Kind::HardLink { target: LayerPath::parse(&long).unwrap() }),
     ];
