@@ -407,7 +407,8 @@ impl<'a> Records<'a> {
         Ok(records)
     }
 
-    /// The full id of the record that `text` means: a full id, a name, or the beginning of exactly one id.
+    /// The full id of the record that `text` means: a full id, a name, or the beginning of exactly one id. Ids of volumes are not
+    /// abbreviated: who names a volume `db` for the first time must not get another's.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Conflict`] if several ids begin so, [`Error::Io`].
@@ -422,7 +423,10 @@ impl<'a> Records<'a> {
         {
             return Ok(id);
         }
-        if text.is_empty() || !text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        if self.class == Class::Volume
+            || text.is_empty()
+            || !text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        {
             return Err(missing());
         }
         let mut fitting = self.ids()?.into_iter().filter(|id| id.starts_with(text));

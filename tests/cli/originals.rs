@@ -152,6 +152,34 @@ fn an_archive_is_kept_by_digest_unless_a_registry_has_it() {
     assert_eq!(large_blobs(&third), 0);
 }
 
+/// The image that was pulled says where the layer is to be had; the loaded one must know it when that one is gone.
+#[test]
+fn a_loaded_image_knows_where_its_layers_are_when_the_pulled_one_is_gone() {
+    let registry = Registry::fresh();
+    let mut sandbox = Sandbox::new();
+    sandbox.trust(&registry);
+    let name = registry.put("busybox", "team/base:1");
+    sandbox.ok(&["pull", "-q", &name]);
+    let layout = sandbox.text("layout");
+    let derived = format!("oci:{layout}:latest");
+    tools::run("skopeo", ["copy", "--quiet", &format!("oci:{}:latest", images::layout("busybox").display()), &derived]);
+    tools::run("umoci", ["config", "--image", &format!("{layout}:latest"), "--config.label", "derived=yes"]);
+    let digest = tools::run("skopeo", ["inspect", "--format", "{{.Digest}}", &derived]).word();
+    let archive = sandbox.text("derived.tar");
+    let to = format!("oci-archive:{archive}:docker.io/made/derived:1");
+    tools::run("skopeo", ["copy", "--quiet", &derived, &to]);
+
+    sandbox.ok(&["load", "-q", "-i", &archive]);
+    assert_eq!(large_blobs(&sandbox), 0, "the registry has the layer");
+    sandbox.ok(&["rmi", &name]);
+    let again = sandbox.text("again.tar");
+    sandbox.ok(&["save", "-o", &again, "made/derived:1"]);
+    assert_eq!(
+        tools::run("skopeo", ["inspect", "--format", "{{.Digest}}", &format!("oci-archive:{again}")]).word(),
+        digest
+    );
+}
+
 #[test]
 fn what_a_push_compressed_has_one_digest_for_ever() {
     let (mut first, second, sandbox) = ground();

@@ -25,6 +25,38 @@ fn made_listed_inspected_and_removed() {
     sandbox.img(&["volume", "create", "../x"]).refuses(1, &["../x"]);
 }
 
+/// The name is taken before the record of the volume can be seen, and the volume goes as soon as nobody uses it.
+#[test]
+fn named_for_the_first_time_by_many_at_once() {
+    let sandbox = Sandbox::new();
+    for round in 0..30 {
+        let all = [(); 6].map(|()| sandbox.spawn(&["volume", "create", "data"]));
+        for mut one in all {
+            let said = one.said();
+            assert_eq!((one.wait(), said.as_str()), (0, ""), "round {round}");
+        }
+        sandbox.ok(&["volume", "rm", "data"]);
+    }
+}
+
+/// `db` may be the beginning of somebody's id.
+#[test]
+fn the_id_of_a_volume_is_not_abbreviated() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let random = sandbox.ok(&["volume", "create"]);
+    let run = |volume: &str, script: &str| {
+        let volume = format!("{volume}:/data");
+        sandbox.ok(&["run", "--rm", "--network", "none", "-v", &volume, "busybox", "sh", "-c", script])
+    };
+    run(&random, "echo other > /data/file");
+    let short = &random[..2];
+    sandbox.img(&["volume", "rm", short]).refuses(1, &["no such volume", short]);
+    assert_eq!(run(short, "ls /data"), "", "a volume of its own");
+    sandbox.ok(&["volume", "rm", short]);
+    assert_eq!(run(&random, "cat /data/file"), "other");
+}
+
 #[test]
 fn a_volume_outlives_its_containers_and_is_filled_from_the_image_once() {
     let sandbox = Sandbox::new();

@@ -1,15 +1,16 @@
 //! Reading archives: the OCI layout if there is one (it has the manifests), else docker's form. An archive that names an
 //! image twice, several images, or no names at all is taken as it is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use registry_client::{Descriptor, Document, Index, Manifest, MediaType, Platform};
-use store::image::{CONFIG_MAX, CompressedLayer, ImageConfig, ImageRecord, Provenance};
+use store::image::{CONFIG_MAX, ImageConfig, ImageRecord, Provenance};
 use store::refs::{Expect, Target};
 use store::{DiffId, Digest, ImageId};
 
 use super::contents::Contents;
+use super::keeping::Keeping;
 use super::legacy::is_legacy;
 use super::{DockerImage, MANIFEST_MAX, NAME_ANNOTATION, REF_ANNOTATION};
 use crate::engine::Engine;
@@ -55,16 +56,12 @@ impl Engine {
         let mut loaded = Vec::new();
         // An archive that has both forms loses nothing by the second: only that one has manifests.
         if contents.has("index.json") {
-            let fetchable = match keep {
-                KeepCompressed::Auto => self.fetchable()?,
-                _ => BTreeSet::new(),
-            };
-            let keeps = |digest: &Digest| keep != KeepCompressed::Never && !fetchable.contains(digest);
+            let keeping = self.keeping(keep)?;
             contents.check_version()?;
             let index = index(&contents)?;
             check_number(index.manifests.len(), 0)?;
             for descriptor in &index.manifests {
-                loaded.extend(self.load_oci(&contents, descriptor, &keeps, progress)?);
+                loaded.extend(self.load_oci(&contents, descriptor, &keeping, progress)?);
             }
         } else if contents.has("manifest.json") {
             let images: Vec<DockerImage> = contents.json("manifest.json")?;
@@ -145,17 +142,17 @@ impl Engine {
         &self,
         contents: &Contents,
         descriptor: &Descriptor,
-        keeps: &dyn Fn(&Digest) -> bool,
+        keeping: &Keeping,
         progress: &dyn Progress,
     ) -> Result<Option<Loaded>> {
         let annotations = descriptor.annotations.clone().unwrap_or_default();
-        if let Some(target) = self.load_whole(contents, descriptor, keeps, progress)? {
+        if let Some(target) = self.load_whole(contents, descriptor, keeping, progress)? {
             return Ok(Some(match archive_name(&annotations) {
                 Some(name) => self.name_loaded_as(&target, &name)?,
                 None => Loaded { id: target.image, name: None },
             }));
         }
-        let Some((id, manifest)) = self.load_oci_image(contents, descriptor, None, keeps, progress)? else {
+        let Some((id, manifest)) = self.load_oci_image(contents, descriptor, None, keeping, progress)? else {
             return Ok(None);
         };
         match archive_name(&annotations) {
@@ -178,18 +175,18 @@ impl Engine {
     ) -> Result<ImageId> {
         let contents = Contents::layout(directory)?;
         let descriptor = pick(&contents, &directory.display().to_string(), tag, digest)?;
-        let loaded = self.load_oci_image(&contents, &descriptor, None, &|_| false, progress)?;
+        let loaded = self.load_oci_image(&contents, &descriptor, None, &Keeping::NOTHING, progress)?;
         loaded.map(|(id, _)| id).ok_or_else(|| CommandError::new("the layout holds no image for this platform"))
     }
 
     /// The image that a descriptor leads to, and the digest of its manifest; `index` is filed with it. The compressed bytes
-    /// of layers that `keeps` says stay.
+    /// of layers that `keeping` keeps stay.
     pub(super) fn load_oci_image(
         &self,
         contents: &Contents,
         descriptor: &Descriptor,
         index: Option<Digest>,
-        keeps: &dyn Fn(&Digest) -> bool,
+        keeping: &Keeping,
         progress: &dyn Progress,
     ) -> Result<Option<(ImageId, Digest)>> {
         let Some((digest, document)) = choose(contents, descriptor, INDEX_DEPTH)? else { return Ok(None) };
@@ -201,8 +198,9 @@ impl Engine {
         for layer in &document.layers {
             let digest = to_store(&layer.digest);
             let path = format!("blobs/sha256/{}", digest.hex());
-            layers.push(Source { path, announced: Some((digest, layer.size)), keep: keeps(&digest) });
-            compressed.push(vec![CompressedLayer::new(layer.media_type.as_str(), digest, layer.size)]);
+            let form = keeping.layer(layer.media_type.as_str(), digest, layer.size);
+            layers.push(Source { path, announced: Some((digest, layer.size)), keep: keeping.keeps(&form) });
+            compressed.push(vec![form]);
         }
         let manifest = self.store.blobs().put(&contents.blob(&digest, MANIFEST_MAX)?)?;
         let record = ImageRecord {
@@ -286,21 +284,6 @@ impl Engine {
         }
         progress.event(Event::Done(&short, "Loaded"));
         Ok(())
-    }
-
-    /// The compressed layers that a registry is known to have.
-    fn fetchable(&self) -> Result<BTreeSet<Digest>> {
-        let mut found = BTreeSet::new();
-        for id in self.store.images().list()? {
-            let record = match self.store.images().record(&id) {
-                // Removed meanwhile.
-                Err(error) if error.is_not_found() => continue,
-                record => record?,
-            };
-            let forms = record.compressed.into_iter().flatten();
-            found.extend(forms.filter(|form| form.origin.is_some()).map(|form| form.digest));
-        }
-        Ok(found)
     }
 
     /// Gives a loaded image the name it has in the archive.

@@ -4,6 +4,7 @@
 //! layout) and `manifest.json` (docker), which points to the same blobs.
 
 mod contents;
+mod keeping;
 mod legacy;
 mod load;
 mod save;

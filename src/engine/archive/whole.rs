@@ -8,6 +8,7 @@ use store::Digest;
 use store::refs::Target;
 
 use super::contents::Contents;
+use super::keeping::Keeping;
 use super::save::{Archive, Member};
 use super::{ArchiveFormat, DockerImage};
 use crate::engine::Engine;
@@ -68,7 +69,7 @@ impl Engine {
         &self,
         contents: &Contents,
         descriptor: &Descriptor,
-        keeps: &dyn Fn(&Digest) -> bool,
+        keeping: &Keeping,
         progress: &dyn Progress,
     ) -> Result<Option<Target>> {
         if !descriptor.media_type.is_index() {
@@ -86,7 +87,7 @@ impl Engine {
         let filed = self.store.blobs().put(&listing.index.bytes)?;
         let mut ids = Vec::new();
         for (entry, _) in &listing.images {
-            let Some((id, _)) = self.load_oci_image(contents, entry, Some(filed), keeps, progress)? else {
+            let Some((id, _)) = self.load_oci_image(contents, entry, Some(filed), keeping, progress)? else {
                 return Ok(None);
             };
             ids.push(id);

@@ -4,15 +4,14 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use runner::spec::parse::{MountKind, MountRequest};
 use serde::{Deserialize, Serialize};
 use store::Store;
 use store::journal::{Event, Subject};
-use store::record::{Record, Records};
+use store::record::Record;
 
 use super::{ContainerData, ContainerRecord};
 use crate::engine::Engine;
@@ -107,11 +106,7 @@ impl Engine {
         // A record that says no more than its name can be made anew; what the user said is kept for certain.
         let plain = data.options.is_empty() && data.labels.is_empty();
         let volumes = if plain { self.store.volumes().unsynced() } else { self.store.volumes() };
-        match self.new_volume_in(volumes, volumes.new_id()?, name.to_owned(), data) {
-            // Somebody else made it meanwhile.
-            Err(_) if self.store.volumes().find(name).is_ok() => Ok(()),
-            result => result.map(drop),
-        }
+        self.new_volume_unless_there(volumes, name, &data).map(drop)
     }
 
     /// Notes that another container than its owner mounts an anonymous volume: it then stays as long as one does.
@@ -127,26 +122,7 @@ impl Engine {
         let data = VolumeData { anonymous_for: Some(container.to_owned()), ..VolumeData::default() };
         let volumes = self.store.volumes().unsynced().or_in_memory();
         let id = volumes.new_id()?;
-        self.new_volume_in(volumes, id.clone(), id, data)
-    }
-
-    pub(in crate::engine) fn new_volume(&self, name: String, data: VolumeData) -> Result<String> {
-        self.new_volume_with_id(self.store.volumes().new_id()?, name, data)
-    }
-
-    pub(in crate::engine) fn new_volume_with_id(&self, id: String, name: String, data: VolumeData) -> Result<String> {
-        self.new_volume_in(self.store.volumes(), id, name, data)
-    }
-
-    fn new_volume_in(&self, volumes: Records<'_>, id: String, name: String, data: VolumeData) -> Result<String> {
-        let record = Record { id: id.clone(), name, created: Timestamp::now(), uses: Vec::new(), data };
-        volumes.create(&record)?;
-        let made = Plan::of(&record.data.options).and_then(|plan| make(&volumes.path(&id)?, &plan));
-        if let Err(error) = made {
-            volumes.remove(&id)?;
-            return Err(error.prefixed(&format!("cannot make volume {}", record.name)));
-        }
-        self.volume_event("create", &record.name);
+        self.new_volume_in(volumes, id.clone(), id.clone(), data)?;
         Ok(id)
     }
 
@@ -258,31 +234,6 @@ fn empty(path: &Path) -> io::Result<()> {
         if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
     }
     Ok(())
-}
-
-/// Makes what a volume's files will be in.
-fn make(directory: &Path, plan: &Plan) -> Result<()> {
-    let data = directory.join("data");
-    let what = || format!("cannot make {}", data.display());
-    fs::DirBuilder::new().recursive(true).create(&data).with_context(what)?;
-    match plan.backing {
-        Backing::Directory => {
-            // Whatever the umask: who may look into it says the image, the options, or nobody.
-            fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).with_context(what)?;
-            attach::own(&data, plan).with_context(what)
-        }
-        Backing::Sized { size, inodes } => {
-            let path = directory.join(attach::IMAGE);
-            let (owner, mode) = (plan.owner.unwrap_or_default(), plan.mode.unwrap_or(0o755));
-            let image = fs::File::options().write(true).create_new(true).mode(0o600).open(&path);
-            let written = image.and_then(|image| {
-                store::ext4::Ext4 { size, inodes, journal: true, owner, mode }.write(&image)?;
-                image.sync_all()
-            });
-            written.with_context(|| format!("cannot make {}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Removes the anonymous volumes of a container that goes, but for those that others mount too.

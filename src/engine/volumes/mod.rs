@@ -1,6 +1,7 @@
 //! Volumes as the user manages them: list, make, show, remove. How containers get theirs is in `container/volumes`.
 
 pub mod attach;
+mod create;
 pub mod driver;
 mod exchange;
 pub mod filter;
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 use runner::spec::parse::MountKind;
 use store::record::Record;
 
-use self::driver::{DriverOptions, Plan};
+use self::driver::DriverOptions;
 use super::Engine;
 use super::container::ContainerData;
 use super::container::volumes::VolumeData;
@@ -91,39 +92,6 @@ impl Engine {
     /// Unmounts a volume that nobody uses.
     pub(in crate::engine) fn release_volume(&self, id: &str) -> Result<()> {
         attach::release(&self.store, &self.states(), id)
-    }
-
-    /// Makes a volume, or finds the one that has the name already; gives its name.
-    ///
-    /// # Errors
-    /// A name that no volume may have, a full disk.
-    pub fn create_volume(
-        &self,
-        name: Option<&str>,
-        labels: Vec<(String, String)>,
-        options: DriverOptions,
-    ) -> Result<String> {
-        Plan::of(&options)?;
-        let Some(name) = name else {
-            let data = VolumeData { labels, options, ..VolumeData::default() };
-            let id = self.store.volumes().new_id()?;
-            return self.new_volume_with_id(id.clone(), id, data);
-        };
-        self.store.sweep()?;
-        match self.store.volumes().find(name) {
-            Ok(id) => {
-                let there: Record<VolumeData> = self.store.volumes().read(&id)?;
-                if !options.is_empty() && options != there.data.options {
-                    return Err(CommandError::new(format!("there is a volume {name} already, with other options"))
-                        .hint(format!("`img volume inspect {name}` shows them")));
-                }
-                return Ok(name.to_owned());
-            }
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error.into()),
-        }
-        self.new_volume(name.to_owned(), VolumeData { labels, options, ..VolumeData::default() })?;
-        Ok(name.to_owned())
     }
 
     /// Removes a volume and all that is in it; says whether there was one.

@@ -103,7 +103,7 @@ impl Engine {
         let id = volumes.new_id()?;
         let (labels, options) = (original.data.labels.clone(), original.data.options.clone());
         let data = VolumeData { filled: true, snapshot_of, labels, options, ..VolumeData::default() };
-        self.new_volume_with_id(id.clone(), id.clone(), data)?;
+        self.new_volume_in(self.store.volumes(), id.clone(), id.clone(), data)?;
         let finished = self.copy_files(&original, &id).and_then(|()| match name {
             Some(name) => Ok(volumes.rename(&id, name)?),
             None => Ok(()),
