@@ -1,7 +1,7 @@
 """Moving images: pull of large, many-layered and differently compressed ones, push, save, load, removal, disk and memory.
 
-The peers are podman, docker, containerd's ctr and skopeo (which does not unpack). What a peer cannot do (docker 20.10 reads
-no zstd, for one) is said and its row left out.
+The peers are podman, docker, containerd's ctr and skopeo (which does not unpack). What a peer cannot do is said and its row left out;
+docker 20.10, which reads no zstd, is not asked for it.
 """
 
 import os
@@ -31,7 +31,9 @@ def pull(entrants, rounds, place, address, images, name, what):
         shutil.rmtree(copy, ignore_errors=True)
         os.sync()
 
-    rows = {one.name: (emptied(one, name), one.pull(name)) for one in entrants}
+    # docker 20.10 fails at it only after it has looked for the image elsewhere.
+    able = [one for one in entrants if not (one.name == "docker" and name.endswith("-zstd"))]
+    rows = {one.name: (emptied(one, name), one.pull(name)) for one in able}
     words = ["skopeo", "copy", "--quiet", "--src-tls-verify=false", f"docker://{address}/library/{name}", f"dir:{copy}"]
     rows["skopeo copy to a folder, not unpacked"] = (cleared, words)
     say(f"pull of '{name}'")
