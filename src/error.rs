@@ -298,6 +298,9 @@ fn store_hint(error: &store::Error) -> Option<String> {
                 Some("the disk is full; `img system df` shows what uses it, `img system prune` makes room".into())
             }
             ErrorKind::QuotaExceeded => Some("the disk quota is used up; `img system prune` makes room".into()),
+            ErrorKind::PermissionDenied if rustix::process::geteuid().is_root() => {
+                Some("what root may not: `lsattr -Ra` shows whether something in it is immutable, `chattr -i` makes it an ordinary file".into())
+            }
             ErrorKind::PermissionDenied => Some("run img as root, or choose another store with --root".into()),
             ErrorKind::ReadOnlyFilesystem => {
                 Some("the store lies on a read-only file system: what is there can be read, and images run, in memory; --root chooses another".into())

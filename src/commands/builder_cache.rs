@@ -12,6 +12,7 @@ use store::cache_prune::{CachePart, PartKind};
 use super::Run;
 use super::export::tar_goes_to;
 use super::flags::budget::BudgetFlags;
+use super::prune::failures;
 use super::system::confirm;
 use crate::config::Context;
 use crate::engine::build::keep::{PruneWishes, part_id};
@@ -151,14 +152,14 @@ impl Run for Prune {
         if !self.force && !self.dry_run && !confirm("Remove unused parts of the build cache?")? {
             return Ok(ExitCode::SUCCESS);
         }
-        let (gone, bytes) = engine.prune_cache(&wishes)?;
-        for part in &gone {
+        let pruned = engine.prune_cache(&wishes)?;
+        for part in &pruned.parts {
             let id = part_id(part);
             ui::outln(format_args!("{}\t{}", ui::Escaped(&id), human::size(part.size)))?;
         }
         let verb = if self.dry_run { "Would reclaim" } else { "Total reclaimed space" };
-        ui::outln(format_args!("{verb}: {}", human::size(bytes)))?;
-        Ok(ExitCode::SUCCESS)
+        ui::outln(format_args!("{verb}: {}", human::size(pruned.bytes)))?;
+        Ok(failures(pruned.failed))
     }
 }
 

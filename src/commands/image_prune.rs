@@ -71,11 +71,11 @@ impl Run for Prune {
             return Ok(ExitCode::SUCCESS);
         }
         let (report, missed) = engine.prune_images(&options)?;
-        tell(report, options.dry_run)?;
+        let code = tell(report, options.dry_run)?;
         if let Some(missed) = missed {
             ui::warn(unmet(missed, options.all));
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(code)
     }
 }
 

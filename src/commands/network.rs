@@ -6,7 +6,7 @@ use clap::Args;
 use runner::spec::parse::NetworkRequest;
 use serde_json::{Value, json};
 
-use super::prune::{Asked, tell};
+use super::prune::{Asked, failures, tell};
 use super::targets::{Scope, Targets};
 use super::{Run, each, inspect_each};
 use crate::config::Context;
@@ -209,7 +209,7 @@ impl Run for Prune {
         for name in &report.networks {
             ui::outln(ui::Escaped(name))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(failures(report.failed))
     }
 }
 

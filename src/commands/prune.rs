@@ -1,13 +1,14 @@
 //! What all the prunes share: they ask before, unless told not to, and say after what went; or, with `--dry-run`, only what would
 //! go and how much that would give back.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::system::confirm;
 use crate::engine::prune::PruneReport;
-use crate::error::Result;
+use crate::error::{CommandError, Result};
 use crate::ui::{self, human};
 
 /// Whether it is asked for, and done.
@@ -50,10 +51,17 @@ pub(super) fn tell(report: PruneReport, dry_run: bool) -> Result<ExitCode> {
     }
     let verb = if dry_run { "Would reclaim" } else { "Total reclaimed space" };
     ui::outln(format_args!("{verb}: {}", human::size(report.bytes)))?;
-    let mut code = ExitCode::SUCCESS;
-    for error in report.failed {
-        ui::error(&error);
+    Ok(failures(report.failed))
+}
+
+/// Says what could not be removed, each thing once; gives the exit code of that.
+pub(super) fn failures(failed: Vec<CommandError>) -> ExitCode {
+    let (mut code, mut told) = (ExitCode::SUCCESS, BTreeSet::new());
+    for error in failed {
+        if told.insert(error.text()) {
+            ui::error(&error);
+        }
         code = error.into();
     }
-    Ok(code)
+    code
 }

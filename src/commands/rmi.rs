@@ -40,7 +40,9 @@ impl Run for Rmi {
             }
             Ok(())
         });
-        engine.collect()?;
+        for left in engine.collect()? {
+            ui::warn(left.text());
+        }
         Ok(code)
     }
 }

@@ -42,10 +42,11 @@ pub struct Missed {
 }
 
 impl Engine {
-    /// Removes images without a tag, or all that no container was made from, as far as they fit and the budget asks for it.
+    /// Removes images without a tag, or all that no container was made from, as far as they fit, the budget asks for
+    /// it and they can be removed.
     ///
     /// # Errors
-    /// Something that cannot be removed.
+    /// The store cannot be read.
     pub fn prune_images(&self, options: &ImagePruneOptions) -> Result<(PruneReport, Option<Missed>)> {
         let scope = if options.all { ImageScope::Unused } else { ImageScope::Dangling };
         let mut going = self.oldest_images(options)?;
@@ -58,7 +59,7 @@ impl Engine {
         let keep = |id: &ImageId| !going.contains(id);
         let dry_run = options.dry_run;
         let mut report = PruneReport::default();
-        report.take(&self.collect_as(GcOptions { images: scope, dry_run, keep: &keep, ..GcOptions::default() })?);
+        report.take(self.collect_as(GcOptions { images: scope, dry_run, keep: &keep, ..GcOptions::default() })?);
         Ok((report, missed))
     }
 

@@ -49,6 +49,17 @@ pub struct PruneReport {
     pub failed: Vec<CommandError>,
 }
 
+/// Things of one kind that went, or would go.
+#[derive(Debug, Default)]
+pub(super) struct Removed {
+    /// Their names.
+    pub names: Vec<String>,
+    /// What they took on disk, bytes.
+    pub bytes: u64,
+    /// Why others did not go.
+    pub failed: Vec<CommandError>,
+}
+
 impl Engine {
     /// Removes what nothing needs, as far as it can be removed.
     ///
@@ -69,13 +80,15 @@ impl Engine {
             let labels = network.data.labels.iter().cloned().collect();
             unused(&network.used_by) && filter.fits(network.created, &labels)
         });
-        let (networks, of_networks) = taken(removed, &mut failed);
+        let mut networks = taken(removed, &mut failed);
+        failed.append(&mut networks.failed);
         let idle = |volume: &Volume| {
             let labels = volume.labels.iter().cloned().collect();
             !pruned.volumes.contains(&volume.id) && unused(&volume.used_by) && filter.fits(None, &labels)
         };
-        let removed = if options.volumes { self.remove_volumes(dry_run, idle) } else { Ok(Default::default()) };
-        let (volumes, of_volumes) = taken(removed, &mut failed);
+        let removed = if options.volumes { self.remove_volumes(dry_run, idle) } else { Ok(Removed::default()) };
+        let mut volumes = taken(removed, &mut failed);
+        failed.append(&mut volumes.failed);
         let gone: BTreeSet<&str> = pruned.containers.iter().map(|record| record.id.as_str()).collect();
         let collected = self.collect_as(GcOptions {
             images: if options.all { ImageScope::Unused } else { ImageScope::Dangling },
@@ -92,33 +105,35 @@ impl Engine {
             ..GcOptions::default()
         });
         let collected = taken(collected, &mut failed);
-        let bytes = pruned.bytes + of_networks + of_volumes;
+        let bytes = pruned.bytes + networks.bytes + volumes.bytes;
         let containers = pruned.containers.into_iter().map(|record| record.id).collect();
+        let (networks, volumes) = (networks.names, volumes.names);
         let mut report = PruneReport { containers, networks, volumes, bytes, failed, ..PruneReport::default() };
-        report.take(&collected);
+        report.take(collected);
         Ok(report)
     }
 
-    /// Removes the networks that no container names, as far as `filters` fit.
+    /// Removes the networks that no container names, as far as `filters` fit and they can be removed.
     ///
     /// # Errors
-    /// One that cannot be removed.
+    /// The networks cannot be read.
     pub fn prune_networks(&self, filters: &[NetworkFilter], dry_run: bool) -> Result<PruneReport> {
         let goes = |network: &Network| network.used_by.is_empty() && NetworkFilter::all_fit(filters, network);
-        let (networks, bytes) = self.remove_networks(dry_run, goes)?;
-        Ok(PruneReport { networks, bytes, ..PruneReport::default() })
+        let Removed { names: networks, bytes, failed } = self.remove_networks(dry_run, goes)?;
+        Ok(PruneReport { networks, bytes, failed, ..PruneReport::default() })
     }
 
-    /// Removes the volumes that no container uses: the anonymous ones, or `all`, as far as `filters` fit.
+    /// Removes the volumes that no container uses: the anonymous ones, or `all`, as far as `filters` fit and they can be
+    /// removed.
     ///
     /// # Errors
-    /// One that cannot be removed.
+    /// The volumes cannot be read.
     pub fn prune_volumes(&self, all: bool, filters: &[VolumeFilter], dry_run: bool) -> Result<PruneReport> {
         let goes = |volume: &Volume| {
             volume.used_by.is_empty() && (all || volume.anonymous) && VolumeFilter::all_fit(filters, volume)
         };
-        let (volumes, bytes) = self.remove_volumes(dry_run, goes)?;
-        Ok(PruneReport { volumes, bytes, ..PruneReport::default() })
+        let Removed { names: volumes, bytes, failed } = self.remove_volumes(dry_run, goes)?;
+        Ok(PruneReport { volumes, bytes, failed, ..PruneReport::default() })
     }
 
     /// Whether an image fits. One that cannot be read fits to no filter but none.
@@ -138,12 +153,13 @@ fn taken<T: Default>(removed: Result<T>, failed: &mut Vec<CommandError>) -> T {
 
 impl PruneReport {
     /// Takes in what the collector removed.
-    pub(super) fn take(&mut self, collected: &GcReport) {
+    pub(super) fn take(&mut self, collected: GcReport) {
         self.images.extend(collected.tags.iter().map(|tag| format!("untagged: {tag}")));
         self.images.extend(collected.images.iter().map(|image| format!("deleted: {image}")));
         self.images.extend(collected.layers.iter().map(|layer| format!("deleted: {layer}")));
         self.cache.extend(collected.cache_steps.iter().map(ToString::to_string));
         self.partial += collected.partial;
         self.bytes += collected.bytes;
+        self.failed.extend(collected.failed.into_iter().map(CommandError::from));
     }
 }

@@ -10,12 +10,13 @@ use super::prune::PruneOptions;
 use crate::error::{CommandError, Context as _, Result};
 
 impl Engine {
-    /// Removes content that nothing names any more, as after `rmi`.
+    /// Removes content that nothing names any more, as after `rmi`; gives why some of it stays, if it does.
     ///
     /// # Errors
-    /// Something that cannot be removed.
-    pub fn collect(&self) -> Result<()> {
-        self.collect_as(GcOptions::default()).map(drop)
+    /// The store cannot be read.
+    pub fn collect(&self) -> Result<Vec<CommandError>> {
+        let collected = self.collect_as(GcOptions::default())?;
+        Ok(collected.failed.into_iter().map(CommandError::from).collect())
     }
 
     /// Collects; the shared mounts of layers that are to go are taken down first, those of all others stay, so that
@@ -48,9 +49,12 @@ impl Engine {
         for id in self.store.volumes().ids()? {
             super::volumes::attach::remove(self.store.volumes(), &id)?;
         }
-        self.prune_networks(&[], false)?;
-        self.prune(&PruneOptions { all: true, volumes: true, ..PruneOptions::default() })?;
+        let mut failed = self.prune_networks(&[], false)?.failed;
+        failed.extend(self.prune(&PruneOptions { all: true, volumes: true, ..PruneOptions::default() })?.failed);
         runner::layers::unmount_all(&self.runroot)?;
+        if let Some(error) = failed.into_iter().next() {
+            return Err(error);
+        }
         let left = self.store.layers().list()?.len();
         if left > 0 {
             return Err(CommandError::new(format!("{left} layers are still in use and stay"))

@@ -75,7 +75,7 @@ impl Default for GcOptions<'_> {
 }
 
 /// What went, or would go.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct GcReport {
     /// Tags, by name.
     pub tags: Vec<String>,
@@ -93,6 +93,8 @@ pub struct GcReport {
     pub bytes: u64,
     /// Of that, tags, images, layers and blobs.
     pub content_bytes: u64,
+    /// Why something else did not go.
+    pub failed: Vec<Error>,
 }
 
 /// The lock of whoever removes content: waits for writers in their short critical parts.
@@ -100,7 +102,7 @@ pub(crate) fn collector_lock(store: &Store) -> Result<LockFile> {
     LockFile::acquire(&store.root().join("locks/gc"), LockMode::Exclusive, lock::SHORT)
 }
 
-/// Collects what `options` say.
+/// Collects what `options` say, as far as it can be removed: what names something and stays keeps that too.
 ///
 /// # Errors
 /// [`Error::Damaged`] if an image that stays cannot be read, for then nobody knows what it needs; [`Error::Io`],
@@ -108,12 +110,13 @@ pub(crate) fn collector_lock(store: &Store) -> Result<LockFile> {
 pub fn collect(store: &Store, options: &GcOptions<'_>) -> Result<GcReport> {
     let mut collector = Collector { store, options, report: GcReport::default(), gone: Vec::new(), content: 0 };
     if !options.dry_run {
-        collector.report.bytes += lease::sweep(store.root())?;
+        let swept = lease::sweep(store.root())?;
+        (collector.report.bytes, collector.report.failed) = (swept.bytes, swept.failed);
     }
     {
         let _alone = collector_lock(store)?;
-        let marks = Marks::read(store, options)?;
-        collector.take_images(&marks)?;
+        let mut marks = Marks::read(store, options)?;
+        collector.take_images(&mut marks)?;
         collector.take_content(&marks)?;
         collector.content = collector.gone.len();
         collector.take_cache(&marks)?;
@@ -135,33 +138,47 @@ struct Collector<'a> {
 }
 
 impl Collector<'_> {
-    fn take(&mut self, path: &Path) -> Result<()> {
+    /// Whether it could be moved out of sight; why not is reported.
+    fn take(&mut self, path: &Path) -> bool {
         if self.options.dry_run {
             self.gone.push(path.to_path_buf());
-            return Ok(());
+            return true;
         }
-        self.gone.extend(files::move_aside(self.store.root(), path)?);
-        Ok(())
+        match files::move_aside(self.store.root(), path) {
+            Ok(moved) => self.gone.extend(moved),
+            Err(error) => {
+                self.report.failed.push(error);
+                return false;
+            }
+        }
+        true
     }
 
-    fn take_images(&mut self, marks: &Marks) -> Result<()> {
+    fn take_images(&mut self, marks: &mut Marks) -> Result<()> {
         let refs = self.store.root().join("refs");
         for tag in self.store.refs().list()? {
             // A tag whose image is not there at all is for `check` to tell.
             if !marks.digests.contains(&tag.image.0) && self.store.images().has(&tag.image) {
-                self.take(&refs.join(Digest::of(tag.name.as_bytes()).hex()))?;
-                self.report.tags.push(tag.name);
+                if self.take(&refs.join(Digest::of(tag.name.as_bytes()).hex())) {
+                    self.report.tags.push(tag.name);
+                } else {
+                    marks.image(self.store, tag.image)?;
+                    marks.tag(self.store, &tag)?;
+                }
             }
         }
         for id in self.store.images().list()? {
             // One that came since the marks were read is leased.
             if !marks.digests.contains(&id.0) {
-                self.take(&self.store.images().directory(&id))?;
-                self.report.images.push(id);
+                if self.take(&self.store.images().directory(&id)) {
+                    self.report.images.push(id);
+                } else {
+                    marks.image(self.store, id)?;
+                }
             }
         }
         for path in self.store.images().unfinished()? {
-            self.take(&path)?;
+            self.take(&path);
         }
         if !self.options.dry_run && !self.gone.is_empty() {
             // What names comes off the disk before what is named.
@@ -173,14 +190,13 @@ impl Collector<'_> {
 
     fn take_content(&mut self, marks: &Marks) -> Result<()> {
         for layer in self.store.layers().list()? {
-            if !marks.digests.contains(&layer.0) && !(self.options.in_use)(&layer) {
-                self.take(&self.store.layers().path(&layer))?;
+            let goes = !marks.digests.contains(&layer.0) && !(self.options.in_use)(&layer);
+            if goes && self.take(&self.store.layers().path(&layer)) {
                 self.report.layers.push(layer);
             }
         }
         for blob in self.store.blobs().list()? {
-            if !marks.digests.contains(&blob) {
-                self.take(&self.store.blobs().path(&blob))?;
+            if !marks.digests.contains(&blob) && self.take(&self.store.blobs().path(&blob)) {
                 self.report.blobs.push(blob);
             }
         }
@@ -188,7 +204,7 @@ impl Collector<'_> {
         for name in files::names(&chains)? {
             let chain = Digest::from_hex(&name).ok();
             if chain.is_none_or(|chain| !marks.chains.contains(&ChainId(chain)) && !marks.digests.contains(&chain)) {
-                self.take(&chains.join(name))?;
+                self.take(&chains.join(name));
             }
         }
         Ok(())
@@ -197,14 +213,16 @@ impl Collector<'_> {
     fn take_cache(&mut self, marks: &Marks) -> Result<()> {
         let cache = self.store.root().join("cache");
         for key in &marks.steps_gone {
-            self.take(&cache.join("steps").join(key.hex()))?;
+            if !self.take(&cache.join("steps").join(key.hex())) {
+                continue;
+            }
             self.report.cache_steps.push(*key);
             if !self.options.dry_run {
                 self.store.cache().date_note(key)?;
             }
         }
         for note in self.store.cache().stale_notes()? {
-            self.take(&note)?;
+            self.take(&note);
         }
         if matches!(self.options.cache, CacheScope::All) {
             for directory in ["mounts", "files", "logs"] {
@@ -213,7 +231,7 @@ impl Collector<'_> {
                     if directory == "mounts" && mount_in_use(&cache.join("mounts").join(format!("{hex}.use")))? {
                         continue;
                     }
-                    self.take(&cache.join(directory).join(name))?;
+                    self.take(&cache.join(directory).join(name));
                 }
             }
         }
@@ -222,7 +240,10 @@ impl Collector<'_> {
     }
 
     fn take_spares(&mut self) -> Result<()> {
-        self.store.containers().all_spares()?.iter().try_for_each(|spare| self.take(spare))
+        for spare in self.store.containers().all_spares()? {
+            self.take(&spare);
+        }
+        Ok(())
     }
 
     fn take_partial(&mut self) -> Result<()> {
@@ -232,8 +253,7 @@ impl Collector<'_> {
             let Some(file) = files::optional(fs::File::open(&path).map_err(Error::io("open", &path)))? else {
                 continue;
             };
-            if lock::try_lock(&file, LockMode::Exclusive).map_err(Error::io("lock", &path))? {
-                self.take(&path)?;
+            if lock::try_lock(&file, LockMode::Exclusive).map_err(Error::io("lock", &path))? && self.take(&path) {
                 self.report.partial += 1;
             }
         }
@@ -261,12 +281,15 @@ impl Collector<'_> {
     fn measure_and_remove(mut self) -> Result<GcReport> {
         for (number, path) in self.gone.iter().enumerate() {
             let bytes = files::disk_usage(path)?;
+            if !self.options.dry_run
+                && let Err(error) = files::remove_all(path)
+            {
+                self.report.failed.push(error);
+                continue;
+            }
             self.report.bytes += bytes;
             if number < self.content {
                 self.report.content_bytes += bytes;
-            }
-            if !self.options.dry_run {
-                files::remove_all(path)?;
             }
         }
         Ok(self.report)

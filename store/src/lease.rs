@@ -37,6 +37,7 @@ pub(crate) struct Lease {
 impl Lease {
     /// Makes an owner for this process in the store at `root`, and sweeps dead ones.
     pub(crate) fn create(root: &Path) -> Result<Self> {
+        // What others left and cannot be removed is no matter of this process's; the prunes tell of it.
         sweep(root)?;
         let owners = root.join("locks/owners");
         let creating = LockFile::acquire(&owners, LockMode::Shared, lock::SHORT)?;
@@ -116,32 +117,51 @@ pub(crate) fn leased_by_others(root: &Path, own: Option<&Lease>) -> Result<HashS
     Ok(digests)
 }
 
+/// What came of removing leavings.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// Disk space given back, but for lock files; bytes.
+    pub bytes: u64,
+    /// Why something stayed.
+    pub failed: Vec<Error>,
+}
+
+impl Swept {
+    /// Removes what is nobody's any more, or notes why it cannot be.
+    pub(crate) fn remove(&mut self, path: &Path) -> Result<()> {
+        let bytes = files::disk_usage(path)?;
+        match files::remove_all(path) {
+            Err(error) if error.is_no_room() || error.is_read_only() => return Err(error),
+            Err(error) => self.failed.push(error),
+            Ok(()) => self.bytes += bytes,
+        }
+        Ok(())
+    }
+}
+
 /// Removes what dead owners left: their directories, lock files, trash, partial downloads of more than a day ago. Skips its
-/// turn when somebody else is at it. Gives the disk space of all that but the lock files, bytes.
-pub(crate) fn sweep(root: &Path) -> Result<u64> {
-    let Some(alone) = LockFile::try_acquire(&root.join("locks/owners"), LockMode::Exclusive)? else { return Ok(0) };
+/// turn when somebody else is at it. What cannot be removed, as a file that somebody made immutable, is tried again each time
+/// and keeps nobody from working.
+pub(crate) fn sweep(root: &Path) -> Result<Swept> {
+    let mut swept = Swept::default();
+    let Some(alone) = LockFile::try_acquire(&root.join("locks/owners"), LockMode::Exclusive)? else { return Ok(swept) };
     let mut doomed = Vec::new();
     for dir in dead_owners(root)? {
         // An owner that ends right now removes its directory itself.
         doomed.extend(files::move_aside(root, &dir)?);
     }
     drop(alone);
-    let mut bytes = 0;
-    let mut remove = |path: &Path| {
-        bytes += files::disk_usage(path)?;
-        files::remove_all(path)
-    };
     for (path, _held) in old_downloads(root)? {
-        remove(&path)?;
+        swept.remove(&path)?;
     }
     doomed.extend(trash(root)?);
-    doomed.iter().try_for_each(|path| remove(path))?;
+    doomed.iter().try_for_each(|path| swept.remove(path))?;
     let locks = root.join("locks");
     for name in files::names(&locks)?.iter().filter(|name| name.contains('-')) {
         // One of those that are there while they are held: its holder was killed, or holds it still.
         drop(LockFile::try_acquire(&locks.join(name), LockMode::Exclusive)?.map(LockFile::removed_on_release));
     }
-    Ok(bytes)
+    Ok(swept)
 }
 
 /// What [`sweep`] would remove now, but for lock files.

@@ -49,6 +49,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use digest::{ChainId, DiffId, Digest, ImageId};
 pub use error::{Error, Result};
+pub use lease::Swept;
 
 use lease::Lease;
 use lock::{LockFile, LockMode};
@@ -303,13 +304,12 @@ impl Store {
     }
 
     /// Removes what was left by processes that were killed or found the disk full: unfinished work, and containers, volumes and
-    /// networks that never came to have a record. Skips the latter while somebody makes one. Gives the disk space of all that,
-    /// bytes.
+    /// networks that never came to have a record. Skips the latter while somebody makes one.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn sweep(&self) -> Result<u64> {
-        let mut bytes = lease::sweep(self.root())?;
+    pub fn sweep(&self) -> Result<Swept> {
+        let mut swept = lease::sweep(self.root())?;
         let mut doomed = Vec::new();
         if let Some(_alone) = LockFile::try_acquire(&self.root().join("locks/gc"), LockMode::Exclusive)? {
             for records in [self.containers(), self.volumes(), self.networks()] {
@@ -320,10 +320,9 @@ impl Store {
             }
         }
         for path in &doomed {
-            bytes += files::disk_usage(path)?;
-            files::remove_all(path)?;
+            swept.remove(path)?;
         }
-        Ok(bytes)
+        Ok(swept)
     }
 
     /// The lease of this handle, if it has been needed.
@@ -409,6 +408,11 @@ pub(crate) fn random_hex(bytes: usize) -> Result<String> {
 pub(crate) mod testing {
     //! A store of its own for each test.
 
+    use std::fs::File;
+    use std::path::Path;
+
+    use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+
     use super::Store;
 
     /// A new store and the directory that holds it: in memory where that is to be had, for syncs take their time.
@@ -416,6 +420,25 @@ pub(crate) mod testing {
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let store = Store::open(&dir.path().join("store")).unwrap();
         (dir, store)
+    }
+
+    /// A file or directory that nobody can remove or move while this lives.
+    pub(crate) struct Immutable(File, IFlags);
+
+    impl Immutable {
+        /// None where the file system or the user cannot.
+        pub(crate) fn new(path: &Path) -> Option<Self> {
+            let file = File::open(path).unwrap();
+            let flags = ioctl_getflags(&file).ok()?;
+            ioctl_setflags(&file, flags | IFlags::IMMUTABLE).ok()?;
+            Some(Self(file, flags))
+        }
+    }
+
+    impl Drop for Immutable {
+        fn drop(&mut self) {
+            ioctl_setflags(&self.0, self.1).unwrap();
+        }
     }
 }
 

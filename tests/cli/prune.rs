@@ -2,7 +2,8 @@
 //! images are kept to a number and to sizes, what was not used for the longest time going first.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::support::{Disk, Sandbox, disk, skip, tools};
 
@@ -234,4 +235,88 @@ fn images_are_kept_to_sizes() {
     assert!(free(&sandbox) >= before + 600_000 && cached() > 1_000_000 && cached() < all, "{all} {}", cached());
     sandbox.ok(&["builder", "prune", "-f", "--max-used-space", "1k", "--reserved-space", "1m"]);
     assert!(cached() < 1_048_576, "{}", cached());
+}
+
+/// What nobody can remove or move while this lives.
+struct Immutable(PathBuf);
+
+impl Immutable {
+    /// None where the file system cannot.
+    fn new(path: PathBuf) -> Option<Self> {
+        let made =
+            tools::has("chattr") && Command::new("chattr").arg("+i").arg(&path).output().unwrap().status.success();
+        made.then_some(Self(path))
+    }
+}
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        // It may lie in the trash by now, under whatever name: so through all of the store, with links that have no such mark.
+        let store = self.0.ancestors().find(|path| path.ends_with("root")).unwrap();
+        drop(Command::new("chattr").args(["-R", "-i"]).arg(store).output().unwrap());
+    }
+}
+
+/// What the prune says that went, and what it says that did not; its exit code is 1.
+fn partly(sandbox: &Sandbox, words: &[&str]) -> (String, String) {
+    let out = sandbox.img(&[words, &["--force"]].concat());
+    assert_eq!(out.code(), 1, "{out}");
+    (out.stdout(), out.stderr())
+}
+
+#[test]
+fn what_cannot_be_removed_is_told_and_the_rest_goes() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    for name in ["n1", "n2", "n3"] {
+        sandbox.ok(&["network", "create", name]);
+    }
+    let id = sandbox.ok(&["network", "inspect", "-f", "{{.Id}}", "n2"]);
+    let Some(held) = Immutable::new(sandbox.root().join("networks").join(id)) else {
+        skip!("the file system knows no immutable files");
+    };
+    let (went, stays) = partly(&sandbox, &["network", "prune"]);
+    assert_eq!(went, "n1\nn3\n");
+    assert!(stays.starts_with("error: cannot remove network n2: cannot rename "), "{stays}");
+    assert_eq!(sandbox.ok(&["network", "ls", "-q", "--filter", "type=custom"]).lines().count(), 1);
+    drop(held);
+    assert_eq!(sandbox.ok(&["network", "prune", "--force"]), "n2");
+
+    for name in ["v1", "v2", "v3"] {
+        sandbox.ok(&[
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "-v",
+            &format!("{name}:/v"),
+            "busybox",
+            "touch",
+            "/v/a",
+            "/v/b",
+        ]);
+    }
+    let mountpoint = sandbox.ok(&["volume", "inspect", "-f", "{{.Mountpoint}}", "v2"]);
+    let held = Immutable::new(Path::new(&mountpoint).join("a")).expect("as before");
+    let (went, stays) = partly(&sandbox, &["volume", "prune", "--all"]);
+    assert!(went.starts_with("Deleted Volumes:\nv1\nv3\n\nTotal reclaimed space: "), "{went}");
+    assert!(stays.starts_with("error: cannot remove volume v2: cannot remove "), "{stays}");
+    assert_eq!(stays.matches("Operation not permitted").count(), 1, "{stays}");
+    // What lies in the trash now hinders nobody, and every prune tells of it, once.
+    sandbox.ok(&["volume", "create", "v2"]);
+    sandbox.ok(&["run", "--rm", "--network", "none", "busybox", "true"]);
+    sandbox.ok(&["ps", "--all"]);
+    sandbox.build("built", "built", "FROM busybox\nRUN --mount=type=cache,target=/c touch /c/a /b\n").ok();
+    let rmi = sandbox.img(&["rmi", "built"]);
+    assert!(rmi.ok().stderr().starts_with("warning: cannot remove "), "{rmi}");
+    let words: [&[&str]; 4] =
+        [&["container", "prune"], &["image", "prune"], &["builder", "prune"], &["system", "prune"]];
+    for words in words {
+        let (went, stays) = partly(&sandbox, words);
+        assert!(went.contains("Total reclaimed space: "), "{words:?} {went}");
+        assert_eq!(stays.matches("error: ").count(), 1, "{words:?} {stays}");
+    }
+    drop(held);
+    sandbox.img(&["system", "prune", "--force"]).ok().prints(&["Total reclaimed space: "]);
+    assert_eq!(std::fs::read_dir(sandbox.root().join("trash")).unwrap().count(), 0);
 }

@@ -61,6 +61,17 @@ pub fn part_id(part: &CachePart) -> String {
     }
 }
 
+/// Parts of the build cache that went, or would go.
+#[derive(Debug, Default)]
+pub struct PrunedCache {
+    /// The parts.
+    pub parts: Vec<CachePart>,
+    /// The disk space that came free, bytes.
+    pub bytes: u64,
+    /// Why others did not go.
+    pub failed: Vec<CommandError>,
+}
+
 impl Engine {
     /// The parts of the build cache, least recently used first.
     ///
@@ -70,28 +81,39 @@ impl Engine {
         Ok(parts(&self.store)?)
     }
 
-    /// Removes parts of the build cache; gives those that went, and the bytes that came free.
+    /// Removes parts of the build cache, as far as they can be removed.
     ///
     /// # Errors
-    /// Something that cannot be removed.
-    pub fn prune_cache(&self, wishes: &PruneWishes) -> Result<(Vec<CachePart>, u64)> {
+    /// The store cannot be read.
+    pub fn prune_cache(&self, wishes: &PruneWishes) -> Result<PrunedCache> {
         let free = free_space(&self.store)?;
-        let mut chosen = choose(parts(&self.store)?, &wishes.budget, free, |part| wishes.fit(part));
-        let (mut bytes, mut steps, mut busy) = (0, BTreeSet::<Digest>::new(), BTreeSet::new());
-        for part in &chosen {
+        let mut parts = choose(parts(&self.store)?, &wishes.budget, free, |part| wishes.fit(part));
+        let (mut bytes, mut failed) = (0, Vec::new());
+        let (mut steps, mut stays) = (BTreeSet::<Digest>::new(), BTreeSet::new());
+        for part in &parts {
             match &part.kind {
                 PartKind::Steps { keys, .. } => steps.extend(keys),
-                PartKind::Mount(id) if !wishes.dry_run && !self.store.cache().remove_mount(id)? => {
-                    busy.insert(id.clone());
-                }
-                PartKind::Mount(_) => bytes += part.size,
+                PartKind::Mount(_) if wishes.dry_run => bytes += part.size,
+                PartKind::Mount(id) => match self.store.cache().remove_mount(id) {
+                    Ok(true) => bytes += part.size,
+                    // A step has come to use it.
+                    Ok(false) => drop(stays.insert(id.clone())),
+                    Err(error) => {
+                        failed.push(CommandError::from(error).prefixed(&format!("cannot remove cache mount {id:?}")));
+                        stays.insert(id.clone());
+                    }
+                },
             }
         }
-        // A mount that a step has come to use stays.
-        chosen.retain(|part| !matches!(&part.kind, PartKind::Mount(id) if busy.contains(id)));
         let cache = CacheScope::Chosen(&|key| steps.contains(key));
-        bytes += self.collect_as(GcOptions { cache, dry_run: wishes.dry_run, ..GcOptions::default() })?.bytes;
-        Ok((chosen, bytes))
+        let collected = self.collect_as(GcOptions { cache, dry_run: wishes.dry_run, ..GcOptions::default() })?;
+        parts.retain(|part| match &part.kind {
+            PartKind::Steps { keys, .. } => keys.iter().any(|key| collected.cache_steps.binary_search(key).is_ok()),
+            PartKind::Mount(id) => !stays.contains(id),
+        });
+        bytes += collected.bytes;
+        failed.extend(collected.failed.into_iter().map(CommandError::from));
+        Ok(PrunedCache { parts, bytes, failed })
     }
 
     /// Writes a cache mount as a tar.
@@ -188,7 +210,7 @@ impl<'a> Keeper<'a> {
         }
         let budget = Budget { max_used: Some(self.budget), ..Budget::default() };
         let wishes = PruneWishes { budget, ..PruneWishes::default() };
-        let (gone, _) = self.engine.prune_cache(&wishes)?;
+        let gone = self.engine.prune_cache(&wishes)?.parts;
         let freed: u64 = gone.iter().map(|part| part.size).sum();
         // Counted anew next time: a mount may have grown, another build may have added to it.
         *taken = None;

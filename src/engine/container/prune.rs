@@ -28,7 +28,8 @@ impl Engine {
     pub fn prune_containers(&self, filter: &PruneFilter, dry_run: bool) -> Result<PrunedContainers> {
         let mut pruned = PrunedContainers::default();
         if !dry_run {
-            pruned.bytes += self.sweep_counted()?;
+            let swept = self.sweep_counted()?;
+            (pruned.bytes, pruned.failed) = (swept.bytes, swept.failed.into_iter().map(CommandError::from).collect());
         }
         for record in self.store.containers().list()? {
             match self.prune_container(&record, filter, dry_run) {

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use store::Swept;
+
 use super::claim::Claim;
 use super::run::{Removal, remove_all, remove_claimed, tell_end};
 use super::{ContainerData, ContainerRecord};
@@ -91,26 +93,27 @@ impl Engine {
         runner::stop(&self.state_dir(&record.id), Some(libc_sigkill()), Some(STOP_LIMIT)).map(drop).or_else(not_running)
     }
 
-    /// Takes back what containers left whose monitor was killed; those that wanted to be removed are.
+    /// Takes back what containers left whose monitor was killed; those that wanted to be removed are. Files in the store that
+    /// cannot be removed stay: the prunes tell of them.
     ///
     /// # Errors
-    /// Something that is left cannot be removed.
+    /// A container that wanted to be removed cannot be.
     pub fn sweep(&self) -> Result<()> {
         self.sweep_counted().map(drop)
     }
 
-    /// As [`Engine::sweep`]; gives the disk space of what killed commands left in the store, bytes.
+    /// As [`Engine::sweep`]; gives what came of what killed commands left in the store.
     ///
     /// # Errors
     /// As [`Engine::sweep`].
-    pub(super) fn sweep_counted(&self) -> Result<u64> {
-        let bytes = match self.store.sweep() {
+    pub(super) fn sweep_counted(&self) -> Result<Swept> {
+        let swept = match self.store.sweep() {
             // What only reads works on a full disk, and on one that cannot be written.
-            Err(error) if error.is_no_room() || error.is_read_only() => 0,
+            Err(error) if error.is_no_room() || error.is_read_only() => Swept::default(),
             other => other?,
         };
         self.sweep_of(None)?;
-        Ok(bytes)
+        Ok(swept)
     }
 
     /// As [`Engine::sweep`], but looks at few containers, others each time: a start takes no longer where many run. Who lists

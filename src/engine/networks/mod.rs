@@ -16,6 +16,7 @@ use store::record::Record;
 use super::Engine;
 use super::container::network::names;
 use super::container::{ContainerData, ContainerRecord};
+use super::prune::Removed;
 use crate::error::{CommandError, Result};
 
 pub use filter::NetworkFilter;
@@ -202,26 +203,30 @@ impl Engine {
         Ok(network.name)
     }
 
-    /// Removes the networks that `goes` means, but for the built-in ones; with `dry_run` only looks for them. Gives their names,
-    /// and what their records took on disk in bytes.
+    /// Removes the networks that `goes` means, but for the built-in ones; with `dry_run` only looks for them. One that cannot be
+    /// removed stays.
     ///
     /// # Errors
-    /// One that cannot be removed.
-    pub(super) fn remove_networks(&self, dry_run: bool, goes: impl Fn(&Network) -> bool) -> Result<(Vec<String>, u64)> {
-        let (mut removed, mut bytes) = (Vec::new(), 0);
+    /// The networks cannot be read.
+    pub(super) fn remove_networks(&self, dry_run: bool, goes: impl Fn(&Network) -> bool) -> Result<Removed> {
+        let mut removed = Removed::default();
         for network in self.networks()?.into_iter().filter(|network| !network.is_built_in() && goes(network)) {
             let size = self.store.networks().disk_usage(&network.id)?;
             if !dry_run {
                 match self.remove_network(&network.id) {
                     // Somebody else was faster.
                     Err(_) if !self.store.networks().has(&network.id) => continue,
-                    removed => drop(removed?),
+                    Ok(_) => {}
+                    Err(error) => {
+                        removed.failed.push(error.prefixed(&format!("cannot remove network {}", network.name)));
+                        continue;
+                    }
                 }
             }
-            bytes += size;
-            removed.push(network.name);
+            removed.bytes += size;
+            removed.names.push(network.name);
         }
-        Ok((removed, bytes))
+        Ok(removed)
     }
 
     /// The running containers on a network.

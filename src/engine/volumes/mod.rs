@@ -18,6 +18,7 @@ use self::driver::DriverOptions;
 use super::Engine;
 use super::container::ContainerData;
 use super::container::volumes::VolumeData;
+use super::prune::Removed;
 use crate::error::{CommandError, Result};
 
 /// A volume, for being shown.
@@ -151,26 +152,30 @@ impl Engine {
     }
 
     /// Removes the volumes that `goes` means, but for snapshots, which are used by nobody and kept for all that; with `dry_run`
-    /// only looks for them. Gives their names, and what they took on disk in bytes. One that a container came to use stays.
+    /// only looks for them. One that a container came to use stays, and one that cannot be removed.
     ///
     /// # Errors
-    /// One that cannot be removed.
-    pub(super) fn remove_volumes(&self, dry_run: bool, goes: impl Fn(&Volume) -> bool) -> Result<(Vec<String>, u64)> {
-        let (mut removed, mut bytes) = (Vec::new(), 0);
+    /// The volumes cannot be read.
+    pub(super) fn remove_volumes(&self, dry_run: bool, goes: impl Fn(&Volume) -> bool) -> Result<Removed> {
+        let mut removed = Removed::default();
         for volume in self.volumes()?.into_iter().filter(|volume| volume.snapshot_of.is_none() && goes(volume)) {
             let size = self.store.volumes().disk_usage(&volume.id)?;
             if !dry_run {
                 match self.remove_volume_unless_used(&volume.id) {
                     // The second: somebody else was faster.
                     Ok(Some(false) | None) => continue,
-                    removed => drop(removed?),
+                    Ok(Some(true)) => {}
+                    Err(error) => {
+                        removed.failed.push(error.prefixed(&format!("cannot remove volume {}", volume.name)));
+                        continue;
+                    }
                 }
                 self.volume_event("destroy", &volume.name);
             }
-            bytes += size;
-            removed.push(volume.name);
+            removed.bytes += size;
+            removed.names.push(volume.name);
         }
-        Ok((removed, bytes))
+        Ok(removed)
     }
 
     /// The ids of the volumes that a container mounts.

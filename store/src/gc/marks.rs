@@ -11,6 +11,7 @@ use crate::Store;
 use crate::digest::{ChainId, Digest, ImageId};
 use crate::error::Result;
 use crate::lease;
+use crate::refs::Tag;
 
 /// What stays.
 pub(super) struct Marks {
@@ -48,17 +49,24 @@ impl Marks {
             if !marks.digests.contains(&tag.image.0) {
                 continue;
             }
-            for id in tag.platforms.iter().filter(|id| store.images().has(id)) {
-                marks.image(store, *id)?;
-            }
-            marks.digests.extend(tag.attached);
+            marks.tag(store, &tag)?;
         }
         marks.digests.extend(named);
         marks.cache(store, options)?;
         Ok(marks)
     }
 
-    fn image(&mut self, store: &Store, id: ImageId) -> Result<()> {
+    /// What a tag that stays names beside its image.
+    pub(super) fn tag(&mut self, store: &Store, tag: &Tag) -> Result<()> {
+        for id in tag.platforms.iter().filter(|id| store.images().has(id)) {
+            self.image(store, *id)?;
+        }
+        self.digests.extend(&tag.attached);
+        Ok(())
+    }
+
+    /// An image that stays, and what it names.
+    pub(super) fn image(&mut self, store: &Store, id: ImageId) -> Result<()> {
         let image = store.images().get(&id)?;
         let mut chain: Option<ChainId> = None;
         for layer in image.layers() {

@@ -2,7 +2,8 @@
 //!
 //! A container can nest directories deeper than any path or descriptor limit reaches. So nothing is reached by a
 //! path: a directory is emptied through its descriptor, and subdirectories beyond a small depth are moved up to the
-//! top first. Links are not followed. Somebody else may be removing the same tree: what is gone already is no error.
+//! top first. Links are not followed. Somebody else may be removing the same tree: what is gone already is no error. What
+//! cannot be removed, as an immutable file, stays with the directories that it is in; all else goes.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,7 +20,7 @@ const DEPTH: usize = 32;
 /// Removes the file or tree at `path`; nothing there is success.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// [`Error::Io`], the first of them.
 pub fn remove_tree(path: &Path) -> crate::Result<()> {
     remove(path).map_err(Error::io("remove", path))
 }
@@ -35,8 +36,9 @@ fn remove(path: &Path) -> io::Result<()> {
     let mut moved = 0_u64;
     loop {
         let before = moved;
-        empty(top.as_fd(), top.as_fd(), 0, &mut moved)?;
+        let emptied = empty(top.as_fd(), top.as_fd(), 0, &mut moved);
         if moved == before {
+            emptied?;
             break;
         }
     }
@@ -51,9 +53,9 @@ fn gone(result: Result<(), Errno>) -> io::Result<()> {
     }
 }
 
-/// Empties `directory`; what is too deep below `top` is moved there, and `moved` counts it.
+/// Empties `directory`, as far as it can; what is too deep below `top` is moved there, and `moved` counts it.
 fn empty(top: BorrowedFd<'_>, directory: BorrowedFd<'_>, depth: usize, moved: &mut u64) -> io::Result<()> {
-    let mut subdirectories = Vec::new();
+    let (mut subdirectories, mut failed) = (Vec::new(), Ok(()));
     for entry in Dir::read_from(directory)? {
         let entry = match entry {
             Err(Errno::NOENT) => break,
@@ -70,22 +72,28 @@ fn empty(top: BorrowedFd<'_>, directory: BorrowedFd<'_>, depth: usize, moved: &m
         match fs::unlinkat(directory, name, AtFlags::empty()) {
             Err(Errno::ISDIR) => subdirectories.push(name.to_owned()),
             Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => failed = failed.and(Err(error.into())),
         }
     }
     for name in subdirectories {
         match fs::unlinkat(directory, &name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => continue,
             Err(Errno::NOTEMPTY | Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                failed = failed.and(Err(error.into()));
+                continue;
+            }
         }
         if depth < DEPTH {
             let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             match fs::openat(directory, &name, flags, Mode::empty()) {
                 Err(Errno::NOENT) => continue,
-                inner => empty(top, inner?.as_fd(), depth + 1, moved)?,
+                inner => {
+                    let emptied = empty(top, inner?.as_fd(), depth + 1, moved);
+                    failed =
+                        failed.and(emptied.and_then(|()| gone(fs::unlinkat(directory, &name, AtFlags::REMOVEDIR))));
+                }
             }
-            gone(fs::unlinkat(directory, &name, AtFlags::REMOVEDIR))?;
             continue;
         }
         loop {
@@ -93,11 +101,11 @@ fn empty(top: BorrowedFd<'_>, directory: BorrowedFd<'_>, depth: usize, moved: &m
             let to = format!("moved-{moved}");
             match fs::renameat_with(directory, &name, top, to, RenameFlags::NOREPLACE) {
                 Err(Errno::EXIST) => {}
-                other => break gone(other)?,
+                other => break failed = failed.and(gone(other)),
             }
         }
     }
-    Ok(())
+    failed
 }
 
 #[cfg(test)]
@@ -127,5 +135,27 @@ mod tests {
         remove_tree(&path).unwrap();
         remove_tree(&dir.path().join("kept")).unwrap();
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn goes_on_past_what_cannot_be_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tree");
+        for name in ["a", "b/c", "d"] {
+            std::fs::create_dir_all(path.join(name)).unwrap();
+            std::fs::write(path.join(name).join("file"), "x").unwrap();
+        }
+        let Some(held) = crate::testing::Immutable::new(&path.join("b/c/file")) else {
+            return println!("skip: the file system knows no immutable files");
+        };
+        let error = remove_tree(&path).unwrap_err();
+        assert!(
+            matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied),
+            "{error}"
+        );
+        assert!(path.join("b/c/file").exists() && !path.join("a").exists() && !path.join("d").exists());
+        drop(held);
+        remove_tree(&path).unwrap();
+        assert!(!path.exists());
     }
 }
