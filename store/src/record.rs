@@ -206,24 +206,43 @@ impl<'a> Records<'a> {
     /// # Errors
     /// As [`Records::create`].
     pub fn create_held<T: Serialize>(&self, record: &Record<T>) -> Result<fs::File> {
+        self.create_furnished(record, |_| Ok(()))
+    }
+
+    /// As [`Records::create_held`]; `furnish` puts into the record's directory what belongs there before anybody can see the
+    /// record. If it fails, there is neither.
+    ///
+    /// # Errors
+    /// As [`Records::create`], and those of `furnish`.
+    pub fn create_furnished<T: Serialize>(
+        &self,
+        record: &Record<T>,
+        furnish: impl Fn(&Path) -> Result<()>,
+    ) -> Result<fs::File> {
         validate_name(&record.name)?;
         validate_id(&record.id)?;
         let bytes = encode(self.class, record)?;
         // Nobody sweeps what has no record yet.
         let _collector = self.store.hold_collector()?;
-        match self.create_in(self.store.root(), record, &bytes) {
+        match self.create_in(self.store.root(), record, &bytes, &furnish) {
             Err(error) if error.is_read_only() && self.or_in_memory => match self.store.make_memory()? {
-                Some(memory) => self.create_in(memory, record, &bytes),
+                Some(memory) => self.create_in(memory, record, &bytes, &furnish),
                 None => Err(error),
             },
             made => made,
         }
     }
 
-    fn create_in<T>(&self, home: &Path, record: &Record<T>, bytes: &[u8]) -> Result<fs::File> {
+    fn create_in<T>(
+        &self,
+        home: &Path,
+        record: &Record<T>,
+        bytes: &[u8],
+        furnish: &dyn Fn(&Path) -> Result<()>,
+    ) -> Result<fs::File> {
         // The name comes first, on the disk too: a record without one could not be told from another of that name.
         self.take_name(home, &record.name, &record.id)?;
-        let made = self.make(home, record, bytes);
+        let made = self.make(home, record, bytes, furnish);
         if made.is_err() {
             // What cannot be cleared away either is for the collector; the first error is the one to tell.
             let _ = self.free_name(home, &record.name, &record.id);
@@ -232,7 +251,13 @@ impl<'a> Records<'a> {
     }
 
     /// Makes the directory of a record whose name is taken, and the record in it.
-    fn make<T>(&self, home: &Path, record: &Record<T>, bytes: &[u8]) -> Result<fs::File> {
+    fn make<T>(
+        &self,
+        home: &Path,
+        record: &Record<T>,
+        bytes: &[u8],
+        furnish: &dyn Fn(&Path) -> Result<()>,
+    ) -> Result<fs::File> {
         let directory = &self.directory(home).join(&record.id);
         let spare = self.class == Class::Container && home == self.store.root() && self.take_spare(directory)?;
         if !spare {
@@ -257,6 +282,7 @@ impl<'a> Records<'a> {
             for inside in inside {
                 files::create_dir(&directory.join(inside))?;
             }
+            furnish(directory)?;
             let (file, new) = (directory.join(FILE), directory.join(NEW_FILE));
             // An older program left none to write over.
             let old = directory.join(SPARE_FILE);

@@ -39,6 +39,46 @@ fn named_for_the_first_time_by_many_at_once() {
     }
 }
 
+/// Nobody sees a volume before it has what its files are kept in.
+#[test]
+fn used_at_the_instant_it_is_made() {
+    let sandbox = Sandbox::new();
+    for round in 0..20 {
+        let mut users = vec![sandbox.spawn(&["volume", "create", "--opt", "size=8m", "data"])];
+        users.extend([(); 4].map(|()| sandbox.spawn(&["volume", "mount", "data"])));
+        for mut one in users {
+            let said = one.said();
+            let code = one.wait();
+            assert!(code == 0 || said.starts_with("error: no such volume: data"), "round {round}: {said}");
+        }
+        sandbox.ok(&["volume", "unmount", "data"]);
+        sandbox.ok(&["volume", "rm", "data"]);
+    }
+}
+
+/// What is copied has no name until it is whole, and is not for others to clear away meanwhile.
+#[test]
+fn cloned_while_others_prune_and_clone() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["volume", "create", "data"]);
+    let user = ["create", "--rootfs", "/", "--name", "user", "-v", "data:/data", "true"];
+    sandbox.ok(&user);
+    for round in 0..20 {
+        let clones = [(); 2].map(|()| sandbox.spawn(&["volume", "clone", "data", "copy"]));
+        let prunes = [(); 3].map(|()| sandbox.spawn(&["volume", "prune", "--force"]));
+        for mut prune in prunes {
+            let said = prune.said();
+            assert_eq!((prune.wait(), said.as_str()), (0, ""), "round {round}");
+        }
+        for mut clone in clones {
+            let said = clone.said();
+            let code = clone.wait();
+            assert!(code == 0 || said.contains("there is a volume copy already"), "round {round}: {said}");
+        }
+        sandbox.ok(&["volume", "rm", "copy"]);
+    }
+}
+
 /// `db` may be the beginning of somebody's id.
 #[test]
 fn the_id_of_a_volume_is_not_abbreviated() {

@@ -75,7 +75,12 @@ impl Engine {
             let id = line.rsplit_once('=').map_or("", |(_, id)| id);
             if !self.store.volumes().has(id) {
                 let data = VolumeData { anonymous_for: Some(record.id.clone()), ..VolumeData::default() };
-                self.new_volume_in(self.store.volumes().unsynced().or_in_memory(), id.to_owned(), id.to_owned(), data)?;
+                drop(self.new_volume_in(
+                    self.store.volumes().unsynced().or_in_memory(),
+                    id.to_owned(),
+                    id.to_owned(),
+                    data,
+                )?);
             }
         }
         let mounts = record.data.mounts()?.into_iter().filter(|mount| matches!(mount.kind, MountKind::Volume));
@@ -213,7 +218,7 @@ impl Engine {
                     }
                 }
             }
-            let other = self.container_record(&self.find_container(name)?)?;
+            let other = self.container_named(name)?;
             for mut mount in other.data.mounts()? {
                 if !matches!(mount.kind, MountKind::Bind | MountKind::Volume) {
                     continue;

@@ -1,7 +1,7 @@
 //! New volumes: `volume create`, and those that a container names or that its image declares. A volume is its record and, in the
 //! record's directory, what its files are kept in.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::thread;
@@ -14,7 +14,7 @@ use super::attach;
 use super::driver::{Backing, DriverOptions, Plan};
 use crate::engine::Engine;
 use crate::engine::container::volumes::VolumeData;
-use crate::error::{CommandError, Context as _, Result};
+use crate::error::{CommandError, Result};
 
 /// How long is waited for the record of a volume whose name somebody has taken.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -65,40 +65,45 @@ impl Engine {
                 Err(error) => return Err(error.into()),
             }
             let record = new_record(volumes.new_id()?, name.to_owned(), data.clone());
-            match volumes.create(&record) {
+            let plan = Plan::of(&data.options)?;
+            match volumes.create_furnished(&record, |directory| make(directory, &plan)) {
                 Err(store::Error::Conflict(_)) if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
-                made => {
-                    made?;
-                    self.furnish(volumes, &record)?;
-                    return Ok(true);
-                }
+                made => return self.made(&record, made).map(|_| true),
             }
         }
     }
 
-    /// Makes a volume of this id and name.
+    /// Makes a volume of this id and name. While the maker is held, nobody takes it for one that was left behind.
     pub(in crate::engine) fn new_volume_in(
         &self,
         volumes: Records<'_>,
         id: String,
         name: String,
         data: VolumeData,
-    ) -> Result<()> {
+    ) -> Result<Maker> {
         let record = new_record(id, name, data);
-        volumes.create(&record)?;
-        self.furnish(volumes, &record)
+        let plan = Plan::of(&record.data.options)?;
+        let made = volumes.create_furnished(&record, |directory| make(directory, &plan));
+        self.made(&record, made)
     }
 
-    /// Makes what a new volume keeps its files in; takes back the volume if that fails.
-    fn furnish(&self, volumes: Records<'_>, record: &Record<VolumeData>) -> Result<()> {
-        let made = Plan::of(&record.data.options).and_then(|plan| make(&volumes.path(&record.id)?, &plan));
-        if let Err(error) = made {
-            volumes.remove(&record.id)?;
-            return Err(error.prefixed(&format!("cannot make volume {}", record.name)));
-        }
+    /// What came of making a volume: nobody has seen it before it had what its files are kept in.
+    fn made(&self, record: &Record<VolumeData>, made: store::Result<File>) -> Result<Maker> {
+        let held =
+            made.map_err(|error| CommandError::from(error).prefixed(&format!("cannot make volume {}", record.name)))?;
         self.volume_event("create", &record.name);
-        Ok(())
+        Ok(Maker { _directory: held })
     }
+}
+
+/// Whoever makes a volume: a lock (flock(2)) on its directory since before anybody could see it.
+pub(in crate::engine) struct Maker {
+    _directory: File,
+}
+
+/// Whether somebody makes the volume in this directory and has not come to the end.
+pub(super) fn is_in_the_making(directory: &Path) -> bool {
+    File::open(directory).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 fn new_record(id: String, name: String, data: VolumeData) -> Record<VolumeData> {
@@ -106,25 +111,24 @@ fn new_record(id: String, name: String, data: VolumeData) -> Record<VolumeData> 
 }
 
 /// Makes what a volume's files will be in.
-fn make(directory: &Path, plan: &Plan) -> Result<()> {
+fn make(directory: &Path, plan: &Plan) -> store::Result<()> {
     let data = directory.join("data");
-    let what = || format!("cannot make {}", data.display());
-    fs::DirBuilder::new().recursive(true).create(&data).with_context(what)?;
+    fs::DirBuilder::new().recursive(true).create(&data).map_err(store::Error::io("make", &data))?;
     match plan.backing {
         Backing::Directory => {
             // Whatever the umask: who may look into it says the image, the options, or nobody.
-            fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).with_context(what)?;
-            attach::own(&data, plan).with_context(what)
+            fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).map_err(store::Error::io("make", &data))?;
+            attach::own(&data, plan).map_err(store::Error::io("make", &data))
         }
         Backing::Sized { size, inodes } => {
             let path = directory.join(attach::IMAGE);
             let (owner, mode) = (plan.owner.unwrap_or_default(), plan.mode.unwrap_or(0o755));
-            let image = fs::File::options().write(true).create_new(true).mode(0o600).open(&path);
+            let image = File::options().write(true).create_new(true).mode(0o600).open(&path);
             let written = image.and_then(|image| {
                 store::ext4::Ext4 { size, inodes, journal: true, owner, mode }.write(&image)?;
                 image.sync_all()
             });
-            written.with_context(|| format!("cannot make {}", path.display()))
+            written.map_err(store::Error::io("make", &path))
         }
         _ => Ok(()),
     }

@@ -34,8 +34,8 @@ impl Engine {
     pub fn import_volume(&self, name: &str, input: Option<&Path>) -> Result<()> {
         let record = self.volume_record(name)?;
         super::snapshot::refuse_to_change(name, &record)?;
-        self.never_fill(&record.id)?;
         self.with_volume(name, |path| {
+            self.never_fill(&record.id)?;
             let mut sink = Sink::new(Place::host().open_directory(path)?, name.to_owned(), None);
             match input {
                 None => source::tar(io::stdin().lock(), &mut |entry, data| sink.put(entry, data))?,
@@ -51,11 +51,10 @@ impl Engine {
     /// Does something with the directory that a volume's files are in.
     fn with_volume(&self, name: &str, work: impl FnOnce(&str) -> Result<()>) -> Result<()> {
         let record = self.volume_record(name)?;
-        let path = self.attach_volume(&record)?;
-        let text = path.to_str().ok_or_else(|| CommandError::new(format!("volume {name} has a path that is no text")));
-        let result = text.and_then(work);
+        let done = self.attach_volume(&record).and_then(|path| {
+            work(path.to_str().ok_or_else(|| CommandError::new(format!("volume {name} has a path that is no text")))?)
+        });
         self.let_go_of_volumes();
-        self.release_volume(&record.id)?;
-        result
+        self.unless_volume_removed(&record, done.and(self.release_volume(&record.id)))
     }
 }

@@ -73,13 +73,7 @@ impl Engine {
     /// # Errors
     /// There is none.
     pub fn volume(&self, name: &str) -> Result<Volume> {
-        let id = self.store.volumes().find(name).map_err(|error| {
-            if error.is_not_found() {
-                CommandError::new(format!("no such volume: {name}")).hint("`img volume ls` lists volumes")
-            } else {
-                error.into()
-            }
-        })?;
+        let id = self.store.volumes().find(name).map_err(|error| not_there(error, name))?;
         let found = self.volumes()?.into_iter().find(|volume| volume.id == id);
         found.ok_or_else(|| CommandError::new(format!("no such volume: {name}")))
     }
@@ -87,7 +81,16 @@ impl Engine {
     /// The record of the volume `name`.
     pub(in crate::engine) fn volume_record(&self, name: &str) -> Result<Record<VolumeData>> {
         let volume = self.volume(name)?;
-        Ok(self.store.volumes().read(&volume.id)?)
+        self.store.volumes().read(&volume.id).map_err(|error| not_there(error, name))
+    }
+
+    /// What came of working with a volume's files. That it was removed meanwhile is said rather than which file is missing for
+    /// that.
+    pub(super) fn unless_volume_removed<T>(&self, record: &Record<VolumeData>, done: Result<T>) -> Result<T> {
+        done.map_err(|error| match self.store.volumes().has(&record.id) {
+            true => error,
+            false => no_volume(&record.name).hint("it was removed just now"),
+        })
     }
 
     /// Unmounts a volume that nobody uses.
@@ -121,7 +124,7 @@ impl Engine {
             }
             // Somebody else was faster.
             Ok(None) => {
-                return if force { Ok(false) } else { Err(CommandError::new(format!("no such volume: {name}"))) };
+                return if force { Ok(false) } else { Err(no_volume(name)) };
             }
             Err(error) => return Err(error),
         }
@@ -159,7 +162,11 @@ impl Engine {
     pub(super) fn remove_volumes(&self, dry_run: bool, goes: impl Fn(&Volume) -> bool) -> Result<Removed> {
         let mut removed = Removed::default();
         for volume in self.volumes()?.into_iter().filter(|volume| volume.snapshot_of.is_none() && goes(volume)) {
-            let size = self.store.volumes().disk_usage(&volume.id)?;
+            // One without a name is a copy that was cut short, or not yet finished.
+            if volume.name == volume.id && create::is_in_the_making(&self.store.volumes().path(&volume.id)?) {
+                continue;
+            }
+            let size = self.store.volumes().disk_usage(&volume.id);
             if !dry_run {
                 match self.remove_volume_unless_used(&volume.id) {
                     // The second: somebody else was faster.
@@ -172,7 +179,7 @@ impl Engine {
                 }
                 self.volume_event("destroy", &volume.name);
             }
-            removed.bytes += size;
+            removed.bytes += size?;
             removed.names.push(volume.name);
         }
         Ok(removed)
@@ -196,6 +203,15 @@ impl Engine {
         users.values_mut().for_each(|names| names.sort_unstable());
         Ok(users)
     }
+}
+
+fn no_volume(name: &str) -> CommandError {
+    CommandError::new(format!("no such volume: {name}"))
+}
+
+/// The error for a volume whose record cannot be read.
+fn not_there(error: store::Error, name: &str) -> CommandError {
+    if error.is_not_found() { no_volume(name).hint("`img volume ls` lists volumes") } else { error.into() }
 }
 
 /// Why a volume was not removed.

@@ -97,17 +97,22 @@ impl Engine {
         if let Some(name) = name {
             store::record::validate_name(name)?;
             if volumes.find(name).is_ok() {
-                return Err(CommandError::new(format!("there is a volume {name} already")));
+                return Err(there_already(name));
             }
         }
         let id = volumes.new_id()?;
         let (labels, options) = (original.data.labels.clone(), original.data.options.clone());
         let data = VolumeData { filled: true, snapshot_of, labels, options, ..VolumeData::default() };
-        self.new_volume_in(self.store.volumes(), id.clone(), id.clone(), data)?;
+        let maker = self.new_volume_in(self.store.volumes(), id.clone(), id.clone(), data)?;
         let finished = self.copy_files(&original, &id).and_then(|()| match name {
-            Some(name) => Ok(volumes.rename(&id, name)?),
+            Some(name) => volumes.rename(&id, name).map_err(|error| match error {
+                store::Error::Conflict(_) => there_already(name),
+                error => error.into(),
+            }),
             None => Ok(()),
         });
+        drop(maker);
+        let finished = self.unless_volume_removed(&original, finished);
         if let Err(error) = finished {
             let error = error.prefixed(&format!("cannot copy volume {source}"));
             return Err(match attach::remove(volumes, &id) {
@@ -132,6 +137,10 @@ impl Engine {
         self.release_volume(copy)?;
         attached
     }
+}
+
+fn there_already(name: &str) -> CommandError {
+    CommandError::new(format!("there is a volume {name} already"))
 }
 
 /// Fails for a snapshot.
