@@ -66,6 +66,8 @@ pub struct Engine {
     environment: Arc<BTreeMap<OsString, OsString>>,
     /// Locks of volumes that a container is about to be started with.
     held_volumes: std::sync::Mutex<Vec<std::fs::File>>,
+    /// Locks of networks that a container is about to be put on.
+    held_networks: std::sync::Mutex<Vec<std::fs::File>>,
 }
 
 /// What the configuration file and the environment decide for the engine.
@@ -127,6 +129,7 @@ impl Engine {
             settings,
             environment,
             held_volumes: std::sync::Mutex::default(),
+            held_networks: std::sync::Mutex::default(),
         })
     }
 

@@ -34,6 +34,40 @@ fn field(sandbox: &Sandbox, container: &str, network: &str, key: &str) -> String
     value.as_str().unwrap_or_else(|| panic!("{container} on {network} has no {key}: {value}")).to_owned()
 }
 
+/// Whoever is put on a network holds it, and who removes it is alone with it: neither finds half of the other's work.
+#[test]
+fn removed_while_containers_are_put_on_it() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    sandbox.ok(&["run", "-d", "--name", "fix", "--network", "none", "busybox", "sleep", "1000"]);
+    let mut bridges = Vec::new();
+    for round in 0..8 {
+        let id = sandbox.ok(&["network", "create", "lab"]);
+        bridges.push(format!("/sys/class/net/img-{}", &id[..10]));
+        let words: [&[&str]; 7] = [
+            &["run", "--rm", "--network", "lab", "busybox", "true"],
+            &["network", "connect", "lab", "fix"],
+            &["network", "rm", "lab"],
+            &["run", "--rm", "--network", "lab", "busybox", "true"],
+            &["network", "rm", "lab"],
+            &["network", "prune", "--force"],
+            &["network", "ls"],
+        ];
+        for (words, mut one) in words.map(|words| (words, sandbox.spawn(words))) {
+            let said = one.said();
+            let code = one.wait();
+            let lists = matches!(words[1], "prune" | "ls");
+            let is_true =
+                !lists && (said.contains("no such network: lab") || said.contains("lab is in use by container"));
+            assert!(code == 0 || is_true, "round {round}: {words:?} ended with {code} and said {said}");
+        }
+        sandbox.img(&["network", "disconnect", "--force", "lab", "fix"]);
+        sandbox.ok(&["network", "rm", "--force", "lab"]);
+    }
+    let left: Vec<_> = bridges.iter().filter(|bridge| std::path::Path::new(bridge).exists()).collect();
+    assert!(left.is_empty(), "bridges are left behind: {left:?}");
+}
+
 #[test]
 fn made_listed_shown_and_removed() {
     let sandbox = Sandbox::new();

@@ -24,6 +24,7 @@ impl Engine {
                 settings: Arc::clone(&settings),
                 environment: Arc::clone(&environment),
                 held_volumes: std::sync::Mutex::default(),
+                held_networks: std::sync::Mutex::default(),
             };
             let record = engine.container_record(&id)?;
             let image = engine.run_config(&record.data)?;

@@ -138,6 +138,7 @@ impl Engine {
         self.container_event(record, "start");
         self.show_notices(state.network.as_ref());
         self.started_with_root(&record.id);
+        self.let_go_of_networks();
         self.sweep_late(record);
     }
 
@@ -175,6 +176,7 @@ impl Engine {
                 Happening::Started(state) => {
                     self.show_notices(state.network.as_ref());
                     self.started_with_root(&record.id);
+                    self.let_go_of_networks();
                 }
                 _ => {}
             }
@@ -210,7 +212,7 @@ impl Engine {
     /// # Errors
     /// It does not run, or is its own monitor.
     pub fn attach(&self, name: &str, attachment: &Attachment, keys: Option<&str>) -> Result<u8> {
-        let record = self.container_record(&self.find_container(name)?)?;
+        let record = self.container_named(name)?;
         if self.logging(&record.data.options)?.passes_through() {
             return Err(CommandError::new(format!(
                 "container {name} cannot be attached to: its log driver is passthrough"
@@ -246,7 +248,7 @@ impl Engine {
     /// # Errors
     /// It does not run, has no such terminal, or somebody else is on that.
     pub fn attach_tty(&self, name: &str, number: u8, keys: &str, connected: impl FnOnce()) -> Result<u8> {
-        let record = self.container_record(&self.find_container(name)?)?;
+        let record = self.container_named(name)?;
         let most = record.data.options.system.tty_count();
         if number > most {
             return Err(CommandError::new(format!("container {name} has no terminal {number}")).hint(match most {
@@ -317,6 +319,7 @@ impl Engine {
     /// A container that could not even be prepared: with `--rm` as if it had never been.
     fn unprepared(&self, record: &ContainerRecord, claim: Claim, error: CommandError) -> CommandError {
         self.let_go_of_volumes();
+        self.let_go_of_networks();
         warn_of("release the volumes of", record, self.released(record));
         if !record.data.options.remove {
             return error;
@@ -339,6 +342,7 @@ impl Engine {
         }
         let kind = Kind::of_start(&error);
         let error = CommandError::from(error).kind(kind);
+        self.let_go_of_networks();
         self.event(&of_container(record, "abort").with("error", &error.text()));
         let cleaned = if record.data.options.remove {
             self.let_go_of_volumes();

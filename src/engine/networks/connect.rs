@@ -8,7 +8,7 @@ use super::BRIDGE;
 use crate::engine::Engine;
 use crate::engine::container::files::EtcFiles;
 use crate::engine::container::network::{Choices, choices, device_words, names_of_places};
-use crate::engine::container::{ContainerData, ContainerRecord};
+use crate::engine::container::{ContainerData, ContainerRecord, unless_ended};
 use crate::error::{CommandError, Result};
 
 impl Engine {
@@ -17,7 +17,7 @@ impl Engine {
     /// # Errors
     /// No such container or network, one that it is on already, a container without a network of its own.
     pub fn connect(&self, container: &str, mut request: NetworkRequest) -> Result<Vec<String>> {
-        let record = self.container_record(&self.find_container(container)?)?;
+        let record = self.container_named(container)?;
         let network = self.find_network(&request.name)?;
         if network.is_built_in() && network.name != BRIDGE {
             return Err(CommandError::new(format!("containers cannot be connected to network {}", network.name))
@@ -33,15 +33,24 @@ impl Engine {
         let mut notices = Vec::new();
         if self.state(&record.id)?.is_some_and(|state| state.is_running()) {
             let chosen = request.interface.is_some();
-            let (state, told) = runner::connect(&self.state_dir(&record.id), config, chosen)?;
-            notices = told;
-            self.write_resolver(&record, &state)?;
+            match runner::connect(&self.state_dir(&record.id), config, chosen) {
+                Ok((state, told)) => {
+                    notices = told;
+                    self.write_resolver(&record, &state)?;
+                }
+                // It has ended meanwhile: its next start puts it there.
+                Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => {}
+                Err(error) => {
+                    return Err(CommandError::from(error).prefixed(&format!("cannot connect container {container}")));
+                }
+            }
         }
         self.keep_places(&record, |requests| {
             requests.retain(|other| other.name != request.name);
             requests.push(request);
         })?;
         self.keep_for_restarts(&record.id)?;
+        self.let_go_of_networks();
         self.network_event("connect", &network.name, &network.id, Some(&record));
         Ok(notices)
     }
@@ -51,13 +60,9 @@ impl Engine {
     /// # Errors
     /// No such container, one that does not run, a port that somebody else has taken meanwhile.
     pub fn reload_network(&self, container: &str) -> Result<Vec<String>> {
-        let record = self.container_record(&self.find_container(container)?)?;
-        runner::reload_network(&self.state_dir(&record.id)).map_err(|error| match error {
-            runner::Error::NotRunning(_) | runner::Error::NotFound(_) => {
-                CommandError::new(format!("container {container} is not running"))
-            }
-            error => CommandError::from(error).prefixed(&format!("cannot reload the network of container {container}")),
-        })
+        let record = self.container_named(container)?;
+        unless_ended(container, runner::reload_network(&self.state_dir(&record.id)))
+            .map_err(|error| error.prefixed(&format!("cannot reload the network of container {container}")))
     }
 
     /// Takes a container off a network.
@@ -65,7 +70,7 @@ impl Engine {
     /// # Errors
     /// No such container or network, one that it is not on.
     pub fn disconnect(&self, container: &str, network: &str) -> Result<()> {
-        let record = self.container_record(&self.find_container(container)?)?;
+        let record = self.container_named(container)?;
         let requests = places(&record.name, &record.data)?;
         // By its name, or by the name of a network that is gone.
         let (name, id) = match self.find_network(network) {
@@ -77,8 +82,14 @@ impl Engine {
             return Err(CommandError::new(format!("container {container} is not on network {name}")));
         }
         if self.state(&record.id)?.is_some_and(|state| state.is_running()) {
-            let state = runner::disconnect(&self.state_dir(&record.id), &name)?;
-            self.write_resolver(&record, &state)?;
+            match runner::disconnect(&self.state_dir(&record.id), &name) {
+                Ok(state) => self.write_resolver(&record, &state)?,
+                // It has ended meanwhile, which took it off.
+                Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => {}
+                Err(error) => {
+                    return Err(CommandError::from(error).prefixed(&format!("cannot disconnect container {container}")));
+                }
+            }
         }
         self.keep_places(&record, |requests| requests.retain(|request| request.name != name))?;
         self.keep_for_restarts(&record.id)?;
@@ -91,7 +102,7 @@ impl Engine {
     /// # Errors
     /// No such container.
     pub fn is_on(&self, container: &str, network: &str) -> Result<bool> {
-        let record = self.container_record(&self.find_container(container)?)?;
+        let record = self.container_named(container)?;
         let name = self.find_network(network).map_or_else(|_| network.to_owned(), |network| network.name);
         Ok(places(&record.name, &record.data)?.iter().any(|request| request.name == name))
     }

@@ -6,7 +6,9 @@ pub mod create;
 mod filter;
 mod show;
 
+use std::fs::{File, TryLockError};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use runner::network::{BridgeConfig, Subnet, Subnet6, Uplink};
@@ -17,12 +19,15 @@ use super::Engine;
 use super::container::network::names;
 use super::container::{ContainerData, ContainerRecord};
 use super::prune::Removed;
-use crate::error::{CommandError, Result};
+use crate::error::{CommandError, Context as _, Result};
 
 pub use filter::NetworkFilter;
 
 /// The name of the default network.
 pub const BRIDGE: &str = "bridge";
+
+/// Longest wait for who puts a container on a network, or removes it.
+const LOCK_LIMIT: Duration = Duration::from_secs(30);
 
 /// The names that are always there.
 const BUILT_IN: [&str; 3] = [BRIDGE, "host", "none"];
@@ -172,13 +177,52 @@ impl Engine {
         if name == BRIDGE {
             return self.plain_bridge();
         }
-        let id = self
-            .store
-            .networks()
-            .find(name)
-            .map_err(|error| if error.is_not_found() { no_network(name) } else { error.into() })?;
-        let record: Record<NetworkData> = self.store.networks().read(&id)?;
+        let missing = |error: store::Error| if error.is_not_found() { no_network(name) } else { error.into() };
+        let id = self.store.networks().find(name).map_err(missing)?;
+        let held = self.lock_network(&id, name, File::try_lock_shared)?;
+        // Whoever removes it has the lock for himself.
+        let record: Record<NetworkData> = self.store.networks().read(&id).map_err(missing)?;
+        if let Ok(mut networks) = self.held_networks.lock() {
+            networks.push(held);
+        }
         Ok(record.data.config(&record.name))
+    }
+
+    /// Locks the directory of a network's record (flock(2)): shared by who puts a container on it until its state says so, and
+    /// alone by who removes it.
+    fn lock_network(
+        &self,
+        id: &str,
+        name: &str,
+        lock: fn(&File) -> std::result::Result<(), TryLockError>,
+    ) -> Result<File> {
+        let what = || format!("cannot lock network {name}");
+        let deadline = Instant::now() + LOCK_LIMIT;
+        let directory = match File::open(self.store.networks().path(id)?) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(no_network(name)),
+            opened => opened.with_context(what)?,
+        };
+        loop {
+            match lock(&directory) {
+                Ok(()) => return Ok(directory),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(CommandError::new(format!(
+                        "network {name} is in use by a container that is being started"
+                    )));
+                }
+                Err(TryLockError::Error(error)) => return Err(error).with_context(what),
+            }
+        }
+    }
+
+    /// The container that was to be put on networks is on them, or never will be.
+    pub(in crate::engine) fn let_go_of_networks(&self) {
+        if let Ok(mut held) = self.held_networks.lock() {
+            held.clear();
+        }
     }
 
     /// Removes a network and its bridge; gives its name.
@@ -190,17 +234,39 @@ impl Engine {
         if network.is_built_in() {
             return Err(CommandError::new(format!("network {name} is always there and cannot be removed")));
         }
-        if let Some(user) = self.on_network(&network.name)?.first() {
-            return Err(CommandError::new(format!("network {} is in use by container {}", network.name, user.name))
-                .hint(format!("`img network disconnect {} {}` frees it", network.name, user.name)));
+        match self.remove_unless_used(&network) {
+            Ok(None) => Ok(network.name),
+            Ok(Some(used)) => Err(used),
+            // Somebody else was faster.
+            Err(_) if !self.store.networks().has(&network.id) => Err(no_network(name)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes a network; if it is in use, it stays and the error that says so is given.
+    fn remove_unless_used(&self, network: &Network) -> Result<Option<CommandError>> {
+        let (name, bridge) = (&network.name, &network.data.interface);
+        // Waits for who is about to put a container on it, which its state says then, and for others who remove it.
+        let _alone = self.lock_network(&network.id, name, File::try_lock)?;
+        if !self.store.networks().has(&network.id) {
+            return Err(no_network(name));
+        }
+        if let Some(user) = self.on_network(name)?.first() {
+            let used = CommandError::new(format!("network {name} is in use by container {}", user.name));
+            return Ok(Some(used.hint(format!("`img network disconnect {name} {}` frees it", user.name))));
         }
         if !network.data.adopted {
             // First the bridge: what is left of a removal that was cut short is a network that is still listed.
-            runner::remove_bridge(&self.states(), &network.data.interface)?;
+            runner::remove_bridge(&self.states(), bridge).map_err(|error| match error {
+                runner::Error::Network(runner::network::Error::BridgeMismatch { reason, .. }) => {
+                    CommandError::new(format!("network {name} is in use: its bridge {bridge} {reason}"))
+                }
+                error => error.into(),
+            })?;
         }
         self.store.networks().remove(&network.id)?;
-        self.network_event("destroy", &network.name, &network.id, None);
-        Ok(network.name)
+        self.network_event("destroy", name, &network.id, None);
+        Ok(None)
     }
 
     /// Removes the networks that `goes` means, but for the built-in ones; with `dry_run` only looks for them. One that cannot be
@@ -211,10 +277,11 @@ impl Engine {
     pub(super) fn remove_networks(&self, dry_run: bool, goes: impl Fn(&Network) -> bool) -> Result<Removed> {
         let mut removed = Removed::default();
         for network in self.networks()?.into_iter().filter(|network| !network.is_built_in() && goes(network)) {
-            let size = self.store.networks().disk_usage(&network.id)?;
+            let size = self.store.networks().disk_usage(&network.id);
             if !dry_run {
-                match self.remove_network(&network.id) {
-                    // Somebody else was faster.
+                match self.remove_unless_used(&network) {
+                    // Somebody has come to use it, or was faster.
+                    Ok(Some(_)) => continue,
                     Err(_) if !self.store.networks().has(&network.id) => continue,
                     Ok(_) => {}
                     Err(error) => {
@@ -223,7 +290,7 @@ impl Engine {
                     }
                 }
             }
-            removed.bytes += size;
+            removed.bytes += size?;
             removed.names.push(network.name);
         }
         Ok(removed)
@@ -233,9 +300,16 @@ impl Engine {
     fn on_network(&self, network: &str) -> Result<Vec<ContainerRecord>> {
         let mut found = Vec::new();
         for id in self.running()? {
-            let state = self.state(&id)?.and_then(|state| state.network);
-            if state.is_some_and(|state| state.attachments.iter().any(|place| place.network == network)) {
-                found.push(self.container_record(&id)?);
+            let Some(state) = self.state(&id)? else { continue };
+            // One that waits to be started again is put on its networks then.
+            let waits = state.status == runner::Status::Restarting;
+            let is_on =
+                state.network.is_some_and(|state| state.attachments.iter().any(|place| place.network == network));
+            // One that is gone is on none.
+            if let (true, Ok(record)) = (is_on || waits, self.container_record(&id))
+                && (is_on || names(&record.data.options.network).iter().any(|used| used == network))
+            {
+                found.push(record);
             }
         }
         Ok(found)
