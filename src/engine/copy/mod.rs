@@ -117,17 +117,18 @@ impl Engine {
 
     /// The root of a container: as its processes see it if it runs, else as they would, mounted for us alone.
     fn container_place(&self, name: &str, write: bool, opened: &mut Vec<Opened>) -> Result<Place> {
-        let id = self.find_container(name)?;
-        let record = self.container_record(&id)?;
-        let (root, ids) = match runner::root_of_running(&self.state_dir(&id)) {
-            Ok(root) => (root, RunningIds::of(&self.state_dir(&id))?),
-            Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => {
-                let (root, one) = self.open_stopped(record)?;
-                opened.push(one);
-                (root, None)
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let record = self.container_named(name)?;
+        let directory = self.state_dir(&record.id);
+        let (root, ids) =
+            match runner::root_of_running(&directory).and_then(|root| Ok((root, RunningIds::of(&directory)?))) {
+                Ok(running) => running,
+                Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => {
+                    let (root, one) = self.unless_removed(&record, self.open_stopped(record.clone()))?;
+                    opened.push(one);
+                    (root, None)
+                }
+                Err(error) => return Err(error.into()),
+            };
         if let Some(ids) = ids.as_ref().filter(|_| write) {
             ids.act_as_root()?;
         }

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use runner::RunningIds;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{linkat, mkdirat, openat, symlinkat};
 use rustix::io::Errno;
 use store::layer::tar::Writer;
 use store::layer::{Entry, Kind, LayerPath};
@@ -19,6 +20,8 @@ use crate::error::{CommandError, Context as _, Result};
 
 /// Set-user-id and set-group-id: they mean something only with the owner they were given for.
 const SET_ID: u32 = 0o6000;
+/// How often another may make a file of the same name in between.
+const COLLISIONS: usize = 100;
 
 /// A directory that entries are written below.
 pub struct Sink {
@@ -68,28 +71,29 @@ impl Sink {
         };
         let parent = self.parent(&parent)?;
         let wrong = |error: Errno| failed("write", &format!("{}/{}", self.shown, entry.path), error);
-        let there = self.clear(parent.as_fd(), name, entry)?;
         let (parent, name) = (parent.as_fd(), OsStr::from_bytes(name));
         match &entry.kind {
             Kind::Directory { .. } => {
-                if !there {
-                    rustix::fs::mkdirat(parent, name, Mode::RWXU).map_err(wrong)?;
+                let make = |there| if there { Ok(false) } else { mkdirat(parent, name, Mode::RWXU).map(|()| true) };
+                if self.place(parent, name, entry, make)? {
                     self.made.push(entry.clone());
                 }
             }
             Kind::File { .. } => {
                 // A file that is a mount point (/etc/hosts of a running container) cannot be replaced: it is filled anew.
-                let flags = if there { OFlags::TRUNC } else { OFlags::CREATE | OFlags::EXCL };
-                let flags = flags | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-                let file = rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR).map_err(wrong)?;
-                let mut file = File::from(file);
+                let open = |there| {
+                    let flags = if there { OFlags::TRUNC } else { OFlags::CREATE | OFlags::EXCL };
+                    let flags = flags | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+                    openat(parent, name, flags, Mode::RUSR | Mode::WUSR)
+                };
+                let mut file = File::from(self.place(parent, name, entry, open)?);
                 if let Some(data) = data {
                     io::copy(data, &mut file).with_context(|| format!("cannot write {}/{}", self.shown, entry.path))?;
                 }
                 self.attributes(file.as_fd(), entry).map_err(wrong)?;
             }
             Kind::Symlink { target } => {
-                rustix::fs::symlinkat(OsStr::from_bytes(target), parent, name).map_err(wrong)?;
+                self.place(parent, name, entry, |_| symlinkat(OsStr::from_bytes(target), parent, name))?;
                 let (uid, gid) = self.owner(entry);
                 rustix::fs::chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(wrong)?;
                 rustix::fs::utimensat(parent, name, &times(entry), AtFlags::SYMLINK_NOFOLLOW).map_err(wrong)?;
@@ -98,16 +102,20 @@ impl Sink {
                 let (Some(folder), Some(first)) = (target.parent(), target.name()) else {
                     return Err(wrong(Errno::INVAL));
                 };
-                let folder = self.parent(&folder)?;
-                rustix::fs::linkat(folder, OsStr::from_bytes(first), parent, name, AtFlags::empty()).map_err(wrong)?;
+                let (folder, first) = (self.parent(&folder)?, OsStr::from_bytes(first));
+                self.place(parent, name, entry, |_| linkat(&folder, first, parent, name, AtFlags::empty()))?;
             }
             Kind::CharDevice { major, minor } => {
-                self.node(parent, name, entry, FileType::CharacterDevice, (*major, *minor)).map_err(wrong)?;
+                let node = |_| self.node(parent, name, entry, FileType::CharacterDevice, (*major, *minor));
+                self.place(parent, name, entry, node)?;
             }
             Kind::BlockDevice { major, minor } => {
-                self.node(parent, name, entry, FileType::BlockDevice, (*major, *minor)).map_err(wrong)?;
+                let node = |_| self.node(parent, name, entry, FileType::BlockDevice, (*major, *minor));
+                self.place(parent, name, entry, node)?;
             }
-            Kind::Fifo => self.node(parent, name, entry, FileType::Fifo, (0, 0)).map_err(wrong)?,
+            Kind::Fifo => {
+                self.place(parent, name, entry, |_| self.node(parent, name, entry, FileType::Fifo, (0, 0)))?;
+            }
             Kind::Whiteout => return Err(wrong(Errno::INVAL)),
         }
         Ok(())
@@ -143,7 +151,7 @@ impl Sink {
         let mut at = LayerPath::root();
         let mut directory = self.open(&at, OFlags::PATH | OFlags::DIRECTORY).map_err(wrong)?;
         for name in path.components() {
-            match rustix::fs::mkdirat(&directory, OsStr::from_bytes(name), Mode::from_raw_mode(0o755)) {
+            match mkdirat(&directory, OsStr::from_bytes(name), Mode::from_raw_mode(0o755)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(wrong(error)),
             }
@@ -153,10 +161,28 @@ impl Sink {
         Ok(directory)
     }
 
+    /// Makes room for an entry and makes it; `make` hears whether what is there is kept. Where somebody else makes one of that
+    /// name in between, the last one stays.
+    fn place<T>(
+        &self,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+        entry: &Entry,
+        make: impl Fn(bool) -> rustix::io::Result<T>,
+    ) -> Result<T> {
+        let mut tries = 1..COLLISIONS;
+        loop {
+            let there = self.clear(parent, name, entry)?;
+            match make(there) {
+                Err(Errno::EXIST) if tries.next().is_some() => {}
+                made => return made.map_err(|error| failed("write", &format!("{}/{}", self.shown, entry.path), error)),
+            }
+        }
+    }
+
     /// Makes room for an entry. True if what is there is kept: a directory, or a file that is a mount point.
-    fn clear(&self, parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<bool> {
+    fn clear(&self, parent: BorrowedFd<'_>, name: &OsStr, entry: &Entry) -> Result<bool> {
         let shown = || format!("{}/{}", self.shown, entry.path);
-        let name = OsStr::from_bytes(name);
         let stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(false),
@@ -207,7 +233,7 @@ impl Sink {
     ) -> rustix::io::Result<()> {
         rustix::fs::mknodat(parent, name, kind, Mode::RUSR, rustix::fs::makedev(major, minor))?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let node = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+        let node = openat(parent, name, flags, Mode::empty())?;
         // By descriptor: were the name replaced by a link meanwhile, nothing would be changed through it.
         let by_fd = format!("/proc/self/fd/{}", node.as_raw_fd());
         let (uid, gid) = self.owner(entry);
