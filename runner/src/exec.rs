@@ -24,6 +24,7 @@ use crate::plan::Plan;
 use crate::security::seccomp;
 use crate::state::{self, ProcessId, State, Status};
 use crate::sys::{self, Ended};
+use crate::verbs::while_running;
 
 /// What is executed.
 #[derive(Clone, Debug)]
@@ -191,8 +192,10 @@ pub(crate) struct Session {
 impl Session {
     /// Starts the process. The caller must be single-threaded.
     pub fn start(dir: &Path, exec: &Exec, stdio: [OwnedFd; 3]) -> Result<Self> {
-        let cgroup = Cgroup::open(&state::load(dir)?.cgroup)?;
-        Ok(Self { started: start(dir, exec, Some(stdio), true, None)?, cgroup })
+        while_running(dir, |state| {
+            let cgroup = Cgroup::open(&state.cgroup)?;
+            Ok(Self { started: start_in(state, exec, Some(stdio), true, None)?, cgroup })
+        })
     }
 
     /// The process.
@@ -226,7 +229,7 @@ impl Drop for Session {
     }
 }
 
-/// Starts the process.
+/// Starts the process. A container that ends meanwhile is not running, whatever was missing of it.
 fn start(
     dir: &Path,
     exec: &Exec,
@@ -234,7 +237,16 @@ fn start(
     die_with_parent: bool,
     interrupts: Option<&OwnedFd>,
 ) -> Result<Started> {
-    let state: State = state::load(dir)?;
+    while_running(dir, |state| start_in(state, exec, stdio, die_with_parent, interrupts))
+}
+
+fn start_in(
+    state: &State,
+    exec: &Exec,
+    stdio: Option<[OwnedFd; 3]>,
+    die_with_parent: bool,
+    interrupts: Option<&OwnedFd>,
+) -> Result<Started> {
     if state.status == Status::Paused {
         return Err(Error::invalid(format!("container {} is paused", state.id)));
     }

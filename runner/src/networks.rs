@@ -15,6 +15,7 @@ use crate::error::{Doing, Error, Result};
 use crate::network::{self, Attachment, BridgeConfig, Site};
 use crate::state::{self, State};
 use crate::sys;
+use crate::verbs::while_running;
 
 /// What tells a monitor that its container's networks have changed: ignored by whoever does not know it.
 pub(crate) const CHANGED: i32 = libc::SIGURG;
@@ -63,12 +64,16 @@ pub(crate) fn sweep(containers: &Path, somebody_died: bool) {
 ///
 /// # Errors
 /// [`Error::NotRunning`], a container without a namespace of its own, an address or name that is taken.
-pub fn connect(state_dir: &Path, mut config: BridgeConfig, chosen: bool) -> Result<(State, Vec<String>)> {
+pub fn connect(state_dir: &Path, config: BridgeConfig, chosen: bool) -> Result<(State, Vec<String>)> {
+    while_running(state_dir, |_| connect_running(state_dir, config, chosen))
+}
+
+fn connect_running(state_dir: &Path, mut config: BridgeConfig, chosen: bool) -> Result<(State, Vec<String>)> {
     let joining = lock(state_dir)?;
     let (state, netns) = running(state_dir)?;
     let places = state.network.as_ref().map_or(&[][..], |network| &network.attachments);
     if let Some(place) = places.iter().find(|place| place.network == config.network) {
-        return Err(Error::invalid(format!("container {} is on network {} already", state.id, place.network)));
+        return Err(Error::invalid(format!("it is on network {} already", place.network)));
     }
     let free = |used: &dyn Fn(usize) -> bool| (0..).find(|number| !used(*number)).unwrap_or_default();
     // The number of a pair that has a name of the user's choice is free, too.
@@ -109,11 +114,15 @@ pub fn connect(state_dir: &Path, mut config: BridgeConfig, chosen: bool) -> Resu
 /// # Errors
 /// [`Error::NotRunning`], a container that is not on that network.
 pub fn disconnect(state_dir: &Path, network: &str) -> Result<State> {
+    while_running(state_dir, |_| disconnect_running(state_dir, network))
+}
+
+fn disconnect_running(state_dir: &Path, network: &str) -> Result<State> {
     let _lock = lock(state_dir)?;
     let (state, netns) = running(state_dir)?;
     let mut places = state.network.as_ref().map(|network| network.attachments.clone()).unwrap_or_default();
     let Some(at) = places.iter().position(|place| place.network == network) else {
-        return Err(Error::invalid(format!("container {} is not on network {network}", state.id)));
+        return Err(Error::invalid(format!("it is not on network {network}")));
     };
     let gone = places.remove(at);
     with_site(containers(state_dir), |site| Ok(network::disconnect(&gone, site, &state.id, netns.as_fd())?))?;
@@ -134,16 +143,16 @@ pub fn disconnect(state_dir: &Path, network: &str) -> Result<State> {
 /// # Errors
 /// [`Error::NotRunning`], a port that somebody else has taken meanwhile.
 pub fn reload_network(state_dir: &Path) -> Result<Vec<String>> {
-    // Without a record there is nothing to lock either.
-    state::load(state_dir)?;
-    let _lock = lock(state_dir)?;
-    let state = state::load(state_dir)?;
-    if !state.is_running() {
-        return Err(Error::NotRunning(state.id));
-    }
-    // One on the host's or another's network has nothing of its own there.
-    let Some(network) = &state.network else { return Ok(Vec::new()) };
-    with_site(containers(state_dir), |site| Ok(network::reload(network, site)?))
+    while_running(state_dir, |_| {
+        let _lock = lock(state_dir)?;
+        let state = state::load(state_dir)?;
+        if !state.is_running() {
+            return Err(Error::NotRunning(state.id));
+        }
+        // One on the host's or another's network has nothing of its own there.
+        let Some(network) = &state.network else { return Ok(Vec::new()) };
+        with_site(containers(state_dir), |site| Ok(network::reload(network, site)?))
+    })
 }
 
 /// Gives the default routes of a place that is gone to the first other one with a way out.

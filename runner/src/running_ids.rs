@@ -11,7 +11,8 @@ use std::path::Path;
 
 use crate::error::{Doing, Error, Result};
 use crate::id_maps::IdMaps;
-use crate::{broker, security, state, sys};
+use crate::verbs::while_running;
+use crate::{broker, security, sys};
 
 /// Whom the kernel shows for an id that has no place in a namespace (/proc/sys/kernel/overflowuid).
 const NOBODY: u32 = 65_534;
@@ -32,14 +33,14 @@ impl RunningIds {
     /// # Errors
     /// [`Error::NotRunning`], [`Error::NotFound`].
     pub fn of(state_dir: &Path) -> Result<Option<Self>> {
-        let state = state::load(state_dir)?;
-        let pidfd = state.pidfd()?;
-        let pid = state.process.map(|process| process.pid).ok_or_else(|| Error::NotRunning(state.id.clone()))?;
-        let ids = Self::read(&format!("/proc/{pid}"))?;
-        // The number in the path was still that process's if the process is still there now.
-        if sys::pidfd_send_signal(pidfd.as_fd(), 0).is_err() {
-            return Err(Error::NotRunning(state.id));
-        }
+        let ids = while_running(state_dir, |state| {
+            let pidfd = state.pidfd()?;
+            let pid = state.process.map(|process| process.pid).ok_or_else(|| Error::NotRunning(state.id.clone()))?;
+            let ids = Self::read(&format!("/proc/{pid}"))?;
+            // The number in the path was still that process's if the process is still there now.
+            sys::pidfd_send_signal(pidfd.as_fd(), 0).map_err(|_| Error::NotRunning(state.id.clone()))?;
+            Ok(ids)
+        })?;
         Ok((ids.users != [(0, 0, u32::MAX)]).then_some(ids))
     }
 

@@ -128,12 +128,7 @@ pub fn boot_id() -> Result<&'static str> {
 impl ProcessId {
     /// The process of that number as it is now; `None` if there is none, or only its remains.
     pub fn of(pid: i32) -> Result<Option<Self>> {
-        let path = format!("/proc/{pid}/stat");
-        match sys::read_small(&path) {
-            Ok(text) => Ok(parse_stat(&text).map(|start_time| Self { pid, start_time })),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
-            Err(error) => Err(Error::io(format!("read {path}"), error)),
-        }
+        Ok(read_stat(pid)?.map(|stat| Self { pid, start_time: stat.start_time }))
     }
 
     /// A pidfd, if it is still this process.
@@ -161,6 +156,11 @@ impl ProcessId {
         Ok(Self::of(self.pid)? == Some(*self))
     }
 
+    /// Whether it has ended, or is about to: the kernel takes its namespaces and files from a process before that is gone.
+    pub(crate) fn is_ending(&self) -> Result<bool> {
+        Ok(read_stat(self.pid)?.is_none_or(|stat| stat.ending || stat.start_time != self.start_time))
+    }
+
     /// Waits for its end; false if the time is over first.
     pub fn wait(&self, limit: Duration) -> Result<bool> {
         match self.open()? {
@@ -185,13 +185,36 @@ pub(crate) fn wait_for(pidfd: &OwnedFd, limit: Option<Duration>) -> Result<bool>
     }
 }
 
-/// The start time of a process that is not a zombie.
-fn parse_stat(text: &str) -> Option<u64> {
+/// What is read in `/proc/PID/stat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    start_time: u64,
+    /// It is in exit(2), or was killed and has begun to end.
+    ending: bool,
+}
+
+/// Reads it for a process that is there and no zombie.
+fn read_stat(pid: i32) -> Result<Option<Stat>> {
+    let path = format!("/proc/{pid}/stat");
+    match sys::read_small(&path) {
+        Ok(text) => Ok(parse_stat(&text)),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
+        Err(error) => Err(Error::io(format!("read {path}"), error)),
+    }
+}
+
+fn parse_stat(text: &str) -> Option<Stat> {
+    /// Of the kernel's flags of a process.
+    const PF_EXITING: u64 = 4;
     // The name in parentheses may contain anything: fields are counted from the last one.
     let rest = text.rsplit_once(')')?.1;
     let mut fields = rest.split_whitespace();
     let status = fields.next()?;
-    if matches!(status, "Z" | "X" | "x") { None } else { fields.nth(18)?.parse().ok() }
+    if matches!(status, "Z" | "X" | "x") {
+        return None;
+    }
+    let flags: u64 = fields.nth(5)?.parse().ok()?;
+    Some(Stat { start_time: fields.nth(12)?.parse().ok()?, ending: flags & PF_EXITING != 0 })
 }
 
 impl State {
@@ -487,7 +510,9 @@ mod tests {
     #[test]
     fn stat_lines_with_strange_names() {
         let text = "12 (a) b) S 1 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 1 1";
-        assert_eq!(parse_stat(text), Some(777));
+        let stat = Stat { start_time: 777, ending: false };
+        assert_eq!(parse_stat(text), Some(stat));
+        assert_eq!(parse_stat(&text.replace("4194560", "4194564")), Some(Stat { ending: true, ..stat }));
         assert_eq!(parse_stat(&text.replace(") S", ") Z")), None);
         assert_eq!(parse_stat("garbage"), None);
     }

@@ -58,13 +58,20 @@ pub fn kill(dir: &Path, signal: i32, all: bool) -> Result<()> {
     if state.status == Status::Restarting && ends {
         return stop(dir, Some(signal), None).map(drop);
     }
-    let pidfd = state.pidfd()?;
-    if ends {
-        request_stop(dir)?;
-    }
-    if !all {
-        return sys::pidfd_send_signal(pidfd.as_fd(), signal).doing(|| format!("signal container {}", state.id));
-    }
+    while_running(dir, |state| {
+        let pidfd = state.pidfd()?;
+        if ends {
+            request_stop(dir)?;
+        }
+        match all {
+            true => signal_all(state, signal),
+            false => sys::pidfd_send_signal(pidfd.as_fd(), signal).doing(|| format!("signal container {}", state.id)),
+        }
+    })
+}
+
+/// Sends a signal to all processes of a container.
+fn signal_all(state: &State, signal: i32) -> Result<()> {
     let cgroup = Cgroup::open(&state.cgroup)?;
     if signal == libc::SIGKILL {
         return Ok(cgroup.kill_all()?);
@@ -307,15 +314,20 @@ fn set_paused(dir: &Path, paused: bool) -> Result<()> {
     })
 }
 
-/// Works with the groups of a running container. One that ends meanwhile has ended, whatever failed for that: its monitor
-/// takes the groups away before it records the end.
+/// Works with the groups of a running container.
 fn in_groups<T>(dir: &Path, work: impl FnOnce(&mut Cgroup) -> Result<T>) -> Result<T> {
+    while_running(dir, |state| work(&mut Cgroup::open(&state.cgroup)?))
+}
+
+/// Works with a running container: its groups, its namespaces. One that ends meanwhile has ended, whatever failed for that: its
+/// monitor takes the groups away before it records the end.
+pub(crate) fn while_running<T>(dir: &Path, work: impl FnOnce(&State) -> Result<T>) -> Result<T> {
     let state = state::load(dir)?;
     if !state.is_running() {
         return Err(Error::NotRunning(state.id));
     }
-    let done = Cgroup::open(&state.cgroup).map_err(Error::from).and_then(|mut cgroup| work(&mut cgroup));
-    done.map_err(|error| if state.pidfd().is_ok() { error } else { Error::NotRunning(state.id) })
+    let runs = |process: state::ProcessId| process.is_ending().is_ok_and(|ending| !ending);
+    work(&state).map_err(|error| if state.process.is_some_and(runs) { error } else { Error::NotRunning(state.id) })
 }
 
 /// Whether the processes of a container are frozen, whatever its record says.

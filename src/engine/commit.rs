@@ -44,7 +44,7 @@ impl Engine {
     pub fn commit(&self, name: &str, options: &CommitOptions) -> Result<ImageId> {
         let tag = options.reference.as_deref().map(|name| self.tag_reference(name)).transpose()?;
         check_changes(&options.changes)?;
-        let record = self.container_record(&self.find_container(name)?)?;
+        let record = self.container_named(name)?;
         if record.data.options.rootfs.is_some() {
             return Err(CommandError::new(format!(
                 "container {name} runs a directory, not an image: it has no layers"

@@ -23,7 +23,7 @@ impl Engine {
     /// # Errors
     /// No such container, a file that cannot be written.
     pub fn export(&self, name: &str, output: Option<&Path>) -> Result<()> {
-        let record = self.container_record(&self.find_container(name)?)?;
+        let record = self.container_named(name)?;
         if record.data.options.rootfs.is_some() {
             return Err(CommandError::new(format!("container {name} runs a directory of the host; tar that")));
         }
@@ -48,7 +48,7 @@ impl Engine {
     /// # Errors
     /// No such container, an upper directory that cannot be read.
     pub fn diff(&self, name: &str) -> Result<Vec<Change>> {
-        let record = self.container_record(&self.find_container(name)?)?;
+        let record = self.container_named(name)?;
         let read = || {
             let below = Merged::new(&self.store, &record.data.layers)?;
             let (_, entries) = self.changed_entries(&record, &below)?;

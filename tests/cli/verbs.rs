@@ -33,6 +33,31 @@ fn removed_by_three_at_once() {
     }
 }
 
+/// Whatever is missing of a container at the instant of its end, it is told that the container does not run, by its name.
+#[test]
+fn asked_for_at_the_instant_of_its_end() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    let verbs: [&[&str]; 6] = [
+        &["exec", "box", "true"],
+        &["kill", "--all", "--signal", "CONT", "box"],
+        &["top", "box"],
+        &["update", "--memory", "64m", "box"],
+        &["cp", "box:/etc", "-"],
+        &["ps", "--all", "--size"],
+    ];
+    for round in 0..15 {
+        sandbox.ok(&["run", "-d", "--name", "box", "--network", "none", "busybox", "sleep", "0.05"]);
+        for (verb, mut one) in verbs.map(|verb| (verb, sandbox.spawn(verb))) {
+            let said = one.said();
+            let code = one.wait();
+            let is_true = said.is_empty() || said.starts_with("error: container box is not running");
+            assert!(is_true, "round {round}: {verb:?} ended with {code} and said {said}");
+        }
+        sandbox.ok(&["rm", "--force", "box"]);
+    }
+}
+
 #[test]
 fn paused_means_that_nothing_moves() {
     let sandbox = Sandbox::new();

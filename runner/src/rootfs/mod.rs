@@ -17,7 +17,8 @@ use rustix::fs::{Mode, OFlags};
 use crate::container::{MountedLayers, Rootfs};
 use crate::error::{Doing, Error, Result};
 use crate::mount::{self, MOUNT_ATTR_NODEV};
-use crate::{bind, foreign, state, sys};
+use crate::verbs::while_running;
+use crate::{bind, foreign, sys};
 
 pub use overlay::throw_away;
 pub use owner::Owner;
@@ -100,15 +101,15 @@ pub fn mount_stopped(run: &Path, rootfs: &Rootfs) -> Result<OwnedFd> {
 
 /// A detached clone of the root of a running container, without what is mounted in it. Single-threaded callers only.
 pub(crate) fn clone_of_running(state_dir: &Path) -> Result<OwnedFd> {
-    let state = state::load(state_dir)?;
-    let pidfd = state.pidfd()?;
-    let pid = state.process.as_ref().and_then(|process| rustix::process::Pid::from_raw(process.pid));
-    let pid = pid.ok_or_else(|| Error::NotRunning(state.id.clone()))?;
-    let clone = foreign::clone_mount(pid, Path::new("/"), false);
-    if sys::pidfd_send_signal(pidfd.as_fd(), 0).is_err() {
-        return Err(Error::NotRunning(state.id));
-    }
-    let clone = clone.doing(|| "clone the root of the container".into())?;
+    let clone = while_running(state_dir, |state| {
+        let pidfd = state.pidfd()?;
+        let pid = state.process.as_ref().and_then(|process| rustix::process::Pid::from_raw(process.pid));
+        let pid = pid.ok_or_else(|| Error::NotRunning(state.id.clone()))?;
+        let clone = foreign::clone_mount(pid, Path::new("/"), false);
+        // The number was still that process's if the process is still there now.
+        sys::pidfd_send_signal(pidfd.as_fd(), 0).map_err(|_| Error::NotRunning(state.id.clone()))?;
+        clone.doing(|| "clone the root of the container".into())
+    })?;
     mount::make_private(&clone, true).doing(|| "make the clone private".into())?;
     Ok(clone)
 }
@@ -119,15 +120,14 @@ pub(crate) fn clone_of_running(state_dir: &Path) -> Result<OwnedFd> {
 /// # Errors
 /// [`Error::NotRunning`], [`Error::NotFound`].
 pub fn root_of_running(state_dir: &Path) -> Result<OwnedFd> {
-    let state = state::load(state_dir)?;
-    let pidfd = state.pidfd()?;
-    let Some(process) = state.process else { return Err(Error::NotRunning(state.id)) };
-    let path = format!("/proc/{}/root", process.pid);
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(&path, flags, Mode::empty());
-    // The number in the path was still that process's if the process is still there now.
-    if sys::pidfd_send_signal(pidfd.as_fd(), 0).is_err() {
-        return Err(Error::NotRunning(state.id));
-    }
-    root.doing(|| format!("open the root of container {}", state.id))
+    while_running(state_dir, |state| {
+        let pidfd = state.pidfd()?;
+        let Some(process) = state.process else { return Err(Error::NotRunning(state.id.clone())) };
+        let path = format!("/proc/{}/root", process.pid);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(&path, flags, Mode::empty());
+        // The number in the path was still that process's if the process is still there now.
+        sys::pidfd_send_signal(pidfd.as_fd(), 0).map_err(|_| Error::NotRunning(state.id.clone()))?;
+        root.doing(|| format!("open the root of container {}", state.id))
+    })
 }

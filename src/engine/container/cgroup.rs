@@ -48,7 +48,7 @@ impl Engine {
     }
 
     fn groups(&self, name: &str) -> Result<(ContainerRecord, Cgroup)> {
-        let record = self.container_record(&self.find_container(name)?)?;
+        let record = self.container_named(name)?;
         let state = self.state(&record.id)?.filter(runner::State::is_running);
         let state = state.ok_or_else(|| {
             CommandError::new(format!("container {name} is not running"))

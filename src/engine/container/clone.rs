@@ -32,7 +32,7 @@ impl Engine {
     /// # Errors
     /// No such container, a name that is taken, no room for the copy.
     pub fn clone_container(&self, source: &str, clone: &CloneOptions, progress: &dyn Progress) -> Result<Startable> {
-        let original = self.container_record(&self.find_container(source)?)?;
+        let original = self.container_named(source)?;
         let mut options = original.data.options.clone();
         options.name = Some(match &clone.name {
             Some(name) => name.clone(),

@@ -10,6 +10,7 @@ use runner::{ExecRecord, Foreground};
 use store::Store;
 use store::journal::Event;
 
+use super::ended;
 use super::run::{detach_keys, explain_end};
 use crate::engine::Engine;
 use crate::engine::events::{of_container, tell};
@@ -54,8 +55,7 @@ impl Engine {
                 .hint(format!("`img unpause {name}` lets it go on")));
         }
         if !state.is_some_and(|state| state.is_running()) {
-            return Err(CommandError::new(format!("container {name} is not running"))
-                .hint(format!("`img start {name}` starts it")));
+            return Err(ended(name));
         }
         let mut spec = self.exec_spec(&record, options)?;
         let mut exec = Exec::like(&spec)?;
@@ -63,9 +63,12 @@ impl Engine {
         let session = self.store.containers().new_id()?;
         exec.id = Some(session.clone());
         let directory = self.state_dir(&id);
-        let failed = |error: runner::Error| {
-            let kind = Kind::of_start(&error);
-            CommandError::from(error).kind(kind)
+        let failed = |error: runner::Error| match error {
+            runner::Error::NotRunning(_) | runner::Error::NotFound(_) => ended(name),
+            error => {
+                let kind = Kind::of_start(&error);
+                CommandError::from(error).kind(kind)
+            }
         };
         let event = |action: &str| of_container(&record, action).with("execID", &session);
         let words = options.command.join(" ");
@@ -126,7 +129,7 @@ impl Engine {
     /// # Errors
     /// There is none.
     pub fn has_console(&self, name: &str) -> Result<bool> {
-        let options = self.container_record(&self.find_container(name)?)?.data.options;
+        let options = self.container_named(name)?.data.options;
         Ok(options.tty && options.interactive)
     }
 
@@ -138,8 +141,7 @@ impl Engine {
         let id = self.find_container(name)?;
         match self.state(&id)?.is_some_and(|state| state.is_running()) {
             true => Ok(self.state_dir(&id)),
-            false => Err(CommandError::new(format!("container {name} is not running"))
-                .hint(format!("`img start {name}` starts it"))),
+            false => Err(ended(name)),
         }
     }
 

@@ -78,7 +78,7 @@ impl Engine {
         for filter in filters {
             match filter.key {
                 "before" | "since" => {
-                    let made = self.container_record(&self.find_container(&filter.value)?)?.created;
+                    let made = self.container_named(&filter.value)?.created;
                     sieve.made.push((filter.value.clone(), made));
                 }
                 "ancestor" => {

@@ -174,7 +174,7 @@ impl Engine {
     /// # Errors
     /// The container does not run, or has no check.
     pub fn run_health_check(&self, name: &str) -> Result<(Probe, Health)> {
-        let record = self.container_record(&self.find_container(name)?)?;
+        let record = self.container_named(name)?;
         if !self.state(&record.id)?.is_some_and(|state| state.is_running()) {
             return Err(CommandError::new(format!("container {name} is not running")));
         }

@@ -6,9 +6,10 @@ use runner::Status;
 
 use super::ContainerData;
 use super::restarting::Restarting;
+use super::{ended, unless_ended};
 use crate::engine::Engine;
 use crate::engine::events::of_container;
-use crate::error::{CommandError, Context as _, Kind, Result};
+use crate::error::{CommandError, Kind, Result};
 
 impl Engine {
     /// Freezes all processes of a container, by the kernel's freezer: they notice nothing.
@@ -28,21 +29,21 @@ impl Engine {
     }
 
     fn set_paused(&self, name: &str, paused: bool) -> Result<()> {
-        let record = self.container_record(&self.find_container(name)?)?;
+        let record = self.container_named(name)?;
         let directory = self.state_dir(&record.id);
         let (change, action): (fn(&std::path::Path) -> runner::Result<()>, _) =
             if paused { (runner::pause, "pause") } else { (runner::unpause, "unpause") };
         let recorded = match self.state(&record.id)?.map(|state| state.status) {
             Some(Status::Paused) => true,
             Some(Status::Running) => false,
-            _ => return Err(CommandError::new(format!("container {name} is not running"))),
+            _ => return Err(ended(name)),
         };
         // Record and kernel disagree where somebody was killed on the way: then there is something to do either way.
-        if runner::is_frozen(&directory)? == paused && recorded == paused {
+        if unless_ended(name, runner::is_frozen(&directory))? == paused && recorded == paused {
             let is = if paused { "is paused already" } else { "is not paused" };
             return Err(CommandError::new(format!("container {name} {is}")));
         }
-        change(&directory).map_err(CommandError::from).with_context(|| format!("cannot {action} container {name}"))?;
+        unless_ended(name, change(&directory))?;
         self.container_event(&record, action);
         Ok(())
     }
@@ -53,7 +54,7 @@ impl Engine {
     /// # Errors
     /// No such container; it cannot be stopped or started.
     pub fn restart(&self, name: &str, signal: Option<&str>, timeout: Option<Duration>) -> Result<()> {
-        let record = self.container_record(&self.find_container(name)?)?;
+        let record = self.container_named(name)?;
         let removed = record.data.options.remove;
         let state = self.state(&record.id)?.filter(|state| removed && state.status != Status::Stopped);
         let held = state.map(|state| Restarting::hold(&self.state_dir(&record.id), &state, name)).transpose()?;
@@ -85,7 +86,7 @@ impl Engine {
     /// # Errors
     /// No such container, a name that is taken or that no container may have.
     pub fn rename_container(&self, name: &str, new: &str) -> Result<()> {
-        let old = self.container_record(&self.find_container(name)?)?;
+        let old = self.container_named(name)?;
         // docker takes the name as inspect prints it, too.
         let new = new.strip_prefix('/').unwrap_or(new);
         if old.name == new {

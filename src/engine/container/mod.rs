@@ -136,13 +136,16 @@ impl Engine {
     /// # Errors
     /// None of that name, several ids that begin so.
     pub fn find_container(&self, name: &str) -> Result<String> {
-        self.store.containers().find(name).map_err(|error| {
-            if error.is_not_found() {
-                CommandError::new(format!("no such container: {name}")).hint("`img ps -a` lists containers")
-            } else {
-                error.into()
-            }
-        })
+        self.store.containers().find(name).map_err(|error| not_there(error, name))
+    }
+
+    /// The record of the container of this name or id.
+    ///
+    /// # Errors
+    /// As [`Engine::find_container`], and a damaged record.
+    pub fn container_named(&self, name: &str) -> Result<ContainerRecord> {
+        let id = self.find_container(name)?;
+        self.store.containers().read(&id).map_err(|error| not_there(error, name))
     }
 
     /// A container's record.
@@ -207,4 +210,26 @@ impl Engine {
 /// The runner's nanoseconds as a time.
 pub(super) fn time(nanoseconds: u64) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(nanoseconds)).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// What came of working with a running container. One that has ended or was removed meanwhile is told by the name that it was
+/// asked for.
+pub(in crate::engine) fn unless_ended<T>(name: &str, done: runner::Result<T>) -> Result<T> {
+    match done {
+        Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => Err(ended(name)),
+        done => Ok(done?),
+    }
+}
+
+/// The error for a container that ought to run.
+pub(in crate::engine) fn ended(name: &str) -> CommandError {
+    CommandError::new(format!("container {name} is not running")).hint(format!("`img start {name}` starts it"))
+}
+
+/// The error for a container whose record cannot be read.
+fn not_there(error: store::Error, name: &str) -> CommandError {
+    if !error.is_not_found() {
+        return error.into();
+    }
+    CommandError::new(format!("no such container: {name}")).hint("`img ps -a` lists containers")
 }

@@ -32,7 +32,7 @@ impl Engine {
             lenders.push(process);
         }
         if let Wanted::Container(name) = ipc(asked)? {
-            let other = self.container_record(&self.find_container(name)?)?;
+            let other = self.container_named(name)?;
             if !matches!(other.data.options.place.ipc.as_deref(), Some("shareable" | "host")) {
                 return Err(CommandError::new(format!("container {name} does not share its IPC namespace"))
                     .kind(Kind::Container)

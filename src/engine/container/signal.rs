@@ -5,6 +5,7 @@ use std::time::Duration;
 use runner::spec::parse;
 
 use super::supervise::Standing;
+use super::unless_ended;
 use crate::engine::Engine;
 use crate::engine::events::of_container;
 use crate::error::{CommandError, Result};
@@ -18,7 +19,7 @@ impl Engine {
     /// # Errors
     /// No such container, a signal that is none.
     pub fn stop(&self, name: &str, signal: Option<&str>, timeout: Option<Duration>) -> Result<()> {
-        let record = self.container_record(&self.find_container(name)?)?;
+        let record = self.container_named(name)?;
         let signal = signal.map(parse::signal).transpose()?;
         let own = record.data.options.stop_timeout.map(Duration::from_secs);
         let timeout = timeout.or(own).unwrap_or(STOP_TIMEOUT);
@@ -47,14 +48,9 @@ impl Engine {
     /// # Errors
     /// No such container, one that does not run, a signal that is none.
     pub fn kill(&self, name: &str, signal: &str, all: bool) -> Result<()> {
-        let record = self.container_record(&self.find_container(name)?)?;
+        let record = self.container_named(name)?;
         let signal = parse::signal(signal)?;
-        match runner::kill(&self.state_dir(&record.id), signal, all) {
-            Err(runner::Error::NotFound(_) | runner::Error::NotRunning(_)) => {
-                return Err(CommandError::new(format!("container {name} is not running")));
-            }
-            result => result?,
-        }
+        unless_ended(name, runner::kill(&self.state_dir(&record.id), signal, all))?;
         self.event(&of_container(&record, "kill").with("signal", &signal.to_string()));
         Ok(())
     }

@@ -61,7 +61,7 @@ impl Engine {
     /// # Errors
     /// No such container.
     pub fn usage(&self, name: &str) -> Result<Usage> {
-        let record = self.container_record(&self.find_container(name)?)?;
+        let record = self.container_named(name)?;
         let mut usage = Usage {
             id: record.id.clone(),
             name: record.name,

@@ -90,17 +90,11 @@ impl Engine {
     /// The processes of one container, parents first; `None` if it does not run.
     fn processes(&self, id: &str) -> Result<Option<Vec<Process>>> {
         let Some(state) = self.state(id)?.filter(runner::State::is_running) else { return Ok(None) };
-        let group = Cgroup::open(&state.cgroup).map_err(runner::Error::from)?;
-        let mut pids = group.processes().map_err(runner::Error::from)?;
-        pids.sort_unstable();
-        let started = |pid| runner::ProcessId::of(pid).ok().flatten();
-        let read: Vec<_> = pids.into_iter().filter_map(|pid| Some((started(pid)?, Process::read(pid)?))).collect();
-        // A number may have been given to a process elsewhere since the list was read: one that is the same before and after,
-        // and in the list again, was the container's when it was read.
-        let members = group.processes().map_err(runner::Error::from)?;
-        let is_member =
-            |(id, _): &(runner::ProcessId, Process)| members.contains(&id.pid) && started(id.pid) == Some(*id);
-        Ok(Some(read.into_iter().filter(is_member).map(|(_, process)| process).collect()))
+        match members(&state) {
+            // It has ended meanwhile, and its groups are gone.
+            Err(_) if state.pidfd().is_err() => Ok(None),
+            read => Ok(Some(read?)),
+        }
     }
 
     /// The names that the container itself has for users and groups. Its files are an image's: they are looked up within its
@@ -122,6 +116,20 @@ impl Engine {
         let names = |path: &str| names_of_ids(&read(path).unwrap_or_default());
         Names { users: names("/etc/passwd"), groups: names("/etc/group"), host_users: names_of_host().users }
     }
+}
+
+/// The processes in the groups of a running container.
+fn members(state: &runner::State) -> runner::Result<Vec<Process>> {
+    let group = Cgroup::open(&state.cgroup)?;
+    let mut pids = group.processes()?;
+    pids.sort_unstable();
+    let started = |pid| runner::ProcessId::of(pid).ok().flatten();
+    let read: Vec<_> = pids.into_iter().filter_map(|pid| Some((started(pid)?, Process::read(pid)?))).collect();
+    // A number may have been given to a process elsewhere since the list was read: one that is the same before and after,
+    // and in the list again, was the container's when it was read.
+    let members = group.processes()?;
+    let is_member = |(id, _): &(runner::ProcessId, Process)| members.contains(&id.pid) && started(id.pid) == Some(*id);
+    Ok(read.into_iter().filter(is_member).map(|(_, process)| process).collect())
 }
 
 fn names_of_host() -> Names {

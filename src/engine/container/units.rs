@@ -109,7 +109,7 @@ impl Engine {
     /// # Errors
     /// No such container.
     pub fn unit(&self, name: &str, img: &Invocation) -> Result<UnitFile> {
-        let record = self.container_record(&self.find_container(name)?)?;
+        let record = self.container_named(name)?;
         let timeout = record.data.options.stop_timeout.unwrap_or(STOP_TIMEOUT.as_secs());
         Ok(UnitFile::for_container(img, &record.name, timeout))
     }

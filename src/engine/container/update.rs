@@ -64,16 +64,16 @@ impl Engine {
     /// # Errors
     /// No such container, words that make no sense, a limit that the kernel refuses; what was done before it is recorded.
     pub fn update(&self, name: &str, changes: &Changes) -> Result<()> {
-        let mut record = self.container_record(&self.find_container(name)?)?;
+        let mut record = self.container_named(name)?;
         let running = self.state(&record.id)?.is_some_and(|state: State| state.is_running());
         let what = || format!("cannot update container {name}");
         let mut steps = Vec::new();
         let done = self.make_changes(&mut record, changes, running, &mut steps).with_context(what);
         // What was done before something failed is recorded, too; and only that, for others may have changed the rest meanwhile.
-        let record = self.store.containers().change(&record.id, |data: &mut ContainerData| {
+        let recorded = self.store.containers().change(&record.id, |data: &mut ContainerData| {
             steps.iter().for_each(|step| step.apply(data));
-        })?;
-        done?;
+        });
+        let record = self.unless_removed(&record, done.and(recorded.map_err(CommandError::from)))?;
         self.container_event(&record, "update");
         Ok(())
     }
@@ -125,7 +125,11 @@ impl Engine {
                 (part.cpu_quota, part.cpu_period) = (all.cpu_quota, all.cpu_period);
             }
             let resources = part.resources(ResourceOptions::unlimited())?;
-            runner::update(&self.state_dir(&record.id), &limits(&resources).map_err(usage)?)?;
+            match runner::update(&self.state_dir(&record.id), &limits(&resources).map_err(usage)?) {
+                // It has ended meanwhile: they are for its next start.
+                Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => {}
+                updated => updated?,
+            }
         }
         Ok(())
     }
