@@ -43,7 +43,7 @@ between() { # between LOW HIGH COMMAND...
     [ "$got" -ge "$low" ] && [ "$got" -le "$high" ] && echo yes || echo "$got tenths"
 }
 same 'two to one' yes between 17 23 compete '-c 1024' '-c 512'
-same 'an idle one gives way' yes between 100 100000 compete '-c 1024' '-c 1024' --cgroup-conf=cpu.idle=1
+same 'an idle one gives way' yes between 100 1000000000 compete '-c 1024' '-c 1024' --cgroup-conf=cpu.idle=1
 
 # Block devices: a loop device, whose scheduler weighs groups.
 truncate -s 8388608 /tmp/disk
