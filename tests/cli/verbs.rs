@@ -59,6 +59,23 @@ fn asked_for_at_the_instant_of_its_end() {
 }
 
 #[test]
+fn removed_while_it_is_renamed() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    for round in 0..12 {
+        sleeper(&sandbox, "box", &[]);
+        let words: [&[&str]; 2] = [&["rename", "box", "other"], &["rm", "--force", "box"]];
+        for (words, mut one) in words.map(|words| (words, sandbox.spawn(words))) {
+            let said = one.said();
+            let code = one.wait();
+            let is_true = words[0] != "rm" && said.starts_with("error: no such container: box");
+            assert!(code == 0 || is_true, "round {round}: {words:?} ended with {code} and said {said}");
+        }
+        sandbox.ok(&["rm", "--force", "box", "other"]);
+    }
+}
+
+#[test]
 fn paused_means_that_nothing_moves() {
     let sandbox = Sandbox::new();
     sandbox.pull("busybox");

@@ -92,16 +92,20 @@ impl Engine {
         if old.name == new {
             return Err(CommandError::new(format!("container {name} has that name already")));
         }
-        self.store.containers().rename(&old.id, new).map_err(|error| match error {
+        let renamed = self.store.containers().rename(&old.id, new).map_err(|error| match error {
             store::Error::Conflict(_) => {
                 CommandError::new(format!("cannot rename container {name}: the name {new} is already in use"))
                     .hint(format!("`img rm {new}` removes its owner, or choose another name"))
             }
             error => CommandError::from(error).prefixed(&format!("cannot rename container {name}")).kind(Kind::Failed),
-        })?;
-        let named = |data: &mut ContainerData| data.options.name = Some(new.to_owned());
-        let record = self.store.containers().change(&old.id, named)?;
-        runner::rename(&self.state_dir(&old.id), &old.name, new)?;
+        });
+        let renamed = renamed.and_then(|()| {
+            let named = |data: &mut ContainerData| data.options.name = Some(new.to_owned());
+            let record = self.store.containers().change(&old.id, named)?;
+            runner::rename(&self.state_dir(&old.id), &old.name, new)?;
+            Ok(record)
+        });
+        let record = self.unless_removed(&old, renamed)?;
         self.event(&of_container(&record, "rename").with("oldName", &old.name));
         Ok(())
     }
