@@ -61,7 +61,8 @@ fn print(node: &TreeNode, first: &str, rest: &str) -> Result<()> {
 /// List what one image has other than another one
 ///
 /// A is only in the second image, D only in the first, C in both but not alike: of another type, content, mode, owner or with
-/// other attributes. Files of equal size are compared by their bytes. With one image, what its uppermost layer changed.
+/// other attributes. Files of equal size are compared by their bytes. With one image, what its uppermost layer changed. What was
+/// found before a file could not be read is printed, as a whole array with `--format json`; the exit code is 1 then.
 #[derive(Args)]
 pub struct ImageDiff {
     /// The image that is compared with
@@ -91,14 +92,27 @@ impl Run for ImageDiff {
             })?;
             return Ok(ExitCode::SUCCESS);
         }
-        let mut before = "[";
-        compare(&mut |difference| {
-            let before = std::mem::replace(&mut before, ",");
-            ui::out(format_args!("{before}{}", serde_json::to_string(&difference)?))
-        })?;
-        ui::outln(if before == "[" { "[]" } else { "]" })?;
+        print_array(compare, &mut |text| ui::out(text))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Prints differences as a JSON array while they come. A failure half way leaves a whole array, one before the first nothing.
+fn print_array(
+    compare: impl FnOnce(&mut dyn FnMut(Difference) -> Result<()>) -> Result<()>,
+    out: &mut dyn FnMut(&str) -> Result<()>,
+) -> Result<()> {
+    let mut before = "[";
+    let compared = compare(&mut |difference| {
+        let before = std::mem::replace(&mut before, ",");
+        out(&format!("{before}{}", serde_json::to_string(&difference)?))
+    });
+    let closed = match (&compared, before) {
+        (Err(_), "[") => Ok(()),
+        (Ok(()), "[") => out("[]\n"),
+        _ => out("]\n"),
+    };
+    compared.and(closed)
 }
 
 /// What stands behind the path.
@@ -112,4 +126,41 @@ fn remark(difference: &Difference) -> String {
     let words = [size, difference.what.join(", ")].into_iter().filter(|word| !word.is_empty());
     let words: Vec<String> = words.collect();
     if words.is_empty() { String::new() } else { format!("  ({})", words.join("; ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::CommandError;
+
+    /// What is printed when so many differences are found before the end or a failure.
+    fn printed(found: u64, fails: bool) -> (String, bool) {
+        let mut text = String::new();
+        let result = print_array(
+            |take| {
+                for size in 0..found {
+                    let (size, path) = (Some(size), "/a".to_owned());
+                    take(Difference { kind: 'A', path, size_before: None, size, what: Vec::new() })?;
+                }
+                if fails { Err(CommandError::new("cannot read")) } else { Ok(()) }
+            },
+            &mut |piece| {
+                text += piece;
+                Ok(())
+            },
+        );
+        (text, result.is_err())
+    }
+
+    #[test]
+    fn an_array_is_whole_whatever_happens() {
+        assert_eq!(printed(0, false), ("[]\n".to_owned(), false));
+        assert_eq!(printed(0, true), (String::new(), true));
+        for fails in [false, true] {
+            let (text, failed) = printed(2, fails);
+            assert_eq!(failed, fails);
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap()[1]["Size"], 1);
+            assert!(text.ends_with("]\n"));
+        }
+    }
 }

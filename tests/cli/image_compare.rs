@@ -36,6 +36,25 @@ fn the_difference_of_two_images_by_path_and_size() {
 }
 
 #[test]
+fn nothing_is_printed_of_an_image_that_is_damaged() {
+    let sandbox = Sandbox::new();
+    for (name, letter) in [("one", "1"), ("two", "2")] {
+        sandbox.write(&format!("{name}/a"), letter);
+        sandbox.write(&format!("{name}/b"), letter.repeat(100_000));
+        sandbox.build(name, name, "FROM scratch\nCOPY . /\n").ok();
+    }
+    let layer = sandbox.img(&["image", "inspect", "two"]).json()[0]["RootFS"]["Layers"][0]
+        .as_str()
+        .unwrap()
+        .replace("sha256:", "");
+    let tar = sandbox.root().join("layers/sha256").join(layer).join("tar");
+    std::fs::File::options().write(true).open(&tar).unwrap().set_len(30_000).unwrap();
+    let out = sandbox.img(&["image", "diff", "--format", "json", "one", "two"]);
+    out.refuses(1, &["the store is damaged: the tar of layer", "has 30000 bytes"]);
+    assert_eq!(out.stdout(), "");
+}
+
+#[test]
 fn the_difference_is_that_of_the_files_on_disk() {
     let sandbox = Sandbox::new();
     sandbox.pull("odd");
