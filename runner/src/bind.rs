@@ -118,6 +118,13 @@ pub fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
     clone
 }
 
+/// Something that is mounted below the directory, which is given without links, but not on it.
+pub(crate) fn mounted_below(directory: &Path) -> io::Result<Option<PathBuf>> {
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let mut places = mountinfo.lines().filter_map(|line| line.split(' ').nth(4).map(unescape));
+    Ok(places.find(|place| place != directory && place.starts_with(directory)))
+}
+
 /// Whether a mount namespace is pinned below the directory.
 fn pins_below(directory: &Path) -> io::Result<bool> {
     Ok(pinned(&std::fs::read_to_string("/proc/self/mountinfo")?).any(|place| place.starts_with(directory)))

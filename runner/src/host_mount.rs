@@ -10,7 +10,7 @@ use crate::error::{Doing, Error, Result};
 use crate::mount::{self, Context};
 use crate::plan::mount_options;
 use crate::sys::MountAttr;
-use crate::{disk_image, rootfs};
+use crate::{bind, disk_image, rootfs};
 
 /// A file system of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +107,15 @@ pub fn is_mounted(path: &Path) -> Result<bool> {
         Err(rustix::io::Errno::NOENT) => Ok(false),
         Err(error) => Err(Error::io(doing(), error)),
     }
+}
+
+/// Where something is mounted below the directory `path`, if anything is; what is mounted on the directory itself is not meant.
+///
+/// # Errors
+/// No such directory, /proc cannot be read.
+pub fn mounted_below(path: &Path) -> Result<Option<PathBuf>> {
+    let real = std::fs::canonicalize(path);
+    real.and_then(|path| bind::mounted_below(&path)).doing(|| format!("look for mounts below {}", path.display()))
 }
 
 /// Unmounts what is on `path`, and what lies on top of it: at once for who looks there, later for who is inside.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::Sandbox;
+use crate::support::{Sandbox, tools};
 
 #[test]
 fn made_listed_inspected_and_removed() {
@@ -302,6 +302,45 @@ fn what_is_in_a_volume_goes_out_and_in_as_a_tar() {
     assert_eq!(run(&sandbox, &["-v", "piped:/d"], "cat /d/x/y").ok().word(), "1");
     sandbox.img(&["volume", "import", "nothere", &tar]).refuses(1, &["nothere"]);
     sandbox.img_with_input(&["volume", "import", "piped"], "no tar at all").refuses(1, &["tar"]);
+}
+
+/// The files of somebody's disk, mounted in what goes, are not ours to remove.
+#[test]
+fn what_is_mounted_in_a_volume_or_container_is_not_emptied() {
+    let sandbox = Sandbox::new();
+    sandbox.pull("busybox");
+    sandbox.ok(&["volume", "create", "data"]);
+    let volume = sandbox.ok(&["volume", "inspect", "-f", "{{.Mountpoint}}", "data"]);
+    sandbox.ok(&["create", "--name", "box", "busybox", "true"]);
+    let upper = sandbox.inspect("box")["GraphDriver"]["Data"]["UpperDir"].as_str().unwrap().to_owned();
+    let places = [volume, upper].map(|folder| std::path::PathBuf::from(folder).join("some/disk"));
+    for place in &places {
+        std::fs::create_dir_all(place).unwrap();
+        tools::run("mount", ["-t", "tmpfs", "none", place.to_str().unwrap()]);
+        std::fs::write(place.join("mine"), "mine").unwrap();
+    }
+    let shown = places[0].to_str().unwrap();
+    let refused = [sandbox.img(&["volume", "rm", "data"]), sandbox.img(&["volume", "prune", "--all", "--force"])];
+    let rm = sandbox.img(&["rm", "box"]);
+    let kept = std::fs::read_to_string(places[0].join("mine"));
+    let disks = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let disks: Vec<&str> = disks.lines().filter_map(|line| line.split(' ').nth(4)).collect();
+    let ours = sandbox.root().display().to_string();
+    let disks: Vec<&str> =
+        disks.into_iter().filter(|place| place.starts_with(&ours) && place.ends_with("/some/disk")).collect();
+    let files: Vec<String> =
+        disks.iter().map(|disk| std::fs::read_to_string(format!("{disk}/mine")).unwrap_or_default()).collect();
+    for disk in &disks {
+        tools::run("umount", [disk]);
+    }
+    for one in refused {
+        one.refuses(1, &["something is mounted on", shown]);
+    }
+    rm.refuses(1, &["busy"]);
+    assert_eq!((kept.unwrap().as_str(), files), ("mine", vec!["mine".to_owned(); 2]));
+    sandbox.ok(&["volume", "rm", "data"]);
+    sandbox.ok(&["system", "prune", "--force"]);
+    assert_eq!(std::fs::read_dir(sandbox.root().join("trash")).unwrap().count(), 0);
 }
 
 #[test]

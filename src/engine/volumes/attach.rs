@@ -182,14 +182,18 @@ pub fn remove(volumes: Records<'_>, id: &str) -> store::Result<()> {
     volumes.remove(id)
 }
 
-/// Takes a volume's own file system off the host before it is removed.
+/// Takes a volume's own file system off the host before it is removed. What somebody else has mounted deeper in it is theirs: the
+/// volume stays.
 pub fn detach(volumes: Records<'_>, id: &str) -> store::Result<()> {
     let data = volumes.path(id)?.join("data");
     if host_mount::is_mounted(&data).unwrap_or(false)
         && let Err(error) = host_mount::unmount(&data)
     {
-        // Removing goes through what is mounted: rather not.
         return Err(store::Error::Conflict(format!("volume {id} cannot be unmounted: {error}")));
     }
-    Ok(())
+    match host_mount::mounted_below(&data) {
+        Ok(Some(place)) => Err(store::Error::Conflict(format!("something is mounted on {}", place.display()))),
+        Err(error) if data.exists() => Err(store::Error::Conflict(error.to_string())),
+        _ => Ok(()),
+    }
 }

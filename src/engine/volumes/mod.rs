@@ -115,12 +115,10 @@ impl Engine {
             return Err(CommandError::new(format!("volume {name} is in use by container {users}"))
                 .hint(format!("`img rm {user}` removes the container")));
         }
-        match self.remove_volume_unless_used(&volume.id) {
+        match self.remove_volume_unless_used(&volume) {
             Ok(Some(true)) => {}
             Ok(Some(false)) => {
-                return Err(CommandError::new(format!(
-                    "volume {name} is in use by a container that was made just now"
-                )));
+                return Err(CommandError::new(format!("volume {name} came to be used just now")));
             }
             // Somebody else was faster.
             Ok(None) => {
@@ -133,12 +131,21 @@ impl Engine {
     }
 
     /// Removes a volume that nobody used a moment ago, if that is so still. Whoever makes a container writes its record first, and
-    /// makes its volumes again if they are gone after that.
+    /// makes its volumes again if they are gone after that. One without a name is a copy that was cut short, not one that is being
+    /// made or has its name by now.
     ///
     /// # Errors
     /// It cannot be removed. That somebody else has removed it is none: `None`.
-    pub(super) fn remove_volume_unless_used(&self, id: &str) -> Result<Option<bool>> {
-        let used = || self.volume_users().map(|users| users.contains_key(id)).map_err(Failed::Other);
+    pub(super) fn remove_volume_unless_used(&self, volume: &Volume) -> Result<Option<bool>> {
+        let id = &volume.id;
+        let used = || {
+            let copied = || -> store::Result<bool> {
+                // In this order: whoever makes it lets go of it once it has its name.
+                Ok(create::is_in_the_making(&self.store.volumes().path(id)?)
+                    || self.store.volumes().read::<VolumeData>(id)?.name != *id)
+            };
+            Ok((volume.name == *id && copied()?) || self.volume_users().map_err(Failed::Other)?.contains_key(id))
+        };
         let removed = (|| {
             if used()? {
                 return Ok(false);
@@ -162,13 +169,9 @@ impl Engine {
     pub(super) fn remove_volumes(&self, dry_run: bool, goes: impl Fn(&Volume) -> bool) -> Result<Removed> {
         let mut removed = Removed::default();
         for volume in self.volumes()?.into_iter().filter(|volume| volume.snapshot_of.is_none() && goes(volume)) {
-            // One without a name is a copy that was cut short, or not yet finished.
-            if volume.name == volume.id && create::is_in_the_making(&self.store.volumes().path(&volume.id)?) {
-                continue;
-            }
             let size = self.store.volumes().disk_usage(&volume.id);
             if !dry_run {
-                match self.remove_volume_unless_used(&volume.id) {
+                match self.remove_volume_unless_used(&volume) {
                     // The second: somebody else was faster.
                     Ok(Some(false) | None) => continue,
                     Ok(Some(true)) => {}

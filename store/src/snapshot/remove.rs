@@ -2,17 +2,18 @@
 //!
 //! A container can nest directories deeper than any path or descriptor limit reaches. So nothing is reached by a
 //! path: a directory is emptied through its descriptor, and subdirectories beyond a small depth are moved up to the
-//! top first. Links are not followed. Somebody else may be removing the same tree: what is gone already is no error. What
+//! top first. Links are not followed, and nothing is removed of what is mounted in the tree. Somebody else may be removing the same tree: what is gone already is no error. What
 //! cannot be removed, as an immutable file, stays with the directories that it is in; all else goes.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::error::Error;
+use crate::scoped;
 
 /// Directories open at once.
 const DEPTH: usize = 32;
@@ -85,9 +86,11 @@ fn empty(top: BorrowedFd<'_>, directory: BorrowedFd<'_>, depth: usize, moved: &m
             }
         }
         if depth < DEPTH {
-            let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            match fs::openat(directory, &name, flags, Mode::empty()) {
+            let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW;
+            match scoped::open(directory, &name, flags, ResolveFlags::NO_XDEV) {
                 Err(Errno::NOENT) => continue,
+                // As rmdir(2) says of one on which an empty directory is mounted.
+                Err(Errno::XDEV) => failed = failed.and(Err(Errno::BUSY.into())),
                 inner => {
                     let emptied = empty(top, inner?.as_fd(), depth + 1, moved);
                     failed =
