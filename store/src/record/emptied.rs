@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::{Record, Records, id_of_link};
+use super::names::id_of_link;
+use super::{Record, Records};
 use crate::error::{Error, Result};
 use crate::files;
 
