@@ -116,10 +116,12 @@ pub fn collect(store: &Store, options: &GcOptions<'_>) -> Result<GcReport> {
     {
         let _alone = collector_lock(store)?;
         let mut marks = Marks::read(store, options)?;
+        let steps = collector.take_steps(&mut marks)?;
         collector.take_images(&mut marks)?;
         collector.take_content(&marks)?;
         collector.content = collector.gone.len();
-        collector.take_cache(&marks)?;
+        collector.gone.extend(steps);
+        collector.take_cache()?;
         collector.take_spares()?;
         collector.take_partial()?;
         collector.take_unfinished()?;
@@ -152,6 +154,27 @@ impl Collector<'_> {
             }
         }
         true
+    }
+
+    /// Steps of the build cache name layers, so they go first; gives where they lie now.
+    fn take_steps(&mut self, marks: &mut Marks) -> Result<Vec<PathBuf>> {
+        let steps = self.store.root().join("cache/steps");
+        for key in std::mem::take(&mut marks.steps_gone) {
+            let path = steps.join(key.hex());
+            if !self.take(&path) {
+                let layer = self.store.cache().read(&key)?.and_then(|record| record.layer);
+                marks.digests.extend(layer.map(|layer| layer.0));
+                continue;
+            }
+            self.report.cache_steps.push(key);
+            if !self.options.dry_run {
+                self.store.cache().date_note(&key)?;
+            }
+        }
+        if !self.options.dry_run && !self.gone.is_empty() {
+            files::sync_dir(&steps)?;
+        }
+        Ok(std::mem::take(&mut self.gone))
     }
 
     fn take_images(&mut self, marks: &mut Marks) -> Result<()> {
@@ -210,17 +233,8 @@ impl Collector<'_> {
         Ok(())
     }
 
-    fn take_cache(&mut self, marks: &Marks) -> Result<()> {
+    fn take_cache(&mut self) -> Result<()> {
         let cache = self.store.root().join("cache");
-        for key in &marks.steps_gone {
-            if !self.take(&cache.join("steps").join(key.hex())) {
-                continue;
-            }
-            self.report.cache_steps.push(*key);
-            if !self.options.dry_run {
-                self.store.cache().date_note(key)?;
-            }
-        }
         for note in self.store.cache().stale_notes()? {
             self.take(&note);
         }

@@ -100,6 +100,15 @@ impl Network {
 /// Records of networks.
 type Networks = Vec<Record<NetworkData>>;
 
+/// What became of a network that was to be removed.
+enum Removal {
+    Done,
+    /// It stays; this says who uses it.
+    Used(CommandError),
+    /// Somebody else was faster.
+    Gone,
+}
+
 impl Engine {
     /// All networks, by name.
     ///
@@ -234,26 +243,25 @@ impl Engine {
         if network.is_built_in() {
             return Err(CommandError::new(format!("network {name} is always there and cannot be removed")));
         }
-        match self.remove_unless_used(&network) {
-            Ok(None) => Ok(network.name),
-            Ok(Some(used)) => Err(used),
-            // Somebody else was faster.
-            Err(_) if !self.store.networks().has(&network.id) => Err(no_network(name)),
-            Err(error) => Err(error),
+        match self.remove_unless_used(&network)? {
+            Removal::Done => Ok(network.name),
+            Removal::Used(error) => Err(error),
+            Removal::Gone => Err(no_network(name)),
         }
     }
 
-    /// Removes a network; if it is in use, it stays and the error that says so is given.
-    fn remove_unless_used(&self, network: &Network) -> Result<Option<CommandError>> {
+    /// Removes a network that nobody uses.
+    fn remove_unless_used(&self, network: &Network) -> Result<Removal> {
         let (name, bridge) = (&network.name, &network.data.interface);
         // Waits for who is about to put a container on it, which its state says then, and for others who remove it.
-        let _alone = self.lock_network(&network.id, name, File::try_lock)?;
-        if !self.store.networks().has(&network.id) {
-            return Err(no_network(name));
-        }
+        let _alone = match self.lock_network(&network.id, name, File::try_lock) {
+            locked if self.store.networks().has(&network.id) => locked?,
+            _ => return Ok(Removal::Gone),
+        };
         if let Some(user) = self.on_network(name)?.first() {
             let used = CommandError::new(format!("network {name} is in use by container {}", user.name));
-            return Ok(Some(used.hint(format!("`img network disconnect {name} {}` frees it", user.name))));
+            let used = used.hint(format!("`img network disconnect {name} {}` frees it", user.name));
+            return Ok(Removal::Used(used));
         }
         if !network.data.adopted {
             // First the bridge: what is left of a removal that was cut short is a network that is still listed.
@@ -266,7 +274,7 @@ impl Engine {
         }
         self.store.networks().remove(&network.id)?;
         self.network_event("destroy", name, &network.id, None);
-        Ok(None)
+        Ok(Removal::Done)
     }
 
     /// Removes the networks that `goes` means, but for the built-in ones; with `dry_run` only looks for them. One that cannot be
@@ -280,10 +288,8 @@ impl Engine {
             let size = self.store.networks().disk_usage(&network.id);
             if !dry_run {
                 match self.remove_unless_used(&network) {
-                    // Somebody has come to use it, or was faster.
-                    Ok(Some(_)) => continue,
-                    Err(_) if !self.store.networks().has(&network.id) => continue,
-                    Ok(_) => {}
+                    Ok(Removal::Used(_) | Removal::Gone) => continue,
+                    Ok(Removal::Done) => {}
                     Err(error) => {
                         removed.failed.push(error.prefixed(&format!("cannot remove network {}", network.name)));
                         continue;

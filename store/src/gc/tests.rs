@@ -83,6 +83,27 @@ fn takes_only_what_nothing_names() {
     assert!(files::names(&store.root().join("trash")).unwrap().is_empty());
 }
 
+/// A collector that is killed between the two leaves no step whose layer is missing.
+#[test]
+fn steps_of_the_build_cache_go_before_their_layers() {
+    let (_dir, store) = testing::store();
+    let cached = layer(&store, "cached", 9000).diff_id;
+    let key = Digest::of(b"key");
+    store.cache().put(&CacheRecord { key, layer: Some(cached), value: serde_json::Value::Null }).unwrap();
+    let store = reopened(store);
+    let asked = std::cell::Cell::new(false);
+    let in_use = |_: &DiffId| {
+        assert_eq!(store.cache().list().unwrap(), []);
+        asked.set(true);
+        false
+    };
+    let report =
+        collect(&store, &GcOptions { cache: CacheScope::All, in_use: &in_use, ..GcOptions::default() }).unwrap();
+    assert_eq!((report.cache_steps, report.layers, asked.get()), (vec![key], vec![cached], true));
+    // The step's file is no content.
+    assert!(report.content_bytes < report.bytes);
+}
+
 #[test]
 fn keeps_what_is_leased_or_recorded() {
     let (_dir, store) = testing::store();
