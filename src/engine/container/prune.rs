@@ -1,6 +1,7 @@
 //! Removing all containers that do not run, or those of them that fit docker's filters.
 
 use super::ContainerRecord;
+use super::remove::Running;
 use super::volumes::go_along;
 use crate::engine::Engine;
 use crate::engine::prune_filter::PruneFilter;
@@ -62,8 +63,9 @@ impl Engine {
         for volume in &volumes {
             bytes += self.store.volumes().disk_usage(volume)?;
         }
+        let running = if left { Running::Kill } else { Running::Leave };
         let gone = dry_run
-            || match self.remove_container(&record.id, left, true) {
+            || match self.remove_found(&record.id, &record.name, running, true) {
                 // Somebody has removed or started it meanwhile.
                 Err(_) if self.is_gone_or_up(&record.id)? => false,
                 removed => removed?,

@@ -18,6 +18,17 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// How long between two looks at one that is being started.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// What is done about a container that runs and is to be removed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Running {
+    /// It is killed.
+    Kill,
+    /// That is an error.
+    Refuse,
+    /// It stays.
+    Leave,
+}
+
 impl Engine {
     /// Removes a container; says whether there was one.
     ///
@@ -29,14 +40,15 @@ impl Engine {
             Err(_) if force => return Ok(false),
             Err(error) => return Err(error),
         };
-        match self.remove_found(&id, name, force, volumes) {
+        match self.remove_found(&id, name, if force { Running::Kill } else { Running::Refuse }, volumes) {
             // Whatever was missing of it: somebody else has removed it meanwhile.
             Err(_) if force && !self.store.containers().has(&id) => Ok(false),
-            removed => removed.map(|()| true),
+            removed => removed,
         }
     }
 
-    fn remove_found(&self, id: &str, name: &str, force: bool, volumes: bool) -> Result<()> {
+    /// As [`Engine::remove_container`]; false if it runs and is left alone for that.
+    pub(super) fn remove_found(&self, id: &str, name: &str, running: Running, volumes: bool) -> Result<bool> {
         let deadline = Instant::now() + STOP_LIMIT;
         loop {
             let record = self.container_record(id)?;
@@ -44,7 +56,10 @@ impl Engine {
             let claim = Claim::take(&self.store.containers().path(id)?)?;
             if let Some(state) = self.state(id)?.filter(runner::State::is_up) {
                 drop(claim);
-                self.stop_to_remove(&record, &state, name, force)?;
+                if running == Running::Leave {
+                    return Ok(false);
+                }
+                self.stop_to_remove(&record, &state, name, running == Running::Kill)?;
                 if Instant::now() > deadline {
                     return Err(CommandError::new(format!("container {name} is started again and again")));
                 }
@@ -57,7 +72,7 @@ impl Engine {
             match remove_claimed(&self.store, &self.states(), id, Removal::Whole, claim) {
                 // Whoever started it was killed, and its monitor is on its way: without a claim nobody else begins.
                 Err(_) if Instant::now() < deadline && self.is_begun(id)? => std::thread::sleep(PAUSE),
-                removed => return removed,
+                removed => return removed.map(|()| true),
             }
         }
     }

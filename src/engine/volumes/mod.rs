@@ -118,7 +118,9 @@ impl Engine {
         match self.remove_volume_unless_used(&volume) {
             Ok(Some(true)) => {}
             Ok(Some(false)) => {
-                return Err(CommandError::new(format!("volume {name} came to be used just now")));
+                return Err(CommandError::new(format!(
+                    "volume {name} is in use by a container or copy that was made just now"
+                )));
             }
             // Somebody else was faster.
             Ok(None) => {
