@@ -11,7 +11,7 @@ use std::path::Path;
 
 use crate::error::{Doing, Error, Result};
 use crate::id_maps::IdMaps;
-use crate::verbs::while_running;
+use crate::verbs::by_number;
 use crate::{broker, security, sys};
 
 /// Whom the kernel shows for an id that has no place in a namespace (/proc/sys/kernel/overflowuid).
@@ -33,14 +33,7 @@ impl RunningIds {
     /// # Errors
     /// [`Error::NotRunning`], [`Error::NotFound`].
     pub fn of(state_dir: &Path) -> Result<Option<Self>> {
-        let ids = while_running(state_dir, |state| {
-            let pidfd = state.pidfd()?;
-            let pid = state.process.map(|process| process.pid).ok_or_else(|| Error::NotRunning(state.id.clone()))?;
-            let ids = Self::read(&format!("/proc/{pid}"))?;
-            // The number in the path was still that process's if the process is still there now.
-            sys::pidfd_send_signal(pidfd.as_fd(), 0).map_err(|_| Error::NotRunning(state.id.clone()))?;
-            Ok(ids)
-        })?;
+        let ids = by_number(state_dir, |_, pid| Self::read(&format!("/proc/{}", pid.as_raw_nonzero())))?;
         Ok((ids.users != [(0, 0, u32::MAX)]).then_some(ids))
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use oci_spec::runtime::LinuxResources;
+use rustix::process::Pid;
 
 use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Result};
@@ -77,7 +78,7 @@ fn signal_all(state: &State, signal: i32) -> Result<()> {
         return Ok(cgroup.kill_all()?);
     }
     for pid in cgroup.processes()? {
-        let process = rustix::process::Pid::from_raw(pid);
+        let process = Pid::from_raw(pid);
         let Some(Ok(process)) =
             process.map(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()))
         else {
@@ -328,6 +329,19 @@ pub(crate) fn while_running<T>(dir: &Path, work: impl FnOnce(&State) -> Result<T
     }
     let runs = |process: state::ProcessId| process.is_ending().is_ok_and(|ending| !ending);
     work(&state).map_err(|error| if state.process.is_some_and(runs) { error } else { Error::NotRunning(state.id) })
+}
+
+/// As [`while_running`], for what is done by the number of the container's first process: the number was that process's if the
+/// process is still there after it.
+pub(crate) fn by_number<T>(dir: &Path, work: impl FnOnce(&State, Pid) -> Result<T>) -> Result<T> {
+    while_running(dir, |state| {
+        let not_running = || Error::NotRunning(state.id.clone());
+        let pidfd = state.pidfd()?;
+        let pid = state.process.and_then(|process| Pid::from_raw(process.pid)).ok_or_else(not_running)?;
+        let done = work(state, pid);
+        sys::pidfd_send_signal(pidfd.as_fd(), 0).map_err(|_| not_running())?;
+        done
+    })
 }
 
 /// Whether the processes of a container are frozen, whatever its record says.

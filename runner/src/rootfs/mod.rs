@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::container::{MountedLayers, Rootfs};
 use crate::error::{Doing, Error, Result};
 use crate::mount::{self, MOUNT_ATTR_NODEV};
-use crate::verbs::while_running;
+use crate::verbs::by_number;
 use crate::{bind, foreign, sys};
 
 pub use overlay::throw_away;
@@ -101,14 +101,8 @@ pub fn mount_stopped(run: &Path, rootfs: &Rootfs) -> Result<OwnedFd> {
 
 /// A detached clone of the root of a running container, without what is mounted in it. Single-threaded callers only.
 pub(crate) fn clone_of_running(state_dir: &Path) -> Result<OwnedFd> {
-    let clone = while_running(state_dir, |state| {
-        let pidfd = state.pidfd()?;
-        let pid = state.process.as_ref().and_then(|process| rustix::process::Pid::from_raw(process.pid));
-        let pid = pid.ok_or_else(|| Error::NotRunning(state.id.clone()))?;
-        let clone = foreign::clone_mount(pid, Path::new("/"), false);
-        // The number was still that process's if the process is still there now.
-        sys::pidfd_send_signal(pidfd.as_fd(), 0).map_err(|_| Error::NotRunning(state.id.clone()))?;
-        clone.doing(|| "clone the root of the container".into())
+    let clone = by_number(state_dir, |_, pid| {
+        foreign::clone_mount(pid, Path::new("/"), false).doing(|| "clone the root of the container".into())
     })?;
     mount::make_private(&clone, true).doing(|| "make the clone private".into())?;
     Ok(clone)
@@ -120,14 +114,9 @@ pub(crate) fn clone_of_running(state_dir: &Path) -> Result<OwnedFd> {
 /// # Errors
 /// [`Error::NotRunning`], [`Error::NotFound`].
 pub fn root_of_running(state_dir: &Path) -> Result<OwnedFd> {
-    while_running(state_dir, |state| {
-        let pidfd = state.pidfd()?;
-        let Some(process) = state.process else { return Err(Error::NotRunning(state.id.clone())) };
-        let path = format!("/proc/{}/root", process.pid);
+    by_number(state_dir, |state, pid| {
+        let path = format!("/proc/{}/root", pid.as_raw_nonzero());
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(&path, flags, Mode::empty());
-        // The number in the path was still that process's if the process is still there now.
-        sys::pidfd_send_signal(pidfd.as_fd(), 0).map_err(|_| Error::NotRunning(state.id.clone()))?;
-        root.doing(|| format!("open the root of container {}", state.id))
+        rustix::fs::open(&path, flags, Mode::empty()).doing(|| format!("open the root of container {}", state.id))
     })
 }

@@ -257,10 +257,7 @@ impl Engine {
             }));
         }
         let stream = runner::connect_tty(&self.state_dir(&record.id), number).map_err(|error| match error {
-            runner::Error::NotRunning(_) | runner::Error::NotFound(_) => {
-                CommandError::new(format!("container {name} is not running"))
-                    .hint(format!("`img start {name}` starts it"))
-            }
+            runner::Error::NotRunning(_) | runner::Error::NotFound(_) => super::ended(name),
             error => CommandError::from(error).prefixed(&format!("cannot connect to container {name}")),
         })?;
         let options = AttachOptions { stdin: true, forward_signals: false, detach_keys: detach_keys(Some(keys))? };
