@@ -89,6 +89,11 @@ impl Error {
         Error::Invalid(what.into())
     }
 
+    /// Whether a container has ended, or is not there any more, where one that runs was asked for.
+    pub fn has_ended(&self) -> bool {
+        matches!(self, Error::NotRunning(_) | Error::NotFound(_))
+    }
+
     /// Whether a container was not started because it runs, started by somebody else meanwhile.
     pub fn is_running(&self) -> bool {
         match self {

@@ -44,7 +44,7 @@ impl Engine {
         let record = self.container_record(&id)?;
         self.mount_there(Whose::Container, &id, |place| {
             match host_mount::mount_running_on(place, &self.state_dir(&id)) {
-                Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => {}
+                Err(error) if error.has_ended() => {}
                 mounted => return Ok(mounted?),
             }
             let rootfs = self.rootfs(&id, &record.data)?;
@@ -152,7 +152,7 @@ impl Engine {
             host_mount::unmount(&place)?;
             match host_mount::mount_running_on(&place, &self.state_dir(id)) {
                 // It has ended already.
-                Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => {
+                Err(error) if error.has_ended() => {
                     let record = self.container_record(id)?;
                     host_mount::mount_root_on(&place, &self.runroot, &self.rootfs(id, &record.data)?)?;
                 }

@@ -64,7 +64,7 @@ impl Engine {
         exec.id = Some(session.clone());
         let directory = self.state_dir(&id);
         let failed = |error: runner::Error| match error {
-            runner::Error::NotRunning(_) | runner::Error::NotFound(_) => ended(name),
+            error if error.has_ended() => ended(name),
             error => {
                 let kind = Kind::of_start(&error);
                 CommandError::from(error).kind(kind)

@@ -216,7 +216,7 @@ pub(super) fn time(nanoseconds: u64) -> Timestamp {
 /// asked for.
 pub(in crate::engine) fn unless_ended<T>(name: &str, done: runner::Result<T>) -> Result<T> {
     match done {
-        Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => Err(ended(name)),
+        Err(error) if error.has_ended() => Err(ended(name)),
         done => Ok(done?),
     }
 }

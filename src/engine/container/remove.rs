@@ -227,7 +227,7 @@ fn libc_sigkill() -> i32 {
 /// A container that ended meanwhile is what was wanted.
 fn not_running(error: runner::Error) -> Result<()> {
     match error {
-        runner::Error::NotRunning(_) | runner::Error::NotFound(_) => Ok(()),
+        error if error.has_ended() => Ok(()),
         error => Err(CommandError::from(error).kind(Kind::Failed)),
     }
 }

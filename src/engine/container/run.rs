@@ -227,13 +227,13 @@ impl Engine {
         let running = self.state(&record.id)?.is_some_and(|state| state.is_running());
         let stream = match connect(&self.state_dir(&record.id)) {
             Ok(stream) => stream,
-            Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) if running => {
+            Err(error) if error.has_ended() && running => {
                 return Err(CommandError::new(format!(
                     "container {name} belongs to the img that runs it in the foreground"
                 ))
                 .hint("`img logs -f` follows its output; start it with -d, -i or -t to attach later"));
             }
-            Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => {
+            Err(error) if error.has_ended() => {
                 return Err(CommandError::new(format!("container {name} is not running"))
                     .hint(format!("`img start -a {name}` starts it and attaches")));
             }
@@ -257,7 +257,7 @@ impl Engine {
             }));
         }
         let stream = runner::connect_tty(&self.state_dir(&record.id), number).map_err(|error| match error {
-            runner::Error::NotRunning(_) | runner::Error::NotFound(_) => super::ended(name),
+            error if error.has_ended() => super::ended(name),
             error => CommandError::from(error).prefixed(&format!("cannot connect to container {name}")),
         })?;
         let options = AttachOptions { stdin: true, forward_signals: false, detach_keys: detach_keys(Some(keys))? };

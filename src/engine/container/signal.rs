@@ -31,7 +31,8 @@ impl Engine {
             self.event(&of_container(&record, "kill").with("signal", &signal));
         }
         match runner::stop(&self.state_dir(&record.id), signal, Some(timeout)) {
-            Ok(_) | Err(runner::Error::NotFound(_) | runner::Error::NotRunning(_)) => {}
+            Ok(_) => {}
+            Err(error) if error.has_ended() => {}
             Err(error) => return Err(error.into()),
         }
         if ran {
@@ -83,7 +84,7 @@ impl Engine {
             Some(state) if state.status == runner::Status::Running => {
                 match runner::Standstill::of(&directory) {
                     // It ended just now, which stands still too.
-                    Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => Ok(None),
+                    Err(error) if error.has_ended() => Ok(None),
                     Err(_) if !self.state(id)?.is_some_and(|state| state.is_running()) => Ok(None),
                     frozen => Ok(Some(Frozen(Some(frozen?)))),
                 }

@@ -127,7 +127,7 @@ impl Engine {
             let resources = part.resources(ResourceOptions::unlimited())?;
             match runner::update(&self.state_dir(&record.id), &limits(&resources).map_err(usage)?) {
                 // It has ended meanwhile: they are for its next start.
-                Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => {}
+                Err(error) if error.has_ended() => {}
                 updated => updated?,
             }
         }

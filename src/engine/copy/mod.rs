@@ -122,7 +122,7 @@ impl Engine {
         let (root, ids) =
             match runner::root_of_running(&directory).and_then(|root| Ok((root, RunningIds::of(&directory)?))) {
                 Ok(running) => running,
-                Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => {
+                Err(error) if error.has_ended() => {
                     let (root, one) = self.unless_removed(&record, self.open_stopped(record.clone()))?;
                     opened.push(one);
                     (root, None)

@@ -39,7 +39,7 @@ impl Engine {
                     self.write_resolver(&record, &state)?;
                 }
                 // It has ended meanwhile: its next start puts it there.
-                Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => {}
+                Err(error) if error.has_ended() => {}
                 Err(error) => {
                     return Err(CommandError::from(error).prefixed(&format!("cannot connect container {container}")));
                 }
@@ -85,7 +85,7 @@ impl Engine {
             match runner::disconnect(&self.state_dir(&record.id), &name) {
                 Ok(state) => self.write_resolver(&record, &state)?,
                 // It has ended meanwhile, which took it off.
-                Err(runner::Error::NotRunning(_) | runner::Error::NotFound(_)) => {}
+                Err(error) if error.has_ended() => {}
                 Err(error) => {
                     return Err(CommandError::from(error).prefixed(&format!("cannot disconnect container {container}")));
                 }
