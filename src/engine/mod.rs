@@ -25,6 +25,7 @@ pub mod indexes;
 pub mod info;
 mod layers;
 pub mod lists;
+mod lock;
 pub mod login;
 pub mod names;
 pub mod networks;
@@ -64,10 +65,8 @@ pub struct Engine {
     settings: Arc<Settings>,
     /// The caller's variables, which secrets may come from.
     environment: Arc<BTreeMap<OsString, OsString>>,
-    /// Locks of volumes that a container is about to be started with.
-    held_volumes: std::sync::Mutex<Vec<std::fs::File>>,
-    /// Locks of networks that a container is about to be put on.
-    held_networks: std::sync::Mutex<Vec<std::fs::File>>,
+    /// Locks of the volumes and networks that a container is about to be started with.
+    held: std::sync::Mutex<Vec<std::fs::File>>,
 }
 
 /// What the configuration file and the environment decide for the engine.
@@ -123,14 +122,7 @@ impl Engine {
         let memory = Some(context.runroot.join("memory"));
         let store = Store::open_at(store::Places { root: context.root.clone(), memory })?;
         let environment = Arc::clone(&context.environment);
-        Ok(Self {
-            store,
-            runroot: context.runroot.clone(),
-            settings,
-            environment,
-            held_volumes: std::sync::Mutex::default(),
-            held_networks: std::sync::Mutex::default(),
-        })
+        Ok(Self { store, runroot: context.runroot.clone(), settings, environment, held: std::sync::Mutex::default() })
     }
 
     /// A variable of the caller's, if it is set and UTF-8.

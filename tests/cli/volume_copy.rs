@@ -1,5 +1,11 @@
 //! `volume clone`, `snapshot` and `restore`: what is in them, who stands still meanwhile, and what is left when it goes wrong.
 
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
+use std::process::Child;
+use std::time::Duration;
+
 use crate::support::Sandbox;
 
 fn in_volume(sandbox: &Sandbox, volume: &str, script: &str) -> String {
@@ -67,6 +73,41 @@ fn the_containers_of_a_volume_stand_still_while_it_is_copied() {
     sandbox.ok(&["stop", "-t", "0", "writer"]);
     sandbox.ok(&["volume", "restore", "data", "s0"]);
     assert_eq!(in_volume(&sandbox, "data", "cat /v/a"), in_volume(&sandbox, "s0", "cat /v/a"));
+}
+
+#[test]
+fn a_restore_and_a_start_wait_for_each_other() {
+    let sandbox = Sandbox::new();
+    in_volume(&sandbox, "data", "echo old > /v/f");
+    sandbox.ok(&["volume", "snapshot", "data", "kept"]);
+    in_volume(&sandbox, "data", "echo new > /v/f");
+    let files = sandbox.ok(&["volume", "inspect", "-f", "{{.Mountpoint}}", "data"]);
+    let lock = File::open(Path::new(&files).with_file_name("lock")).expect("who started with the volume has locked it");
+    let assert_waits = |command: &mut Child| {
+        std::thread::sleep(Duration::from_millis(500));
+        let ended = command.try_wait().unwrap();
+        assert!(ended.is_none(), "it did not wait: {ended:?}");
+    };
+
+    // As a restore has it.
+    lock.lock().unwrap();
+    let mut read = sandbox.spawn(&["run", "--rm", "--network", "none", "-v", "data:/v", "busybox", "cat", "/v/f"]);
+    assert_waits(&mut read.0);
+    lock.unlock().unwrap();
+    assert_eq!(read.wait(), 0, "{}", read.said());
+    let mut text = String::new();
+    read.0.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(text, "new\n");
+
+    // As a start has it, until its program runs.
+    lock.lock_shared().unwrap();
+    let mut restore = sandbox.spawn(&["volume", "restore", "data", "kept"]);
+    assert_waits(&mut restore.0);
+    assert_eq!(fs::read_to_string(Path::new(&files).join("f")).unwrap(), "new\n");
+    assert_eq!(in_volume(&sandbox, "data", "cat /v/f"), "new", "a second start does not wait for the first");
+    lock.unlock().unwrap();
+    assert_eq!(restore.wait(), 0, "{}", restore.said());
+    assert_eq!(in_volume(&sandbox, "data", "cat /v/f"), "old");
 }
 
 #[test]

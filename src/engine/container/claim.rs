@@ -5,17 +5,13 @@
 //! second finds the container running. The claim of a start ends when the program runs, that of a removal with the
 //! directory; it is the kernel's, so it ends with its holder too. No start waits for another container's.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use super::run::Startable;
-use crate::engine::Engine;
+use crate::engine::{Engine, lock};
 use crate::error::{CommandError, Context as _, Kind, Result};
-
-/// Longest wait for somebody else's start or removal.
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// A claimed container.
 #[derive(Debug)]
@@ -35,25 +31,17 @@ impl Claim {
     /// He takes too long; the directory cannot be locked.
     pub fn take(directory: &Path) -> Result<Option<Self>> {
         let what = || format!("cannot lock {}", directory.display());
-        let deadline = Instant::now() + LIMIT;
         loop {
             let file = match File::open(directory) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
                 file => file.with_context(what)?,
             };
-            match file.try_lock() {
-                Ok(()) if is_still(directory, &file) => return Ok(Some(Self { _directory: file })),
-                // It was removed while we waited.
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Err(TryLockError::WouldBlock) => {
-                    return Err(CommandError::new(
-                        "somebody else is starting or removing it and does not come to an end",
-                    ));
-                }
-                Err(TryLockError::Error(error)) => return Err(error).with_context(what),
+            if !lock::wait_for(&file, File::try_lock).with_context(what)? {
+                return Err(CommandError::new("somebody else is starting or removing it and does not come to an end"));
+            }
+            // Unless it was removed while we waited.
+            if is_still(directory, &file) {
+                return Ok(Some(Self { _directory: file }));
             }
         }
     }

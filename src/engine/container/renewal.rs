@@ -23,8 +23,7 @@ impl Engine {
                 runroot: runroot.clone(),
                 settings: Arc::clone(&settings),
                 environment: Arc::clone(&environment),
-                held_volumes: std::sync::Mutex::default(),
-                held_networks: std::sync::Mutex::default(),
+                held: std::sync::Mutex::default(),
             };
             let record = engine.container_record(&id)?;
             let image = engine.run_config(&record.data)?;

@@ -76,7 +76,7 @@ impl Engine {
             }
             // By a monitor whose client was killed before it had started.
             Err(error) if error.is_running() => {
-                self.let_go_of_volumes();
+                self.let_go();
                 Ok(false)
             }
             Err(error) => Err(self.start_failed(record, claim, error)),
@@ -138,7 +138,7 @@ impl Engine {
         self.container_event(record, "start");
         self.show_notices(state.network.as_ref());
         self.started_with_root(&record.id);
-        self.let_go_of_networks();
+        self.let_go();
         self.sweep_late(record);
     }
 
@@ -176,7 +176,7 @@ impl Engine {
                 Happening::Started(state) => {
                     self.show_notices(state.network.as_ref());
                     self.started_with_root(&record.id);
-                    self.let_go_of_networks();
+                    self.let_go();
                 }
                 _ => {}
             }
@@ -202,7 +202,6 @@ impl Engine {
             explain_end(runner::diagnosis::after_run(container));
         }
         let removal = record.data.options.remove.then_some(Removal::Retire);
-        self.let_go_of_volumes();
         ended(&self.store, &self.states(), &record.id, &exit, removal).context("the container has ended, but")?;
         Ok((self.exit_code(record, exit.code, exit.oom), denials))
     }
@@ -315,8 +314,7 @@ impl Engine {
 
     /// A container that could not even be prepared: with `--rm` as if it had never been.
     fn unprepared(&self, record: &ContainerRecord, claim: Claim, error: CommandError) -> CommandError {
-        self.let_go_of_volumes();
-        self.let_go_of_networks();
+        self.let_go();
         warn_of("release the volumes of", record, self.released(record));
         if !record.data.options.remove {
             return error;
@@ -334,15 +332,14 @@ impl Engine {
     /// A start that failed: recorded, or with `--rm` as if it had never been.
     fn start_failed(&self, record: &ContainerRecord, claim: Claim, error: runner::Error) -> CommandError {
         if error.is_running() {
-            self.let_go_of_volumes();
+            self.let_go();
             return running_already(&record.name);
         }
         let kind = Kind::of_start(&error);
         let error = CommandError::from(error).kind(kind);
-        self.let_go_of_networks();
+        self.let_go();
         self.event(&of_container(record, "abort").with("error", &error.text()));
         let cleaned = if record.data.options.remove {
-            self.let_go_of_volumes();
             remove_claimed(&self.store, &self.states(), &record.id, Removal::Whole, Some(claim))
         } else {
             let last = LastExit {
@@ -354,7 +351,6 @@ impl Engine {
             };
             let deleted = runner::delete(&self.state_dir(&record.id), false).map_err(Into::into);
             warn_of("remove the state of", record, deleted);
-            self.let_go_of_volumes();
             warn_of("release the volumes of", record, self.released(record));
             let ended = |data: &mut ContainerData| data.last = Some(last);
             let told = self.store.containers().change(&record.id, ended).map(drop).map_err(Into::into);

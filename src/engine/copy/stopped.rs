@@ -25,7 +25,7 @@ impl Engine {
     pub(super) fn open_stopped(&self, record: ContainerRecord) -> Result<(OwnedFd, Opened)> {
         let opened = self.tree_of_stopped(&record);
         if opened.is_err() {
-            self.let_go_of_volumes();
+            self.let_go();
             attach::released_by(&self.store, &self.states(), &record)?;
         }
         opened.map(|(root, stopped)| (root, Opened { record, stopped }))
@@ -68,7 +68,7 @@ impl Engine {
     /// Ends a look into a stopped container: missing mount points go again, and volumes that nobody else uses.
     pub(super) fn close_stopped(&self, opened: Opened) -> Result<()> {
         let closed = opened.stopped.close();
-        self.let_go_of_volumes();
+        self.let_go();
         attach::released_by(&self.store, &self.states(), &opened.record)?;
         Ok(closed?)
     }

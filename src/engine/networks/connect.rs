@@ -50,7 +50,7 @@ impl Engine {
             requests.push(request);
         })?;
         self.keep_for_restarts(&record.id)?;
-        self.let_go_of_networks();
+        self.let_go();
         self.network_event("connect", &network.name, &network.id, Some(&record));
         Ok(notices)
     }

@@ -8,26 +8,22 @@ mod show;
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use runner::network::{BridgeConfig, Subnet, Subnet6, Uplink};
 use serde::{Deserialize, Serialize};
 use store::record::Record;
 
-use super::Engine;
 use super::container::network::names;
 use super::container::{ContainerData, ContainerRecord};
 use super::prune::Removed;
+use super::{Engine, lock};
 use crate::error::{CommandError, Context as _, Result};
 
 pub use filter::NetworkFilter;
 
 /// The name of the default network.
 pub const BRIDGE: &str = "bridge";
-
-/// Longest wait for who puts a container on a network, or removes it.
-const LOCK_LIMIT: Duration = Duration::from_secs(30);
 
 /// The names that are always there.
 const BUILT_IN: [&str; 3] = [BRIDGE, "host", "none"];
@@ -191,9 +187,7 @@ impl Engine {
         let held = self.lock_network(&id, name, File::try_lock_shared)?;
         // Whoever removes it has the lock for himself.
         let record: Record<NetworkData> = self.store.networks().read(&id).map_err(missing)?;
-        if let Ok(mut networks) = self.held_networks.lock() {
-            networks.push(held);
-        }
+        self.hold(held);
         Ok(record.data.config(&record.name))
     }
 
@@ -203,35 +197,17 @@ impl Engine {
         &self,
         id: &str,
         name: &str,
-        lock: fn(&File) -> std::result::Result<(), TryLockError>,
+        how: fn(&File) -> std::result::Result<(), TryLockError>,
     ) -> Result<File> {
         let what = || format!("cannot lock network {name}");
-        let deadline = Instant::now() + LOCK_LIMIT;
         let directory = match File::open(self.store.networks().path(id)?) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(no_network(name)),
             opened => opened.with_context(what)?,
         };
-        loop {
-            match lock(&directory) {
-                Ok(()) => return Ok(directory),
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Err(TryLockError::WouldBlock) => {
-                    return Err(CommandError::new(format!(
-                        "network {name} is in use by a container that is being started"
-                    )));
-                }
-                Err(TryLockError::Error(error)) => return Err(error).with_context(what),
-            }
+        if lock::wait_for(&directory, how).with_context(what)? {
+            return Ok(directory);
         }
-    }
-
-    /// The container that was to be put on networks is on them, or never will be.
-    pub(in crate::engine) fn let_go_of_networks(&self) {
-        if let Ok(mut held) = self.held_networks.lock() {
-            held.clear();
-        }
+        Err(CommandError::new(format!("network {name} is in use by a container that is being started")))
     }
 
     /// Removes a network and its bridge; gives its name.

@@ -6,6 +6,7 @@
 //! with it, until that is known to run.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use runner::host_mount::{self, FileSystem};
@@ -14,9 +15,9 @@ use store::Store;
 use store::record::{Record, Records};
 
 use super::driver::{Backing, Plan};
-use crate::engine::Engine;
 use crate::engine::container::volumes::VolumeData;
 use crate::engine::container::{ContainerData, ContainerRecord};
+use crate::engine::{Engine, lock};
 use crate::error::{CommandError, Context as _, Result};
 
 /// The file that says that a volume stays mounted: `img volume mount` was asked for it.
@@ -25,7 +26,7 @@ const KEPT: &str = "mounted";
 pub const IMAGE: &str = "image";
 
 impl Engine {
-    /// The directory that a volume's files are in, mounted if need be. Held until [`Engine::let_go_of_volumes`].
+    /// The directory that a volume's files are in, mounted if need be. Held until [`Engine::let_go`].
     ///
     /// # Errors
     /// A device or directory that is not there, a file system that cannot be mounted.
@@ -34,7 +35,10 @@ impl Engine {
         let directory = self.store.volumes().path(&record.id)?;
         let data = directory.join("data");
         let file_system = match &plan.backing {
-            Backing::Directory => return Ok(data),
+            Backing::Directory => {
+                self.hold_directory(&record.name, &directory)?;
+                return Ok(data);
+            }
             Backing::Bind(source) if source.is_dir() => return Ok(source.clone()),
             Backing::Bind(source) => {
                 return Err(CommandError::new(format!(
@@ -48,8 +52,8 @@ impl Engine {
             }
             Backing::Mounted(file_system) => file_system.clone(),
         };
-        let lock = lock_file(&directory)?;
         let what = || format!("cannot lock volume {}", record.name);
+        let lock = lock_file(&directory).with_context(what)?;
         loop {
             lock.lock().with_context(what)?;
             if !host_mount::is_mounted(&data)? {
@@ -64,17 +68,34 @@ impl Engine {
                 break;
             }
         }
-        if let Ok(mut held) = self.held_volumes.lock() {
-            held.push(lock);
-        }
+        self.hold(lock);
         Ok(data)
     }
 
-    /// The container that volumes were attached for runs, or never will.
-    pub(in crate::engine) fn let_go_of_volumes(&self) {
-        if let Ok(mut held) = self.held_volumes.lock() {
-            held.clear();
+    /// Lets nobody put another directory in this volume's place.
+    fn hold_directory(&self, name: &str, directory: &Path) -> Result<()> {
+        let what = || format!("cannot lock volume {name}");
+        match lock_file(directory) {
+            Ok(file) if lock::wait_for(&file, File::try_lock_shared).with_context(what)? => self.hold(file),
+            Ok(_) => return Err(CommandError::new(format!("volume {name} is being restored"))),
+            // Nobody can do that on a disk that is read-only.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
+            Err(error) => return Err(error).with_context(what),
         }
+        Ok(())
+    }
+
+    /// The volume's lock alone: while it is held no container is started with the volume, and none is being started.
+    ///
+    /// # Errors
+    /// A start does not come to an end.
+    pub(super) fn lock_volume(&self, record: &Record<VolumeData>) -> Result<File> {
+        let what = || format!("cannot lock volume {}", record.name);
+        let file = lock_file(&self.store.volumes().path(&record.id)?).with_context(what)?;
+        if lock::wait_for(&file, File::try_lock).with_context(what)? {
+            return Ok(file);
+        }
+        Err(CommandError::new(format!("volume {} is in use by a container that is being started", record.name)))
     }
 
     /// Mounts a volume until [`Engine::unmount_volume`]; gives the directory its files are in.
@@ -86,7 +107,7 @@ impl Engine {
         let keep = self.store.volumes().path(&record.id)?.join(KEPT);
         File::create(&keep).with_context(|| format!("cannot write {}", keep.display()))?;
         let path = self.attach_volume(&record);
-        self.let_go_of_volumes();
+        self.let_go();
         path
     }
 
@@ -98,7 +119,7 @@ impl Engine {
         let record = self.volume_record(name)?;
         let keep = self.store.volumes().path(&record.id)?.join(KEPT);
         match std::fs::remove_file(&keep) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("cannot remove {}", keep.display()));
             }
             _ => {}
@@ -120,14 +141,18 @@ impl Engine {
     }
 }
 
-fn lock_file(directory: &Path) -> Result<File> {
+fn lock_file(directory: &Path) -> io::Result<File> {
     let path = directory.join("lock");
-    let lock = File::options().create(true).truncate(false).write(true).open(&path);
-    lock.with_context(|| format!("cannot open {}", path.display()))
+    match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            File::options().create(true).truncate(false).write(true).open(&path)
+        }
+        opened => opened,
+    }
 }
 
 /// Gives the root of a volume the owner and mode that its options say.
-pub fn own(data: &Path, plan: &Plan) -> std::io::Result<()> {
+pub fn own(data: &Path, plan: &Plan) -> io::Result<()> {
     use std::os::unix::fs::{PermissionsExt, chown};
     if let Some((uid, gid)) = plan.owner {
         chown(data, Some(uid), Some(gid))?;
@@ -151,7 +176,7 @@ pub fn release(store: &Store, states: &Path, id: &str) -> Result<()> {
     if !host_mount::is_mounted(&data)? {
         return Ok(());
     }
-    let lock = lock_file(&directory)?;
+    let lock = lock_file(&directory).with_context(|| format!("cannot lock volume {id}"))?;
     // Held by somebody who is about to start a container with it.
     if lock.try_lock().is_err() || directory.join(KEPT).exists() || is_used(store, states, id)? {
         return Ok(());

@@ -54,7 +54,7 @@ impl Engine {
         let done = self.attach_volume(&record).and_then(|path| {
             work(path.to_str().ok_or_else(|| CommandError::new(format!("volume {name} has a path that is no text")))?)
         });
-        self.let_go_of_volumes();
+        self.let_go();
         self.unless_volume_removed(&record, done.and(self.release_volume(&record.id)))
     }
 }

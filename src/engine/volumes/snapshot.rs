@@ -63,6 +63,7 @@ impl Engine {
     /// Gives a volume the files of another and that one its own, in one step.
     fn exchange(&self, record: &Record<VolumeData>, copy: &str) -> Result<()> {
         self.release_volume(&record.id)?;
+        let _alone = self.lock_volume(record)?;
         self.unused_now(record)?;
         let place = |id: &str| -> Result<PathBuf> { Ok(self.store.volumes().path(id)?.join(part(record)?)) };
         renameat_with(CWD, place(copy)?, CWD, place(&record.id)?, RenameFlags::EXCHANGE)
@@ -132,7 +133,7 @@ impl Engine {
             }
             copy_tree(&from, &into)
         });
-        self.let_go_of_volumes();
+        self.let_go();
         self.release_volume(&original.id)?;
         self.release_volume(copy)?;
         attached
