@@ -29,14 +29,7 @@ impl Picture {
         for hierarchy in hierarchies() {
             folders(&hierarchy.join("img"), &mut groups);
         }
-        let names = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-        Self {
-            mounts: mounts(),
-            groups,
-            interfaces: names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect(),
-            namespaces: namespaces(),
-            firewall: firewall(),
-        }
+        Self { mounts: mounts(), groups, interfaces: interfaces(), namespaces: namespaces(), firewall: firewall() }
     }
 
     /// What is here and was not in `before`, one line each. `allowed` decides what may stay: the bridge, the pin.
@@ -113,6 +106,12 @@ pub fn groups_of(id: &str) -> Vec<PathBuf> {
         folders(&hierarchy.join("img"), &mut groups);
     }
     groups.into_iter().filter(|group| group.to_string_lossy().contains(id)).collect()
+}
+
+/// Those of this network namespace: /sys shows the one that it was mounted in.
+fn interfaces() -> BTreeSet<String> {
+    let table = std::fs::read_to_string("/proc/self/net/dev").expect("/proc/self/net/dev");
+    table.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect()
 }
 
 fn mounts() -> BTreeSet<String> {
