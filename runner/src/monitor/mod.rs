@@ -224,8 +224,9 @@ pub fn start_monitored(
                 return report.send::<State>(Err(&error));
             }
         };
-        report.send(Ok(&session.state));
+        // Before its starter goes on, and before anything is told of its end.
         observer(&Happening::Started(&session.state));
+        report.send(Ok(&session.state));
         let mut relay = Relay::new(program, log, container.stop_signal);
         relay.listener = Some(listener);
         relay.signals = sys::signal_fd(&FORWARDED).ok();

@@ -135,7 +135,6 @@ impl Engine {
 
     /// What is done when a monitor of its own has started a container.
     fn has_started(&self, record: &ContainerRecord, state: &runner::State) {
-        self.container_event(record, "start");
         self.show_notices(state.network.as_ref());
         self.started_with_root(&record.id);
         self.let_go();
@@ -286,10 +285,6 @@ impl Engine {
         let (places, states) = (self.store.places().clone(), self.states());
         let (id, removal) = (record.id.clone(), record.data.options.remove.then_some(Removal::Whole));
         Box::new(move |happening| {
-            if matches!(happening, Happening::Started(state) if state.restarts == 0) {
-                // Whoever started it is still there to tell.
-                return;
-            }
             // Nobody listens to a monitor: what it cannot do here, the next command's sweep does.
             let Ok(store) = Store::open_at(places.clone()) else { return };
             if let Ok(record) = store.containers().read(&id) {
