@@ -52,7 +52,7 @@ impl Engine {
             }
             Backing::Mounted(file_system) => file_system.clone(),
         };
-        let what = || format!("cannot lock volume {}", record.name);
+        let what = || cannot_lock(&directory);
         let lock = lock_file(&directory).with_context(what)?;
         loop {
             lock.lock().with_context(what)?;
@@ -74,7 +74,7 @@ impl Engine {
 
     /// Lets nobody put another directory in this volume's place.
     fn hold_directory(&self, name: &str, directory: &Path) -> Result<()> {
-        let what = || format!("cannot lock volume {name}");
+        let what = || cannot_lock(directory);
         match lock_file(directory) {
             Ok(file) if lock::wait_for(&file, File::try_lock_shared).with_context(what)? => self.hold(file),
             Ok(_) => return Err(CommandError::new(format!("volume {name} is being restored"))),
@@ -90,8 +90,9 @@ impl Engine {
     /// # Errors
     /// A start does not come to an end.
     pub(super) fn lock_volume(&self, record: &Record<VolumeData>) -> Result<File> {
-        let what = || format!("cannot lock volume {}", record.name);
-        let file = lock_file(&self.store.volumes().path(&record.id)?).with_context(what)?;
+        let directory = self.store.volumes().path(&record.id)?;
+        let what = || cannot_lock(&directory);
+        let file = lock_file(&directory).with_context(what)?;
         if lock::wait_for(&file, File::try_lock).with_context(what)? {
             return Ok(file);
         }
@@ -141,8 +142,17 @@ impl Engine {
     }
 }
 
+/// The file whose lock is that of the volume with this directory.
+fn lock_path(directory: &Path) -> PathBuf {
+    directory.join("lock")
+}
+
+fn cannot_lock(directory: &Path) -> String {
+    format!("cannot lock {}", lock_path(directory).display())
+}
+
 fn lock_file(directory: &Path) -> io::Result<File> {
-    let path = directory.join("lock");
+    let path = lock_path(directory);
     match File::open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             File::options().create(true).truncate(false).write(true).open(&path)
@@ -176,7 +186,7 @@ pub fn release(store: &Store, states: &Path, id: &str) -> Result<()> {
     if !host_mount::is_mounted(&data)? {
         return Ok(());
     }
-    let lock = lock_file(&directory).with_context(|| format!("cannot lock volume {id}"))?;
+    let lock = lock_file(&directory).with_context(|| cannot_lock(&directory))?;
     // Held by somebody who is about to start a container with it.
     if lock.try_lock().is_err() || directory.join(KEPT).exists() || is_used(store, states, id)? {
         return Ok(());
